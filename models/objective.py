@@ -1,0 +1,216 @@
+"""The loss: minus the ELBO of crops, in bits per sub-pixel, from a random subset of their pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codec import contexts
+from models.networks import BEYOND, CONTEXT_UNIT, MAX_ERROR, VLAE, bin_mass, compress_table, logistic_bits
+
+ORDER = (1, 0, 2)
+"""Channels in coding order: green, red, blue."""
+
+
+@dataclass
+class Pixels:
+    """Pixels chosen for the likelihood, as many from each tile: positions (B, T, N) of B images."""
+
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+
+
+@dataclass
+class Terms:
+    """Parts of the code length, in bits: of each chosen pixel (B, T, N), and of each tile (B, T)."""
+
+    pixel_bits: Tensor
+    prior_bits: Tensor
+    posterior_bits: Tensor
+
+
+class Inputs:
+    """Gathers the likelihood's inputs of chosen pixels."""
+
+    def __init__(self, radius: int) -> None:
+        self.offsets = contexts.offsets(radius)
+        self.table = compress_table()
+
+    def __call__(self, images: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
+        """Return samples (B, T, N, 3), references (B, T, N, 3) and network inputs (B, T, N, 3 P + 3).
+
+        ``images`` is a uint8 tensor (B, H, W, 3) of decoded values.
+        """
+        b, h, w, _ = images.shape
+        # Four bytes a pixel are gathered as one 32-bit word: three times faster than by bytes.
+        flat = torch.full((b, h * w + 1, 4), contexts.NO_PIXEL, dtype=torch.uint8)
+        flat[:, :-1, :3] = images.reshape(b, h * w, 3)
+        words = flat.view(torch.int32)[..., 0].reshape(-1)
+        k, j = self.offsets.T
+        where = contexts.neighbour(pixels.y[..., None], pixels.x[..., None], k, j, w)
+        where[where < 0] = h * w
+        start = np.arange(b)[:, None, None] * (h * w + 1)
+        around = self._samples(words, where + start[..., None])  # (B, T, N, P, 3)
+        values = self._samples(words, pixels.y * w + pixels.x + start)
+        reference = torch.zeros(*values.shape, dtype=torch.int32)
+        for row, column, weight in contexts.REFERENCE:
+            place = int(np.flatnonzero((k == row) & (j == column))[0])
+            reference += weight * around[..., place, :]
+        reference = ((reference + 2) >> 2).clamp(0, 255)
+        steps = self.table[around - reference[..., None, :] + 255]
+        level = torch.floor((reference - contexts.NO_PIXEL) / 2)
+        return values, reference, torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
+
+    @staticmethod
+    def _samples(words: Tensor, where: NDArray[np.int64]) -> Tensor:
+        return words[torch.from_numpy(where)][..., None].view(torch.uint8)[..., :3].int()
+
+
+def quantise(images: Tensor, errors: Tensor) -> Tensor:
+    """Return uint8 images (B, ...) on the grid of step 2 d + 1, within d of the given ones."""
+    d = errors.view(-1, *[1] * (images.dim() - 1)).int()
+    return ((images.int() + d) // (2 * d + 1) * (2 * d + 1)).clamp(max=255).to(torch.uint8)
+
+
+def pixel_bits(model: VLAE, gather: Inputs, images: Tensor, pixels: Pixels, biases: Tensor, errors: Tensor) -> Tensor:
+    """Return -log2 p(x|z) per pixel and channel (B, T, N, 3), channels in coding order.
+
+    Parameters
+    ----------
+    images : uint8 tensor (B, H, W, 3), already on the grid of ``errors``
+    biases : float tensor (B, T, bias_count), one row a tile
+    errors : int64 tensor (B,)
+    """
+    values, reference, inputs = gather(images, pixels)
+    green, red, _ = ((values - reference)[..., c] for c in ORDER)
+
+    def unit(d: Tensor) -> Tensor:
+        return gather.table[d.clamp(-255, 255) + 255] / CONTEXT_UNIT
+
+    colours = (unit(green)[..., None], torch.stack([unit(green), unit(red), unit(red - green)], -1))
+    raw = model.likelihood(inputs, colours, biases[:, :, None])
+    d = errors[:, None, None].float()
+    step = 2 * d + 1
+    count = torch.floor((255 + d) / step) + 1
+    bits, earlier = [], []
+    for place, channel in enumerate(ORDER):
+        x = values[..., channel].float()
+        ref = reference[..., channel].float()
+        symbol = torch.floor((x + d) / step)
+        weights, means, scales = model.likelihood.mixture(raw[place], ref, earlier)
+        low = torch.where(symbol == 0, -BEYOND, symbol * step - d - 0.5)
+        high = torch.where(symbol == count - 1, BEYOND, symbol * step + d + 0.5)
+        bits.append(-torch.log2(bin_mass(weights, means, scales, low, high, count)))
+        earlier.append(x - ref)
+    return torch.stack(bits, -1)
+
+
+def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile: int) -> Tensor:
+    """Return tiles as (B * rows * columns, 3, tile, tile) of uint8 images (B, H, W, 3)."""
+    b = images.shape[0]
+    area = images[:, top : top + rows * tile, left : left + columns * tile]
+    area = area.reshape(b, rows, tile, columns, tile, 3).permute(0, 1, 3, 5, 2, 4)
+    return area.reshape(b * rows * columns, 3, tile, tile)
+
+
+def latent_bits(
+    model: VLAE, means: Tensor, scales: Tensor, errors: Tensor, band_rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sample z and return it with its prior and posterior bits.
+
+    Parameters
+    ----------
+    means, scales : float tensors (B, R, C, latents), the posterior of a grid of tiles
+    errors : int64 tensor (B,)
+    band_rows : int
+        Rows of tiles in a band. Above a band's first row the prior sees the rounded posterior
+        means instead of z: there z is not known yet when the band is encoded.
+
+    Returns
+    -------
+    z, float tensor (B, R, C, latents) with straight-through gradients; prior and posterior bits (B, R, C).
+    """
+    grid = model.config.grid
+    b, rows, columns, n = means.shape
+    u = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
+    continuous = means + torch.exp2(scales) * torch.logit(u)
+    z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
+    posterior = logistic_bits(z, means, scales, grid).sum(-1)
+    known = torch.round(means)
+    above = torch.zeros_like(z)
+    for row in range(1, rows):
+        above[:, row] = known[:, row - 1] if row % band_rows == 0 else z[:, row - 1]
+    left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
+    present = torch.zeros(b, rows, columns, 2)
+    present[:, :, 1:, 0] = 1
+    present[:, 1:, :, 1] = 1
+    repeated = errors[:, None, None].expand(b, rows, columns).reshape(-1)
+    p_means, p_scales = model.prior(
+        z.reshape(-1, n), left.reshape(-1, n), above.reshape(-1, n), present.reshape(-1, 2), repeated
+    )
+    shape = means.shape
+    prior = logistic_bits(z, p_means.reshape(shape), p_scales.reshape(shape), grid).sum(-1)
+    return z, prior, posterior
+
+
+def crop_terms(
+    model: VLAE, gather: Inputs, crops: NDArray[np.uint8], count: int, rng: np.random.Generator, *, drop: float
+) -> Terms:
+    """Return the code length of random pixels of crops of 2 x 2 tiles, and of their latents.
+
+    Parameters
+    ----------
+    crops : uint8 array (B, S, S, 3), S = 2 tile + 2 radius
+    count : int
+        Pixels a tile.
+    drop : float
+        Share of crops whose latents are switched off.
+
+    Notes
+    -----
+    Now and then the tiles are laid at the crop's border, so that the model meets image borders.
+    """
+    config = model.config
+    b, size = crops.shape[0], crops.shape[1]
+    tile, side = config.tile, 2 * config.tile
+    margin = size - side
+    # All crops of a batch share their placement: it makes the tiles one slice.
+    top = 0 if rng.random() < 0.08 else margin
+    left = int(rng.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
+    d = rng.choice(MAX_ERROR + 1, size=b, p=[0.62, *([0.38 / MAX_ERROR] * MAX_ERROR)])
+    errors = torch.from_numpy(d)
+    images = quantise(torch.from_numpy(crops), errors)
+    y, x = rng.integers(0, tile, (2, b, 4, count))
+    corner = np.arange(4)[:, None]
+    pixels = Pixels(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
+    off = model.biases(None, errors)[:, None].expand(b, 4, -1)
+    if config.latents:
+        z_errors = errors.repeat_interleave(4)
+        means, scales = model.posterior(tiles_of(images, top, left, 2, 2, tile), z_errors)
+        grid_shape = (b, 2, 2, config.latents)
+        band_rows = 1 if rng.random() < 0.25 else 2
+        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors, band_rows)
+        on = torch.from_numpy(rng.random(b) >= drop)
+        biases = model.biases(z.reshape(b * 4, -1), z_errors).reshape(b, 4, -1)
+        biases = torch.where(on[:, None, None], biases, off)
+        prior = prior.flatten(1) * on[:, None]
+        posterior = posterior.flatten(1) * on[:, None]
+    else:
+        biases = off
+        prior = posterior = torch.zeros(b, 4)
+    bits = pixel_bits(model, gather, images, pixels, biases, errors)
+    grey = torch.from_numpy((crops[..., 0] == crops[..., 1]).all((1, 2)) & (crops[..., 1] == crops[..., 2]).all((1, 2)))
+    # Of a grey image only the first channel is coded; it counts three times to weigh like others.
+    weight = torch.where(grey[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
+    return Terms((bits * weight).sum(-1), prior, posterior)
+
+
+def neg_elbo_bits(terms: Terms, tile: int) -> Tensor:
+    """Return minus the ELBO in bits per sub-pixel, a scalar."""
+    area = 3 * tile * tile
+    latent = (terms.prior_bits - terms.posterior_bits).mean() / area
+    return terms.pixel_bits.mean() / 3 + latent

@@ -1,0 +1,74 @@
+"""Recipes: TOML files that say which model is trained, how and on what."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.data import Source
+from models.networks import Config
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained; a recipe's [train] table."""
+
+    steps: int
+    decay_steps: int
+    warmup_steps: int
+    learning_rate: float
+    average: float
+    batch: int
+    pixels: int
+    drop_latents: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file, parsed."""
+
+    name: str
+    number: int
+    model: Config
+    train: Training
+    data: list[Source]
+    validation_folders: list[str]
+    validation_pixels: int
+
+
+def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """Return a recipe by its name in ``models/recipes`` or its path.
+
+    ``changes`` replaces single values, such as ``{"model.latents": 0}``.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name}.toml"
+    table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key, value in (changes or {}).items():
+        section, _, entry = key.rpartition(".")
+        target = table[section] if section else table
+        if entry not in target:
+            raise KeyError(f"{path.name} has no value {key}")
+        target[entry] = value
+    model = dict(table["model"])
+    model["posterior"] = tuple(model["posterior"])
+    return Recipe(
+        name=table["name"],
+        number=table["number"],
+        model=Config(**model),
+        train=Training(**table["train"]),
+        data=[Source(**source) for source in table["data"]],
+        validation_folders=table["validation"]["folders"],
+        validation_pixels=table["validation"]["pixels"],
+    )

@@ -1,0 +1,154 @@
+"""Training by a recipe: resumes from its checkpoint and stops cleanly at a time limit."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from codec import contexts
+from models.data import Crops
+from models.evaluate import folder_bpsp
+from models.networks import VLAE
+from models.objective import Inputs, crop_terms, neg_elbo_bits
+from models.recipe import Recipe, Training
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """What is known of a run besides its weights; stands in the checkpoint and in the model card."""
+
+    step: int = 0
+    seconds: float = 0.0
+    machine: str = field(default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def learning_rate(train: Training, step: int) -> float:
+    """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
+    warm = min(1.0, (step + 1) / train.warmup_steps)
+    left = min(1.0, (train.steps - step) / train.decay_steps)
+    return train.learning_rate * warm * left
+
+
+def new_model(recipe: Recipe) -> VLAE:
+    """Return a freshly initialised model of a recipe."""
+    torch.manual_seed(recipe.train.seed)
+    return VLAE(recipe.model, len(contexts.offsets(recipe.model.radius)))
+
+
+class Run:
+    """A training run, kept in a folder as ``checkpoint.safetensors`` after every evaluation."""
+
+    def __init__(self, recipe: Recipe, data: Path, folder: Path) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.model = new_model(recipe)
+        self.average = copy.deepcopy(self.model)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.99))
+        self.progress = Progress()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._load()
+
+    def _save(self) -> None:
+        tensors = {}
+        for name, p in self.model.named_parameters():
+            state = self.optimizer.state[p]
+            tensors[f"model.{name}"] = p.detach()
+            tensors[f"first_moment.{name}"] = state["exp_avg"]
+            tensors[f"second_moment.{name}"] = state["exp_avg_sq"]
+        for name, p in self.average.named_parameters():
+            tensors[f"average.{name}"] = p.detach()
+        temporary = self.checkpoint.with_suffix(".part")
+        save_file(tensors, temporary, {"progress": json.dumps(asdict(self.progress))})
+        temporary.replace(self.checkpoint)
+
+    def _load(self) -> None:
+        with safe_open(self.checkpoint, "pt") as file:
+            self.progress = Progress(**json.loads(file.metadata()["progress"]))
+            for name, p in self.model.named_parameters():
+                p.data.copy_(file.get_tensor(f"model.{name}"))
+                self.optimizer.state[p] = {
+                    "step": torch.tensor(float(self.progress.step)),
+                    "exp_avg": file.get_tensor(f"first_moment.{name}"),
+                    "exp_avg_sq": file.get_tensor(f"second_moment.{name}"),
+                }
+            for name, p in self.average.named_parameters():
+                p.data.copy_(file.get_tensor(f"average.{name}"))
+
+    def train(self, limit_s: float, every_s: float = 600.0) -> bool:
+        """Train until the recipe's last step or ``limit_s`` seconds; return whether it is finished."""
+        train = self.recipe.train
+        config = self.recipe.model
+        crops = Crops(self.data, self.recipe.data, 2 * config.tile + 2 * config.radius, train.seed)
+        gather = Inputs(config.radius)
+        begin = saved = time.monotonic()
+        recent = 0.0
+        with ThreadPoolExecutor(1) as loader:
+            coming = loader.submit(crops.batch, self.progress.step, train.batch)
+            while self.progress.step < train.steps and time.monotonic() - begin < limit_s:
+                step = self.progress.step
+                batch = coming.result()
+                coming = loader.submit(crops.batch, step + 1, train.batch)
+                loss = self._step(batch, gather)
+                recent += 0.02 * (loss - recent) if recent else loss
+                if step % 100 == 0:
+                    log.info("step %d, %.4f bpsp, %.0f s", step, recent, time.monotonic() - begin)
+                if time.monotonic() - saved > every_s:
+                    self.evaluate()
+                    self.progress.seconds += time.monotonic() - saved
+                    self._save()
+                    saved = time.monotonic()
+        self.evaluate()
+        self.progress.seconds += time.monotonic() - saved
+        self._save()
+        return self.progress.step >= train.steps
+
+    def _step(self, batch: NDArray[np.uint8], gather: Inputs) -> float:
+        train = self.recipe.train
+        step = self.progress.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, step)
+        torch.manual_seed(train.seed * 1_000_003 + step)
+        rng = np.random.default_rng((train.seed, step, 1))
+        terms = crop_terms(self.model, gather, batch, train.pixels, rng, drop=train.drop_latents)
+        loss = neg_elbo_bits(terms, self.recipe.model.tile)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        weight = 1 - min(train.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(p, weight)
+        self.progress.step += 1
+        return float(loss.detach())
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate the averaged weights on the validation folders, log the figures and keep them."""
+        row = {"step": float(self.progress.step)}
+        count = self.recipe.validation_pixels
+        for folder in self.recipe.validation_folders:
+            for error in (0, 2):
+                total, latent = folder_bpsp(self.average, self.data / folder, count, error)
+                off, _ = folder_bpsp(self.average, self.data / folder, count, error, latents=False)
+                row |= {f"{folder} d={error}": total, f"{folder} d={error} latents": latent, f"{folder} d={error} off": off}
+        self.progress.history.append(row)
+        log.info("%s", ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
+        return row

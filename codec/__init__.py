@@ -1,0 +1,53 @@
+"""vlae: a learned image codec whose files are as long as the ELBO says.
+
+`compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
+`measure` accounts for every bit. Names are loaded at their first use, so that importing the
+package, and ``vlae info``, do not wait for the compiler of the kernels.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codec.api import Info, compress, decompress, info
+    from codec.container import Latents
+    from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
+    from codec.ledger import Report, measure
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CodecError",
+    "CorruptDataError",
+    "ImageError",
+    "Info",
+    "Latents",
+    "ModelError",
+    "Report",
+    "UnsupportedError",
+    "__version__",
+    "compress",
+    "decompress",
+    "info",
+    "measure",
+]
+
+_HOMES = {
+    "codec.api": ("Info", "compress", "decompress", "info"),
+    "codec.container": ("Latents",),
+    "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),
+    "codec.ledger": ("Report", "measure"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -28,7 +28,7 @@ def image_bits(
     tile = config.tile
     h, w = image.shape[:2]
     errors = torch.tensor([error])
-    decoded = quantise(torch.from_numpy(np.ascontiguousarray(image))[None], errors)
+    decoded = quantise(torch.from_numpy(np.array(image))[None], errors)
     rows, columns = -(-h // tile), -(-w // tile)
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
@@ -43,7 +43,7 @@ def image_bits(
         means, scales = model.posterior(tiles_of(padded, 0, 0, rows, columns, tile), repeated)
         shape = (1, rows, columns, config.latents)
         torch.manual_seed(seed)
-        z, prior, posterior = latent_bits(model, means.reshape(shape), scales.reshape(shape), errors, 4)
+        z, prior, posterior = latent_bits(model, means.reshape(shape), scales.reshape(shape), errors)
         latent = float((prior - posterior).sum())
         biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
     bits = pixel_bits(model, Inputs(config.radius), decoded, Pixels(y[None], x[None]), biases, errors)

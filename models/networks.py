@@ -3,7 +3,7 @@
 An image is cut into tiles of ``tile`` x ``tile`` pixels, each with ``latents`` integers z.
 
 * posterior q(z|x): convolutions over the tile, factorised logistics on an integer grid;
-* prior p(z): autoregressive over tiles (left, above) and channels, in one fixed order;
+* prior p(z): autoregressive over the tiles of a row and their channels, in one fixed order;
 * likelihood p(x|z): a small network at every pixel that sees only a disc of decoded pixels
   (`codec.contexts`), whose biases are set by z and by the largest error d.
 
@@ -175,12 +175,15 @@ class Posterior(nn.Module):
 
 
 class Prior(nn.Module):
-    """p(z): logistics whose parameters come from the tiles left and above and the channels before."""
+    """p(z): logistics whose parameters come from the tile to the left and the channels before.
+
+    Rows of tiles are coded at the same time by several threads, so z of a row never depends on another row.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         n = config.latents
-        self.hidden = nn.Linear(2 * n + 2, config.prior)
+        self.hidden = nn.Linear(n + 1, config.prior)
         self.errors = nn.Embedding(MAX_ERROR + 1, config.prior)
         self.out = nn.Linear(config.prior, 2 * n)
         self.channels = nn.Parameter(torch.zeros(2 * n, n))
@@ -188,17 +191,17 @@ class Prior(nn.Module):
         self.register_buffer("causal", torch.tril(torch.ones(n, n), -1).repeat(2, 1), persistent=False)
         self.config = config
 
-    def forward(self, z: Tensor, left: Tensor, above: Tensor, present: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, left: Tensor, present: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log2 scales (B, latents), in grid steps.
 
         Parameters
         ----------
-        z, left, above : float tensors (B, latents), grid steps; zero where there is no such tile
-        present : float tensor (B, 2)
-            1 where the tile to the left, above, exists.
+        z, left : float tensors (B, latents), grid steps; zero where there is no such tile
+        present : float tensor (B, 1)
+            1 where the tile to the left exists.
         errors : int64 tensor (B,)
         """
-        h = torch.cat([left / 8, above / 8, present], 1)
+        h = torch.cat([left / 8, present], 1)
         h = F.relu(self.hidden(h) + self.errors(errors))
         out = self.out(h) + (z / 8) @ (self.channels * self.causal).T
         means, scales = out.split(self.config.latents, 1)

@@ -117,18 +117,13 @@ def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile:
     return area.reshape(b * rows * columns, 3, tile, tile)
 
 
-def latent_bits(
-    model: VLAE, means: Tensor, scales: Tensor, errors: Tensor, band_rows: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def latent_bits(model: VLAE, means: Tensor, scales: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sample z and return it with its prior and posterior bits.
 
     Parameters
     ----------
     means, scales : float tensors (B, R, C, latents), the posterior of a grid of tiles
     errors : int64 tensor (B,)
-    band_rows : int
-        Rows of tiles in a band. Above a band's first row the prior sees the rounded posterior
-        means instead of z: there z is not known yet when the band is encoded.
 
     Returns
     -------
@@ -140,17 +135,12 @@ def latent_bits(
     continuous = means + torch.exp2(scales) * torch.logit(u)
     z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
     posterior = logistic_bits(z, means, scales, grid).sum(-1)
-    known = torch.round(means)
-    above = torch.zeros_like(z)
-    for row in range(1, rows):
-        above[:, row] = known[:, row - 1] if row % band_rows == 0 else z[:, row - 1]
     left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
-    present = torch.zeros(b, rows, columns, 2)
-    present[:, :, 1:, 0] = 1
-    present[:, 1:, :, 1] = 1
+    present = torch.zeros(b, rows, columns, 1)
+    present[:, :, 1:] = 1
     repeated = errors[:, None, None].expand(b, rows, columns).reshape(-1)
     p_means, p_scales = model.prior(
-        z.reshape(-1, n), left.reshape(-1, n), above.reshape(-1, n), present.reshape(-1, 2), repeated
+        z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated
     )
     shape = means.shape
     prior = logistic_bits(z, p_means.reshape(shape), p_scales.reshape(shape), grid).sum(-1)
@@ -192,8 +182,7 @@ def crop_terms(
         z_errors = errors.repeat_interleave(4)
         means, scales = model.posterior(tiles_of(images, top, left, 2, 2, tile), z_errors)
         grid_shape = (b, 2, 2, config.latents)
-        band_rows = 1 if rng.random() < 0.25 else 2
-        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors, band_rows)
+        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors)
         on = torch.from_numpy(rng.random(b) >= drop)
         biases = model.biases(z.reshape(b * 4, -1), z_errors).reshape(b, 4, -1)
         biases = torch.where(on[:, None, None], biases, off)

@@ -1,0 +1,341 @@
+"""The command ``vlae``. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 fine, 1 other error, 2 usage (also "output exists"), 3 corrupt data, 4 unsupported.
+Commands of other packages are entry points of the group ``vlae.commands``, loaded by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codec import __version__
+from codec.errors import CodecError, CorruptDataError, UnsupportedError
+
+if TYPE_CHECKING:
+    from codec.container import Latents
+
+EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
+EXIT_INTERRUPTED = 130
+"""What shells report for a process that Ctrl-C ended."""
+
+STANDARD = "-"
+SUFFIX = ".vlae"
+
+
+class Commands(click.Group):
+    """Our commands and those that other packages register."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, sorted."""
+        return sorted({*super().list_commands(ctx), *_registered()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; a registered one is imported only when it runs."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and cmd_name in _registered():
+            return _registered_command(_registered()[cmd_name])
+        return command
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="vlae.commands")}
+
+
+def _registered_command(point: EntryPoint) -> click.Command:
+    @click.command(
+        point.name,
+        short_help=f"See vlae {point.name} --help.",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def run(arguments: tuple[str, ...]) -> Any:
+        try:
+            command = point.load()
+        except ImportError as error:
+            raise click.ClickException(
+                f"{point.name}: cannot import {error.name}: pip install vlae[{point.name}]"
+            ) from error
+        return command.main(list(arguments), prog_name=f"vlae {point.name}", standalone_mode=False)
+
+    return run
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callable that shows bands done of bands in all on stderr; None if that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(unit="band", file=sys.stderr, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        yield show
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vlae")
+def vlae() -> None:
+    """Compress images with a learned model, losslessly or within a maximal error."""
+
+
+_output = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
+_force = click.option("--force", is_flag=True, help="Replace an existing output.")
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
+_threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N.")
+_max_pixels = click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height.")
+_lossless = click.option("--lossless", is_flag=True, help="Every sample comes back.")
+_max_error = click.option(
+    "--max-error", type=click.IntRange(0, 10), metavar="D", help="No colour sample is off by more than D, 0 to 10."
+)
+_no_latents = click.option("--no-latents", is_flag=True, help="Code the pixels without latents.")
+_no_bits_back = click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full.")
+
+
+@vlae.command()
+@click.argument("file", metavar="FILE")
+@_lossless
+@_max_error
+@_no_latents
+@_no_bits_back
+@_output
+@_force
+@_quiet
+@_threads
+@_max_pixels
+def compress(
+    file: str,
+    lossless: bool,
+    max_error: int | None,
+    no_latents: bool,
+    no_bits_back: bool,
+    output: str | None,
+    force: bool,
+    quiet: bool,
+    threads: int | None,
+    max_pixels: int | None,
+) -> None:
+    """Compress an image to FILE with the suffix .vlae."""
+    max_error = _fidelity(lossless, max_error)
+    latents = _latents(no_latents, no_bits_back)
+    target = _target(file, output, SUFFIX, force)
+
+    from codec import api, image_io
+
+    image = image_io.load_image(_read(file) if file == STANDARD else file, max_pixels)
+    with _progress(quiet) as progress:
+        data = api.compress(
+            image, max_error=max_error, latents=latents, threads=threads, progress=progress, max_pixels=max_pixels
+        )
+    _write(target, data)
+    if not quiet:
+        facts = api.info(data, max_pixels=max_pixels)
+        click.echo(f"{file} -> {target}: {facts.file_bytes} bytes, {facts.bpsp:.3f} bpsp, {facts.fidelity}", err=True)
+
+
+@vlae.command()
+@click.argument("file", metavar="FILE")
+@_output
+@_force
+@_quiet
+@_threads
+@_max_pixels
+def decompress(
+    file: str, output: str | None, force: bool, quiet: bool, threads: int | None, max_pixels: int | None
+) -> None:
+    """Decompress FILE to an image; the format is that of the output's suffix, by default PNG."""
+    target = _target(file, output, ".png", force)
+
+    from codec import api, image_io
+
+    if target != STANDARD and not _is_device(target):
+        _usage(image_io.check_output, target)
+    data = _read(file)
+    with _progress(quiet) as progress:
+        image = api.decompress(data, threads=threads, progress=progress, max_pixels=max_pixels)
+    if target == STANDARD or _is_device(target):
+        _write(target, image_io.image_bytes(image))
+    else:
+        _usage(image_io.save_image, image, target)
+    if not quiet:
+        click.echo(f"{file} -> {target}: {image.width}x{image.height} {image.mode}", err=True)
+
+
+@vlae.command()
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@_max_pixels
+def info(file: str, as_json: bool, max_pixels: int | None) -> None:
+    """Print what FILE says of itself, without decoding it."""
+    from codec import api
+
+    facts = api.info(_read(file), max_pixels=max_pixels).as_dict()
+    if as_json:
+        click.echo(json.dumps({"file": file, **facts}))
+        return
+    for name, value in facts.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        if text not in (None, ""):
+            click.echo(f"{name:15} {text:.4f}" if isinstance(text, float) else f"{name:15} {text}")
+
+
+@vlae.command()
+def models() -> None:
+    """Print the models of this installation and how they were made."""
+    from codec.model import model_cards
+
+    for card in model_cards():
+        for name, value in card.items():
+            click.echo(f"{name:24} {value}")
+        click.echo()
+
+
+@vlae.command()
+@click.argument("paths", metavar="FILES|FOLDERS", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_lossless
+@_max_error
+@_no_latents
+@_no_bits_back
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, the last with totals.")
+def measure(
+    paths: tuple[Path, ...],
+    lossless: bool,
+    max_error: int | None,
+    no_latents: bool,
+    no_bits_back: bool,
+    as_json: bool,
+) -> None:
+    """Compress and decompress images in memory, and print where every bit went."""
+    max_error = _fidelity(lossless, max_error)
+    latents = _latents(no_latents, no_bits_back)
+
+    from codec import ledger
+
+    ledger.run(list(paths), max_error, latents, as_json)
+
+
+@vlae.command()
+def demo() -> None:
+    """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
+    from codec.demo import run
+
+    run()
+
+
+def _fidelity(lossless: bool, max_error: int | None) -> int:
+    if lossless and max_error is not None:
+        raise click.UsageError("--lossless and --max-error exclude each other")
+    if not lossless and max_error is None:
+        raise click.UsageError("no fidelity: expected --lossless or --max-error D")
+    return max_error or 0
+
+
+def _latents(no_latents: bool, no_bits_back: bool) -> Latents | None:
+    from codec.container import Latents
+
+    if no_latents and no_bits_back:
+        raise click.UsageError("--no-latents and --no-bits-back exclude each other")
+    if no_latents:
+        return Latents.NONE
+    return Latents.TWO_PART if no_bits_back else None
+
+
+def _target(source: str, output: str | None, suffix: str, force: bool) -> str:
+    """Return where to write, refused before any work is done."""
+    if output is None:
+        output = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
+    if output == STANDARD:
+        if sys.stdout.isatty():
+            raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
+        return output
+    path = Path(output)
+    if path.is_dir():
+        raise click.UsageError(f"output {output}: is a folder")
+    if path.exists() and not _is_device(output):
+        if source != STANDARD and Path(source).exists() and path.samefile(source):
+            raise click.UsageError(f"output {output}: is the source")
+        if not force:
+            raise click.UsageError(f"output {output}: exists, expected --force")
+    return output
+
+
+def _is_device(target: str) -> bool:
+    return Path(target).exists() and not Path(target).is_file()
+
+
+def _read(source: str) -> bytes:
+    return sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
+
+
+def _write(target: str, data: bytes) -> None:
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    from codec.files import write_file
+
+    write_file(target, data)
+
+
+def _usage(function: Any, *arguments: Any) -> None:
+    """Call a function whose ValueError is the fault of the command line."""
+    try:
+        function(*arguments)
+    except CodecError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code; errors are one line on stderr."""
+    try:
+        result = vlae.main(arguments, prog_name="vlae", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.UsageError as error:
+        return _fail(error.format_message(), EXIT_USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), EXIT_OTHER)
+    except CorruptDataError as error:
+        return _fail(error, EXIT_CORRUPT)
+    except UnsupportedError as error:
+        return _fail(error, EXIT_UNSUPPORTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OTHER
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, EXIT_OTHER)
+    except MemoryError:
+        return _fail("not enough memory", EXIT_OTHER)
+    except CodecError as error:
+        return _fail(error, EXIT_OTHER)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: object, code: int) -> int:
+    click.echo(f"vlae: {' '.join(str(message).split())}", err=True)
+    return code
+
+
+def main() -> None:
+    """Run the command of this process's arguments."""
+    sys.exit(run())

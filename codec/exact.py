@@ -1,0 +1,133 @@
+"""Layers of frozen networks: integers all the way, so that every machine gets the same result.
+
+Weights and activations are integers that float32 holds exactly. A matrix product may then run in
+any BLAS and any order: as long as no partial sum can exceed 2**24 every one of them is exact. The
+bound of a layer is
+
+    max over outputs of  sum |weight| * (largest |input|) + largest |bias|  <=  2**24
+
+and is checked when a model is loaded, together with a product that reaches it (`self_test`).
+See FORMAT.md, "Exact networks".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.errors import ModelError
+
+EXACT = 1 << 24
+"""Largest integer up to which float32 holds every integer."""
+BIAS_LIMIT = 1 << 22
+"""Biases that depend on latents are clipped to this, so that a layer's bound is known."""
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+
+class Hidden(NamedTuple):
+    """A layer with clamped rectifier: clip(floor((x W + b) 2**-shift), 0, limit).
+
+    Attributes
+    ----------
+    weight : float32 array (inputs, outputs), integers
+    bias : float32 array (outputs,), integers
+    scale : float32 array (outputs,), powers of two
+    limit : int
+    """
+
+    weight: F32
+    bias: F32
+    scale: F32
+    limit: int
+
+
+class Output(NamedTuple):
+    """A layer whose results are parameters in fixed units: ((x W + b) m + 2**(shift - 1)) >> shift.
+
+    Attributes
+    ----------
+    weight : float32 array (inputs, outputs), integers
+    bias : float32 array (outputs,), integers
+    multiplier : int64 array (outputs,)
+    shift : int
+    """
+
+    weight: F32
+    bias: F32
+    multiplier: I64
+    shift: int
+
+
+def accumulate(x: F32, weight: F32, bias: F32) -> F32:
+    """Return x W + b (N, outputs), exact if the layer keeps its bound."""
+    result: F32 = x @ weight
+    result += bias
+    return result
+
+
+def activate(accumulated: F32, scale: F32, limit: int) -> F32:
+    """Return clip(floor(accumulated * scale), 0, limit), in place."""
+    np.multiply(accumulated, scale, out=accumulated)
+    np.floor(accumulated, out=accumulated)
+    np.clip(accumulated, 0, limit, out=accumulated)
+    return accumulated
+
+
+def hidden(x: F32, layer: Hidden) -> F32:
+    """Return the activations (N, outputs) of a hidden layer."""
+    return activate(accumulate(x, layer.weight, layer.bias), layer.scale, layer.limit)
+
+
+def output(x: F32, layer: Output) -> I64:
+    """Return the parameters (N, outputs) of an output layer."""
+    accumulated = accumulate(x, layer.weight, layer.bias).astype(np.int64)
+    return (accumulated * layer.multiplier + (1 << (layer.shift - 1))) >> layer.shift
+
+
+def check_bound(name: str, weight: F32, largest_input: float | NDArray[np.float64], largest_bias: float) -> None:
+    """Raise ModelError if a partial sum of the layer could exceed 2**24.
+
+    Parameters
+    ----------
+    weight : float32 array (inputs, outputs)
+    largest_input : float or float64 array (inputs,)
+    largest_bias : float
+    """
+    per_input = np.abs(weight.astype(np.float64)) * np.reshape(largest_input, (-1, 1))
+    bound = float(per_input.sum(0).max(initial=0)) + largest_bias
+    if bound > EXACT:
+        raise ModelError(f"layer {name}: sums may reach {bound:.0f}, exact only up to {EXACT}")
+
+
+def patches(x: F32) -> F32:
+    """Return 3x3 patches at stride 2 of (B, H, W, C), zero outside: (B, H/2, W/2, 9 C), H and W even.
+
+    The order within a patch is row, column, channel.
+    """
+    padded = np.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+    b, h, w, c = x.shape
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    ordered = windows.transpose(0, 1, 2, 4, 5, 3)
+    return np.ascontiguousarray(ordered).reshape(b, h // 2, w // 2, 9 * c)
+
+
+def self_test() -> None:
+    """Raise ModelError if this machine's matrix product is not exact up to 2**24 - 1.
+
+    A product in reduced precision (bfloat16, TF32) or by a fast algorithm fails here, before it
+    can spoil an image.
+    """
+    n = 160
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 1 << 10, (96, n))
+    w = rng.integers(-127, 128, (n, n))
+    w[:, 0] = 127
+    x[0] = ((EXACT - 1) // 127) // n
+    x[0, 0] += (EXACT - 1) // 127 - int(x[0].sum())
+    exact = x @ w
+    if not np.array_equal((x.astype(np.float32) @ w.astype(np.float32)).astype(np.int64), exact):
+        raise ModelError("matrix products of this machine are not exact: files would not decode elsewhere")

@@ -1,0 +1,118 @@
+"""The metadata chunk: ICC profile, EXIF and XMP, each compressed, readable without decoding.
+
+The chunk is a sequence of entries in the order of their tags, at most one of each:
+
+    tag u8 | length u32 | zlib stream of ``length`` bytes
+
+See FORMAT.md, "Metadata".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from PIL import Image
+
+from codec.errors import CorruptDataError, ImageError
+
+TAGS = {"icc_profile": 1, "exif": 2, "xmp": 3}
+"""The keys are those of Pillow's ``Image.info``."""
+LIMIT_BYTES = 1 << 24
+"""A decompressed entry's limit: profiles and EXIF are far smaller, and zlib can expand 1,000 times."""
+
+_ENTRY = struct.Struct("<BI")
+_KEYS = {tag: key for key, tag in TAGS.items()}
+
+LAYOUT_TAGS = frozenset({
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347,
+    530, 531, 532, 700, 34675,
+})  # fmt: skip
+"""TIFF tags that describe how a file stores its pixels (or XMP and ICC), and so not the picture."""
+
+
+def collect(image: Image.Image) -> dict[str, bytes]:
+    """Return the metadata of an image, by the keys of `TAGS`.
+
+    Raises
+    ------
+    ImageError
+        An entry is over the limit, or the EXIF cannot be read.
+    """
+    info = image.info
+    found = {
+        "icc_profile": info.get("icc_profile"),
+        "exif": info.get("exif") or _exif(image),
+        "xmp": info.get("xmp") or info.get("XML:com.adobe.xmp"),
+    }
+    entries = {}
+    for key, value in found.items():
+        data = value.encode() if isinstance(value, str) else value
+        if not data:
+            continue
+        if not isinstance(data, bytes):
+            raise ImageError(f"image: {key}: expected bytes, got {type(data).__name__}")
+        if len(data) > LIMIT_BYTES:
+            raise ImageError(f"image: {key}: expected at most {LIMIT_BYTES} bytes, got {len(data)}")
+        entries[key] = data
+    return entries
+
+
+def _exif(image: Image.Image) -> bytes:
+    """Return the EXIF of an image that has it elsewhere than in ``info``: in TIFF tags, in PNG text."""
+    try:
+        exif = image.getexif()
+        for tag in LAYOUT_TAGS & set(exif):
+            del exif[tag]
+        return exif.tobytes() if len(exif) else b""
+    except Exception as error:
+        # Pillow's reader of tags raises whatever damaged tags lead to.
+        raise ImageError(f"image: exif: cannot be read: {error}") from error
+
+
+def pack(entries: dict[str, bytes]) -> bytes:
+    """Return the metadata chunk; the inverse of `unpack`."""
+    parts = []
+    for key, tag in TAGS.items():
+        if key in entries:
+            stream = zlib.compress(entries[key], 9)
+            parts += [_ENTRY.pack(tag, len(stream)), stream]
+    return b"".join(parts)
+
+
+def unpack(chunk: bytes) -> dict[str, bytes]:
+    """Return the entries of a metadata chunk; the inverse of `pack`.
+
+    Raises
+    ------
+    CorruptDataError
+        Cut, out of order, unknown tag, a damaged zlib stream, or an entry over the limit.
+    """
+    entries: dict[str, bytes] = {}
+    offset = last = 0
+    while offset < len(chunk):
+        if len(chunk) - offset < _ENTRY.size:
+            raise CorruptDataError(f"metadata: entry cut after {len(chunk) - offset} bytes")
+        tag, length = _ENTRY.unpack_from(chunk, offset)
+        offset += _ENTRY.size
+        if tag not in _KEYS or tag <= last:
+            raise CorruptDataError(f"metadata: expected a tag of {last + 1} to {max(_KEYS)}, got {tag}")
+        if length > len(chunk) - offset:
+            raise CorruptDataError(f"metadata: {_KEYS[tag]}: expected {length} bytes, got {len(chunk) - offset}")
+        entries[_KEYS[tag]] = _inflate(chunk[offset : offset + length], _KEYS[tag])
+        offset += length
+        last = tag
+    return entries
+
+
+def _inflate(stream: bytes, key: str) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(stream, LIMIT_BYTES + 1)
+    except zlib.error as error:
+        raise CorruptDataError(f"metadata: {key}: {error}") from error
+    if len(data) > LIMIT_BYTES:
+        raise CorruptDataError(f"metadata: {key}: expands to more than {LIMIT_BYTES} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise CorruptDataError(f"metadata: {key}: zlib stream does not end where the entry does")
+    return data

@@ -1,0 +1,375 @@
+"""Frozen models: integer weights from a safetensors file, their checks, and what they compute.
+
+A bitstream has no meaning without its model, so the weights ship with the package and a file names
+its model by number and by a hash of the weights. `models.freeze` writes them.
+See FORMAT.md, "Models" and "Exact networks".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from codec import contexts, exact, tables
+from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, latent_grid, load_tables, prepare
+from codec.errors import ModelError
+from codec.exact import BIAS_LIMIT, Hidden, Output
+from codec.rans import Message, drop, peek
+from codec.wavefront import Network
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = 0
+"""Number of the model that `compress` uses."""
+COMPRESS_MAX = 322
+"""Largest entry of the table of context differences."""
+Z_GAIN = 8
+"""Integer that stands for 1 at the inputs of networks that see latents."""
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+class Prior(NamedTuple):
+    """Weights of p(z), int64; see FORMAT.md, "Prior".
+
+    Attributes
+    ----------
+    weight : (latents + 1, hidden), rows: z of the tile to the left, and whether it exists
+    bias : (hidden,), of one max_error
+    shift : (hidden,)
+    limit : int
+    out : (hidden, 2 latents)
+    out_bias : (2 latents,)
+    channels : (2 latents, latents); only channels before the row's own are used
+    multiplier : (2 latents,)
+    out_shift : int
+    """
+
+    weight: I64
+    bias: I64
+    shift: I64
+    limit: int
+    out: I64
+    out_bias: I64
+    channels: I64
+    multiplier: I64
+    out_shift: int
+
+
+@njit
+def _prior_hidden(left: I64, present: int, prior: Prior, hidden: I64, base: I64) -> None:
+    """Fill the outputs of a tile before its own channels are added."""
+    latents = len(left)
+    for h in range(len(hidden)):
+        total = prior.bias[h] + present * prior.weight[latents, h]
+        for c in range(latents):
+            total += left[c] * prior.weight[c, h]
+        hidden[h] = min(max(total >> prior.shift[h], 0), prior.limit)
+    for o in range(len(base)):
+        total = prior.out_bias[o]
+        for h in range(len(hidden)):
+            total += hidden[h] * prior.out[h, o]
+        base[o] = total
+
+
+@njit
+def _prior_raw(channel: int, own: I64, prior: Prior, base: I64, limit: int, raw: I64) -> None:
+    """Fill the raw parameters (logit, mean, scale) of one channel given the channels before it."""
+    latents = len(own)
+    middle = 1 << (prior.out_shift - 1)
+    for part in range(2):
+        row = part * latents + channel
+        total = base[row]
+        for c in range(channel):
+            total += own[c] * prior.channels[row, c]
+        raw[1 + part] = (total * prior.multiplier[row] + middle) >> prior.out_shift
+    raw[0] = 0
+    raw[1] = min(max(raw[1], -limit * 256), limit * 256)
+    raw[2] = min(max(raw[2], -32), 160)
+
+
+@njit(cache=True, nogil=True)
+def prior_intervals(
+    z: I64, across: int, prior: Prior, grid: Grid, table: Tables, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]
+) -> float:
+    """Fill the intervals (tiles, latents) of latents z (tiles, latents) under the prior; return ideal bits."""
+    tiles, latents = z.shape
+    limit = (grid.count - 1) // 2
+    hidden = np.zeros(len(prior.bias), dtype=np.int64)
+    base = np.zeros(2 * latents, dtype=np.int64)
+    raw = np.zeros(3, dtype=np.int64)
+    prepared = np.zeros(3, dtype=np.int64)
+    nothing = np.zeros(latents, dtype=np.int64)
+    bits = 0.0
+    for t in range(tiles):
+        present = 1 if t % across else 0
+        _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
+        for c in range(latents):
+            _prior_raw(c, z[t], prior, base, limit, raw)
+            prepare(raw, 0, 1, 0, prepared, table)
+            symbol = z[t, c] + limit
+            low = cumulative(symbol, grid, 1, prepared, table)
+            starts[t, c] = low
+            freqs[t, c] = cumulative(symbol + 1, grid, 1, prepared, table) - low
+            bits += ideal_bits(symbol, grid, 1, raw, 0, 0)
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def prior_pop(message: Message, across: int, prior: Prior, grid: Grid, table: Tables, z: I64) -> None:
+    """Pop latents z (tiles, latents) under the prior, tile by tile and channel by channel."""
+    tiles, latents = z.shape
+    limit = (grid.count - 1) // 2
+    hidden = np.zeros(len(prior.bias), dtype=np.int64)
+    base = np.zeros(2 * latents, dtype=np.int64)
+    raw = np.zeros(3, dtype=np.int64)
+    prepared = np.zeros(3, dtype=np.int64)
+    nothing = np.zeros(latents, dtype=np.int64)
+    for t in range(tiles):
+        present = 1 if t % across else 0
+        _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
+        for c in range(latents):
+            _prior_raw(c, z[t], prior, base, limit, raw)
+            prepare(raw, 0, 1, 0, prepared, table)
+            symbol, low, high = find(peek(message), grid, 1, prepared, table)
+            drop(message, low, high - low)
+            z[t, c] = symbol - limit
+
+
+@dataclass(frozen=True)
+class Model:
+    """A frozen model: what `codec.vlae` needs of it.
+
+    Attributes
+    ----------
+    number, name : identity
+    hash : bytes
+        First 8 bytes of the SHA-256 of the weights file.
+    tile : int
+        Pixels of a tile's side, also the height of a band.
+    latents : int
+        Latents of a tile.
+    max_error : int
+        Largest d it serves.
+    """
+
+    number: int
+    name: str
+    hash: bytes
+    tile: int
+    latents: int
+    max_error: int
+    grid: Grid
+    network: Network
+    fixed_biases: I64
+    off_biases: I64
+    convolutions: tuple[Hidden, Hidden, Hidden]
+    dense: Hidden
+    dense_biases: F32
+    posterior_out: Output
+    modulate_hidden: Hidden
+    modulate_out: Output
+    prior_weights: Prior
+    prior_biases: I64
+
+    def biases(self, z: I64 | None, max_error: int, tiles: int) -> F32:
+        """Return the likelihood's biases (tiles, bias count) for latents z (tiles, latents), or None: off."""
+        fixed = self.fixed_biases[max_error]
+        if z is None:
+            moved = np.repeat(self.off_biases[None], tiles, 0)
+        else:
+            moved = exact.output(exact.hidden(z.astype(np.float32), self.modulate_hidden), self.modulate_out)
+        return np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.float32)
+
+    def posterior(self, tiles: U8, max_error: int) -> I64:
+        """Return the raw parameters (B latents, 3) of q(z|x) for tiles (B, T, T, 3) of decoded samples."""
+        parts = [self._posterior(tiles[i : i + 32], max_error) for i in range(0, len(tiles), 32)]
+        return np.concatenate(parts)
+
+    def _posterior(self, tiles: U8, max_error: int) -> I64:
+        x = _posterior_inputs(tiles, self.network.compress)
+        for layer in self.convolutions:
+            x = exact.hidden(exact.patches(x).reshape(-1, layer.weight.shape[0]), layer).reshape(
+                len(x), x.shape[1] // 2, x.shape[2] // 2, -1
+            )
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        # The sum of T/8 x T/8 activations, in quarters of their mean: exact, and it fits.
+        quarters = flat.shape[1] // 4
+        pooled = np.concatenate([np.floor(flat.sum(1) / quarters), flat.max(1)], 1).astype(np.float32)
+        accumulated = exact.accumulate(pooled, self.dense.weight, self.dense_biases[max_error])
+        h = exact.activate(accumulated, self.dense.scale, self.dense.limit)
+        out = exact.output(h, self.posterior_out).reshape(len(x), 2, self.latents)
+        limit = 256 * (self.grid.count // 2)
+        raw = np.zeros((len(x), self.latents, 3), dtype=np.int64)
+        raw[..., 1] = np.clip(out[:, 0], -limit, limit)
+        raw[..., 2] = np.clip(out[:, 1], -32, 128)
+        return raw.reshape(-1, 3)
+
+    def prior(self, max_error: int) -> Prior:
+        """Return the prior's weights for one max_error."""
+        return self.prior_weights._replace(bias=self.prior_biases[max_error])
+
+
+def _posterior_inputs(tiles: U8, table: F32) -> F32:
+    """Return the nine integer planes (B, T, T, 9): steps from the left, from above, and the level."""
+    x = tiles.astype(np.int64)
+    planes = np.empty((*tiles.shape[:3], 9), dtype=np.float32)
+    planes[:, :, 0, 0:3] = 0
+    planes[:, :, 1:, 0:3] = table[x[:, :, 1:] - x[:, :, :-1] + 255]
+    planes[:, 0, :, 3:6] = 0
+    planes[:, 1:, :, 3:6] = table[x[:, 1:] - x[:, :-1] + 255]
+    planes[..., 6:9] = (x - contexts.NO_PIXEL) >> 1
+    return planes
+
+
+def _hidden(tensors: dict[str, NDArray[Any]], name: str, limit: int, bias: F32 | None = None) -> Hidden:
+    weight = np.ascontiguousarray(tensors[f"{name}.weight"], dtype=np.float32)
+    if bias is None:
+        bias = tensors[f"{name}.bias"].astype(np.float32)
+    scale = np.ldexp(np.float32(1), -tensors[f"{name}.shift"].astype(np.int64)).astype(np.float32)
+    return Hidden(weight, bias, scale, limit)
+
+
+def _output(tensors: dict[str, NDArray[Any]], name: str, shift: int) -> Output:
+    return Output(
+        np.ascontiguousarray(tensors[f"{name}.weight"], dtype=np.float32),
+        tensors[f"{name}.bias"].astype(np.float32),
+        tensors[f"{name}.multiplier"].astype(np.int64),
+        shift,
+    )
+
+
+def _check(name: str, layer: Hidden | Output, largest: float | NDArray[np.float64], bias: float | None = None) -> None:
+    largest_bias = float(np.abs(layer.bias).max()) if bias is None else bias
+    exact.check_bound(name, layer.weight, largest, largest_bias)
+
+
+def parse_model(data: bytes) -> Model:
+    """Return the model of a weights file's bytes.
+
+    Raises
+    ------
+    ModelError
+        The file is not a model, or a layer could leave the range in which it is exact.
+    """
+    try:
+        tensors = load_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        config = json.loads(header["__metadata__"]["config"])
+        return _build(tensors, config, hashlib.sha256(data).digest()[:8])
+    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise ModelError(f"not a model file: {error!r}") from error
+
+
+def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: bytes) -> Model:
+    t = tensors
+    limit, coarse = config["activation_limit"], config["posterior_limit"]
+    shift = config["output_shift"]
+    offsets = contexts.offsets(config["radius"])
+    places = [
+        (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight)
+        for k, j, weight in contexts.REFERENCE
+    ]
+    zero = np.zeros(0, dtype=np.float32)
+    layers = [_hidden(t, f"likelihood.{n}", limit, zero) for n in ("hidden1", "hidden2", "hidden3", "split")]
+    conditioning = np.ascontiguousarray(t["likelihood.conditioning"], dtype=np.float32)
+    outputs = np.ascontiguousarray(t["likelihood.outputs.weight"], dtype=np.float32)
+    output_bias = t["likelihood.outputs.bias"].astype(np.int64)
+    for i, layer in enumerate(layers):
+        extra = COMPRESS_MAX * np.abs(conditioning).sum(0).max() if i == 3 else 0
+        _check(f"likelihood {i}", layer, limit if i else COMPRESS_MAX, BIAS_LIMIT + float(extra))
+    for place in range(3):
+        exact.check_bound(f"output {place}", outputs[place], limit, float(np.abs(output_bias[place]).max()))
+    network = Network(
+        offsets,
+        np.array(places, dtype=np.int64),
+        tables.compress().astype(np.float32),
+        *(layer.weight for layer in layers),
+        *(layer.scale for layer in layers),
+        conditioning,
+        outputs,
+        output_bias,
+        t["likelihood.outputs.multiplier"].astype(np.int64),
+        shift,
+        np.float32(limit),
+        config["mixtures"],
+        config["tile"],
+        config["radius"],
+    )
+    convolutions = tuple(_hidden(t, f"posterior.conv{i}", coarse) for i in (1, 2, 3))
+    for i, conv in enumerate(convolutions):
+        _check(f"posterior convolution {i}", conv, coarse if i else COMPRESS_MAX)
+    dense_biases = t["posterior.dense.biases"].astype(np.float32)
+    dense = _hidden(t, "posterior.dense", limit, zero)
+    inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
+    _check("posterior dense", dense, inputs, float(np.abs(dense_biases).max()))
+    posterior_out = _output(t, "posterior.out", shift)
+    _check("posterior output", posterior_out, limit)
+    modulate_hidden = _hidden(t, "modulation.hidden", limit)
+    _check("modulation", modulate_hidden, config["grid"])
+    modulate_out = _output(t, "modulation.out", shift)
+    _check("modulation output", modulate_out, limit)
+    prior_biases = t["prior.hidden.biases"].astype(np.int64)
+    prior = Prior(
+        t["prior.hidden.weight"].astype(np.int64),
+        prior_biases[0],
+        t["prior.hidden.shift"].astype(np.int64),
+        limit,
+        t["prior.out.weight"].astype(np.int64),
+        t["prior.out.bias"].astype(np.int64),
+        t["prior.channels"].astype(np.int64),
+        t["prior.out.multiplier"].astype(np.int64),
+        shift,
+    )
+    return Model(
+        number=config["number"],
+        name=config["name"],
+        hash=digest,
+        tile=config["tile"],
+        latents=config["latents"],
+        max_error=len(dense_biases) - 1,
+        grid=latent_grid(config["grid"]),
+        network=network,
+        fixed_biases=t["likelihood.fixed_biases"].astype(np.int64),
+        off_biases=t["likelihood.off_biases"].astype(np.int64),
+        convolutions=(convolutions[0], convolutions[1], convolutions[2]),
+        dense=dense,
+        dense_biases=dense_biases,
+        posterior_out=posterior_out,
+        modulate_hidden=modulate_hidden,
+        modulate_out=modulate_out,
+        prior_weights=prior,
+        prior_biases=prior_biases,
+    )
+
+
+@lru_cache(maxsize=8)
+def load_model(number: int = DEFAULT) -> Model:
+    """Return a model that ships with the package, checked.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, its file is damaged, or this machine's arithmetic is not exact.
+    """
+    paths = sorted(WEIGHTS.glob(f"*-{number}.safetensors"))
+    if not paths:
+        raise ModelError(f"model {number} is not installed")
+    exact.self_test()
+    return parse_model(paths[0].read_bytes())
+
+
+def model_cards() -> list[dict[str, Any]]:
+    """Return the cards of all models that ship: data, training, machine, figures."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS.glob("*.json"))]

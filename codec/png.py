@@ -1,0 +1,162 @@
+"""PNG inside our files: the whole image of a stored file, and the alpha channel of a coded one.
+
+A PNG from a file is not believed: its size and kind are compared with the header, and its chunks
+with a short list, before Pillow sees it. See FORMAT.md, "Stored images" and "Alpha".
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from codec.errors import CorruptDataError, ImageError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+KINDS = {
+    "L": ((8, 0),),
+    "LA": ((8, 4),),
+    "RGB": ((8, 2),),
+    "RGBA": ((8, 6),),
+    "P": ((1, 3), (2, 3), (4, 3), (8, 3)),
+    "1": ((1, 0),),
+}
+"""The pairs of bit depth and colour type that stand for a mode."""
+CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""No others: text and profiles could expand, and animations hold more than one image."""
+
+U8 = NDArray[np.uint8]
+
+
+def png_bytes(image: Image.Image, *, quick: bool = False) -> bytes:
+    """Return the optimised PNG of an image without its metadata; the inverse of `open_png`.
+
+    Palette and transparency are kept.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of a mode in `KINDS`.
+    quick : bool
+        Compress with the least effort, to learn roughly how long the PNG is.
+
+    Raises
+    ------
+    ImageError
+        Pillow cannot write the image.
+    """
+    if image.mode == "P":
+        image = _complete_palette(image)
+    buffer = BytesIO()
+    effort = {"compress_level": 1} if quick else {"optimize": True}
+    try:
+        image.save(buffer, "PNG", icc_profile=None, **effort)
+    except Exception as error:
+        # Pillow raises ValueError, TypeError or OSError by what is wrong in `info`.
+        raise ImageError(f"image: cannot be written as PNG: {error}") from error
+    return buffer.getvalue()
+
+
+def _complete_palette(image: Image.Image) -> Image.Image:
+    """Return the image with a palette entry for every index; a short palette would cut the indices' bits."""
+    kind = image.palette.mode if image.palette else "RGB"
+    palette = image.getpalette(kind) or []
+    missing = (int(np.asarray(image).max()) + 1) * len(kind) - len(palette)
+    if missing <= 0:
+        return image
+    image = image.copy()
+    image.putpalette(palette + [0] * missing, kind)
+    return image
+
+
+def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
+    """Return the loaded image of a PNG; the inverse of `png_bytes`.
+
+    Parameters
+    ----------
+    data : bytes
+    size : tuple of int
+        Width and height that the PNG must have.
+    mode : str
+        Mode that the PNG must have, of `KINDS`.
+
+    Raises
+    ------
+    CorruptDataError
+        Not a PNG, of another size or kind, with chunks that `png_bytes` never writes, or damaged.
+    """
+    _check_header(data, size, mode)
+    _check_chunks(data)
+    try:
+        with warnings.catch_warnings():
+            # The size was checked: large images are meant, and need no warning.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(data), formats=["PNG"])
+            image.load()
+    except Exception as error:
+        # Damaged PNG leads Pillow to OSError, SyntaxError, ValueError, struct.error and others.
+        raise CorruptDataError(f"png: cannot be read: {error}") from error
+    if image.mode != mode or image.size != size:
+        raise CorruptDataError(f"png: expected {size} pixels of mode {mode}, got {image.size} of {image.mode}")
+    return image
+
+
+def pack_alpha(alpha: U8) -> bytes:
+    """Return the alpha chunk: one byte if alpha is constant, else a grey PNG; the inverse of `unpack_alpha`.
+
+    Parameters
+    ----------
+    alpha : uint8 array (H, W)
+    """
+    first = int(alpha[0, 0])
+    if (alpha == first).all():
+        return bytes([first])
+    return png_bytes(Image.fromarray(alpha))
+
+
+def unpack_alpha(chunk: bytes, size: tuple[int, int]) -> U8:
+    """Return the alpha channel, uint8 array (H, W); the inverse of `pack_alpha`.
+
+    Raises
+    ------
+    CorruptDataError
+        The chunk is damaged.
+    """
+    width, height = size
+    if len(chunk) == 1:
+        return np.full((height, width), chunk[0], dtype=np.uint8)
+    return np.asarray(open_png(chunk, size, "L"))
+
+
+def _check_header(data: bytes, size: tuple[int, int], mode: str) -> None:
+    start = len(SIGNATURE)
+    if data[:start] != SIGNATURE or data[start : start + 8] != struct.pack(">I4s", 13, b"IHDR") or len(data) < 33:
+        raise CorruptDataError("png: expected a signature and an IHDR chunk")
+    width, height, depth, colour, *rest = struct.unpack_from(">IIBBBBB", data, start + 8)
+    if (width, height) != size:
+        raise CorruptDataError(f"png: expected {size[0]}x{size[1]} pixels, got {width}x{height}")
+    if (depth, colour) not in KINDS[mode]:
+        raise CorruptDataError(f"png: expected mode {mode}, got bit depth {depth} and colour type {colour}")
+    if rest != [0, 0, 0]:
+        raise CorruptDataError(f"png: expected no interlace and standard methods, got {rest}")
+
+
+def _check_chunks(data: bytes) -> None:
+    offset = len(SIGNATURE)
+    name = b""
+    while offset < len(data):
+        head = data[offset : offset + 8]
+        if len(head) < 8:
+            raise CorruptDataError("png: cut within a chunk")
+        length, name = struct.unpack(">I4s", head)
+        if name not in CHUNKS or (name == b"IHDR" and offset > len(SIGNATURE)):
+            raise CorruptDataError(f"png: unexpected chunk {name!r}")
+        offset += 12 + length
+        if name == b"IEND":
+            break
+    if name != b"IEND" or offset != len(data):
+        raise CorruptDataError(f"png: expected {len(data)} bytes up to IEND, got {offset}")

@@ -1,0 +1,159 @@
+"""The rANS message: a stack of 32-bit words under a 64-bit head.
+
+Last in, first out: symbols are popped in the reverse order of their pushes. A symbol owns the
+interval [start, start + freq) of [0, 2**PRECISION):
+
+    0        start        start + freq        2**24
+    |----------|----------------|---------------|
+               ^ freq >= 1      ^ <= 2**24
+
+An empty message has the head 2**31 and no words. Popping what was never pushed is an error: it
+marks the message `DRY`, and nothing is invented. Layout and words are those of craystack with one
+head. See FORMAT.md, "Message".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from codec.errors import CorruptDataError
+
+PRECISION = 24
+"""Bits of a frequency. With a head of at least 2**31 the loss is under 10**-6 bits a symbol."""
+LOWER = 1 << 31
+"""A head is at least this; below, a word is taken from the stack."""
+DRY = -1
+"""Size of a message from which more was popped than was pushed."""
+
+_MASK = np.uint64((1 << PRECISION) - 1)
+_PRECISION = np.uint64(PRECISION)
+_LOWER = np.uint64(LOWER)
+_FULL = np.uint64(63 - PRECISION)
+_WORD = np.uint64(32)
+
+U64 = NDArray[np.uint64]
+
+
+class Message(NamedTuple):
+    """State of a message. Functions that return a message may reuse the arrays of the one they got.
+
+    Attributes
+    ----------
+    head : uint64 array (1,)
+    tail : uint32 array (capacity,)
+        The last word pushed stands at ``size[0] - 1``.
+    size : int64 array (1,)
+    """
+
+    head: U64
+    tail: NDArray[np.uint32]
+    size: NDArray[np.int64]
+
+
+def empty_message(capacity: int = 1024) -> Message:
+    """Return a message without symbols."""
+    head = np.full(1, LOWER, dtype=np.uint64)
+    return Message(head, np.zeros(capacity, dtype=np.uint32), np.zeros(1, dtype=np.int64))
+
+
+def random_message(words: int, seed: int) -> Message:
+    """Return a message of random words: what is popped from it is a sample.
+
+    The words are those of numpy's PCG64, the same on every machine.
+    """
+    rng = np.random.default_rng(seed)
+    tail = rng.integers(0, 1 << 32, words, dtype=np.uint32)
+    head = rng.integers(LOWER, 1 << 63, 1, dtype=np.uint64)
+    return Message(head, tail, np.array([words]))
+
+
+def reserve(message: Message, symbols: int) -> Message:
+    """Return the message with room for ``symbols`` more pushes, of 24 bits each at most."""
+    needed = int(message.size[0]) + symbols * PRECISION // 32 + 2
+    if needed <= len(message.tail):
+        return message
+    tail = np.zeros(needed + needed // 2, dtype=np.uint32)
+    tail[: len(message.tail)] = message.tail
+    return message._replace(tail=tail)
+
+
+def length_bits(message: Message) -> int:
+    """Return the bits that `flatten` writes: 64 of the head and 32 a word."""
+    return 64 + 32 * int(message.size[0])
+
+
+def flatten(message: Message) -> bytes:
+    """Return a message's bytes: the head, then the words from the last pushed to the first."""
+    words = message.tail[: message.size[0]][::-1]
+    return int(message.head[0]).to_bytes(8, "little") + words.astype("<u4").tobytes()
+
+
+def unflatten(data: bytes) -> Message:
+    """Return the message that `flatten` wrote.
+
+    Raises
+    ------
+    CorruptDataError
+        The length does not fit, or the head is not in [2**31, 2**63).
+    """
+    if len(data) < 8 or len(data) % 4:
+        raise CorruptDataError(f"message: a head and whole words expected, got {len(data)} bytes")
+    head = int.from_bytes(data[:8], "little")
+    if not LOWER <= head < 1 << 63:
+        raise CorruptDataError(f"message: head {head:#x} is out of range")
+    words = np.frombuffer(data, "<u4", offset=8)[::-1].astype(np.uint32)
+    # One word more than given, so that an empty tail is an array too.
+    tail = np.append(words, np.uint32(0))
+    return Message(np.array([head], dtype=np.uint64), tail, np.array([len(words)]))
+
+
+def check_not_dry(message: Message) -> None:
+    """Raise CorruptDataError if more was popped than was pushed."""
+    if message.size[0] < 0:
+        raise CorruptDataError("message: exhausted before all symbols were decoded")
+
+
+def is_empty(message: Message) -> bool:
+    """Return whether a message is as `empty_message` made it."""
+    return bool(message.size[0] == 0 and message.head[0] == LOWER)
+
+
+@njit(inline="always")
+def push(message: Message, start: int, freq: int) -> None:
+    """Push one symbol. There must be room (`reserve`)."""
+    size = message.size
+    head = message.head[0]
+    f = np.uint64(freq)
+    # The head must stay below 2**63: (head // freq) * 2**24 does if head < freq * 2**39.
+    if head >= (f << _FULL):
+        message.tail[size[0]] = np.uint32(head & np.uint64(0xFFFFFFFF))
+        size[0] += 1
+        head >>= _WORD
+    quotient = head // f
+    message.head[0] = (quotient << _PRECISION) + (head - quotient * f) + np.uint64(start)
+
+
+@njit(inline="always")
+def peek(message: Message) -> int:
+    """Return the number in [0, 2**24) whose interval names the symbol on top."""
+    return np.int64(message.head[0] & _MASK)
+
+
+@njit(inline="always")
+def drop(message: Message, start: int, freq: int) -> None:
+    """Remove the symbol on top; with `peek` the inverse of `push`."""
+    size = message.size
+    head = message.head[0]
+    head = np.uint64(freq) * (head >> _PRECISION) + (head & _MASK) - np.uint64(start)
+    if head < _LOWER:
+        if size[0] <= 0:
+            size[0] = DRY
+            head = _LOWER
+        else:
+            size[0] -= 1
+            head = (head << _WORD) | np.uint64(message.tail[size[0]])
+    message.head[0] = head

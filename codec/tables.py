@@ -1,0 +1,81 @@
+"""The integer tables of the format, each the correctly rounded value of its formula.
+
+They are computed with `decimal`, whose exponential and logarithm are correctly rounded on every
+machine; binary floating point would leave the last bit to the C library. See FORMAT.md, "Tables".
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+LOGISTIC_BITS = 30
+"""One in the table of the logistic function; with weights of 15 bits a sum stays below 2**45."""
+LOGISTIC_STEP_BITS = 5
+"""32 entries a unit: linear interpolation is wrong by less than 2**-16 of the value."""
+LOGISTIC_RANGE = 20
+"""The table covers -20..20; beyond, the value is 0 or 2**30 (it differs by 2 units of 2**-30)."""
+
+WEIGHT_BITS = 16
+WEIGHT_STEPS = 64
+"""Logits of a mixture are in 1/64 of an octave."""
+WEIGHT_COUNT = 1024
+"""Logits 16 octaves below the largest have weight 1 of 2**16, lower ones the same."""
+
+SCALE_STEPS = 32
+"""Scales of logistics are in 1/32 of an octave: a wrong scale of 1 % costs under 10**-4 bits."""
+SCALE_MIN, SCALE_MAX = -128, 224
+"""Scales from 2**-4 to 2**7 samples."""
+INVERSE_BITS = 20
+"""Inverse scales are in 2**-20: at the widest scale that still leaves 13 bits."""
+
+COMPRESS_UNIT = 64
+"""Context differences: 64 log2(1 + |d| / 8), linear near zero and logarithmic beyond."""
+
+_EXACT = Context(prec=50)
+_LN2 = _EXACT.ln(Decimal(2))
+
+
+def _round(values: list[Decimal]) -> IntArray:
+    table = np.array([int(v.to_integral_value(ROUND_HALF_EVEN)) for v in values], dtype=np.int64)
+    table.flags.writeable = False
+    return table
+
+
+def _exp2(exponent: Decimal) -> Decimal:
+    return _EXACT.exp(_EXACT.multiply(exponent, _LN2))
+
+
+@lru_cache(maxsize=1)
+def logistic() -> IntArray:
+    """Return round(2**30 / (1 + exp(-(i - 640) / 32))) for i = 0..1280."""
+    half = LOGISTIC_RANGE << LOGISTIC_STEP_BITS
+    one = Decimal(1 << LOGISTIC_BITS)
+    step = Decimal(1 << LOGISTIC_STEP_BITS)
+    return _round([_EXACT.divide(one, 1 + _EXACT.exp((half - i) / step)) for i in range(2 * half + 1)])
+
+
+@lru_cache(maxsize=1)
+def weights() -> IntArray:
+    """Return round(2**(16 - i / 64)) for i = 0..1023: the weight of a logit i steps below the largest."""
+    return _round([_exp2(WEIGHT_BITS - Decimal(i) / WEIGHT_STEPS) for i in range(WEIGHT_COUNT)])
+
+
+@lru_cache(maxsize=1)
+def inverse_scales() -> IntArray:
+    """Return round(2**(20 - s / 32)) for s = -128..224: the inverse of scale 2**(s / 32)."""
+    return _round([_exp2(INVERSE_BITS - Decimal(s) / SCALE_STEPS) for s in range(SCALE_MIN, SCALE_MAX + 1)])
+
+
+@lru_cache(maxsize=1)
+def compress() -> IntArray:
+    """Return sign(d) round(64 log2(1 + |d| / 8)) for d = -255..255."""
+    positive = _round([COMPRESS_UNIT * _EXACT.ln(1 + Decimal(d) / 8) / _LN2 for d in range(256)])
+    table = np.concatenate([-positive[:0:-1], positive])
+    table.flags.writeable = False
+    return table

@@ -1,0 +1,233 @@
+"""The container: both directions, and every way in which a file can be wrong."""
+
+import struct
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec import container, rans
+from codec.container import CodingHeader, Container, Fidelity, Header, Latents
+from codec.errors import CorruptDataError, UnsupportedError
+
+CODES = {"B": 1, "H": 2, "I": 4}
+
+
+def coded(width=20, height=130, lanes=2, mode="RGBA", max_error=2, latents=Latents.BITS_BACK):
+    """Return a container whose payload has no meaning but the right length."""
+    rng = np.random.default_rng(1)
+    fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
+    bands = container.band_count(height, 64)
+    table = rng.integers(0, 9, (bands, lanes))
+    alpha = b"\xff" if mode in ("LA", "RGBA") else b""
+    payload = rng.bytes(8 * lanes + 4 * int(table[0].sum()))
+    header = Header(fidelity, mode, max_error, width, height, 0xDEADBEEF)
+    return Container(header, CodingHeader(latents, lanes, 64, 7, b"12345678"), table, b"meta", alpha, payload)
+
+
+def stored(mode="P"):
+    return container.stored(Header(Fidelity.STORED, mode, 0, 3, 5, 99), b"", b"\x89PNG...")
+
+
+def assert_same(a, b):
+    assert np.array_equal(a.band_table, b.band_table)
+    none = np.zeros(0)
+    assert (a.header, a.coding, a.metadata, a.alpha, a.payload) == (b.header, b.coding, b.metadata, b.alpha, b.payload)
+    assert replace(a, band_table=none).header == replace(b, band_table=none).header
+
+
+def sealed(data):
+    """Return the file with its checksum made right again."""
+    crc = zlib.crc32(data[28:], zlib.crc32(data[:24]))
+    return data[:24] + struct.pack("<I", crc) + data[28:]
+
+
+def with_field(data, name, value):
+    field = next(f for f in (*container.HEADER, *container.CODING_HEADER) if f.name == name)
+    offset = container.OFFSETS[name]
+    return sealed(data[:offset] + struct.pack("<" + field.code, value) + data[offset + CODES[field.code] :])
+
+
+def test_headers_are_28_bytes_each():
+    assert (container.HEADER_BYTES, container.CODING_HEADER_BYTES) == (28, 28)
+    assert container.OFFSETS["file_crc"] == 24
+    assert container.OFFSETS["latents"] == 28
+    assert container.OFFSETS["band_count"] == 52
+
+
+def test_precision_is_that_of_the_entropy_coder():
+    assert container.PRECISION == rans.PRECISION
+
+
+def test_bytes_of_a_stored_file_are_fixed():
+    head = b"VLAE" + bytes([0, 0, 4, 0]) + struct.pack("<IIII", 3, 5, 0, 99)
+    png = b"\x89PNG..."
+    expected = head + struct.pack("<I", zlib.crc32(head + png)) + png
+    assert container.pack(stored()) == expected
+
+
+@given(
+    width=st.integers(1, 400),
+    height=st.integers(1, 400),
+    lanes=st.integers(1, 8),
+    mode=st.sampled_from(container.CODED_MODES),
+    max_error=st.integers(0, 10),
+    latents=st.sampled_from(Latents),
+    metadata=st.binary(max_size=40),
+)
+def test_unpack_inverts_pack(width, height, lanes, mode, max_error, latents, metadata):
+    file = replace(coded(width, height, lanes, mode, max_error, latents), metadata=metadata)
+    data = container.pack(file)
+    assert_same(container.unpack(data), file)
+    assert container.pack(container.unpack(data)) == data
+    assert sum(container.part_bits(file).values()) == 8 * len(data)
+
+
+@pytest.mark.parametrize("mode", container.MODES)
+def test_unpack_inverts_pack_of_stored_files(mode):
+    data = container.pack(stored(mode))
+    assert_same(container.unpack(data), stored(mode))
+    assert sum(container.part_bits(stored(mode)).values()) == 8 * len(data)
+
+
+@pytest.mark.parametrize("file", [coded(), stored()], ids=["coded", "stored"])
+def test_every_truncation_is_refused(file):
+    data = container.pack(file)
+    for length in range(len(data)):
+        with pytest.raises(CorruptDataError):
+            container.unpack(data[:length])
+
+
+@pytest.mark.parametrize("file", [coded(), stored()], ids=["coded", "stored"])
+def test_every_flipped_bit_is_refused(file):
+    data = container.pack(file)
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        expected = UnsupportedError if bit // 8 == container.OFFSETS["version"] else CorruptDataError
+        with pytest.raises(expected):
+            container.unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize("extra", [b"\0", b"\0\0\0\0", b"VLAE"])
+def test_trailing_bytes_are_refused(extra):
+    data = container.pack(coded())
+    with pytest.raises(CorruptDataError, match="checksum"):
+        container.unpack(data + extra)
+    with pytest.raises(CorruptDataError, match="bytes, got"):
+        container.unpack(sealed(data + extra))
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(data):
+    with pytest.raises((CorruptDataError, UnsupportedError)):
+        container.unpack(data)
+    with pytest.raises((CorruptDataError, UnsupportedError)):
+        container.unpack(b"VLAE\0" + data)
+
+
+@given(st.binary(min_size=24, max_size=120))
+def test_noise_with_a_right_checksum_leads_to_no_other_error(data):
+    try:
+        file = container.unpack(sealed(b"VLAE\0\1" + data))
+    except (CorruptDataError, UnsupportedError):
+        return
+    assert container.pack(file) == sealed(b"VLAE\0\1" + data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fidelity", 3),
+        ("fidelity", 1),
+        ("mode", 4),
+        ("mode", 6),
+        ("mode", 2),
+        ("max_error", 0),
+        ("max_error", 11),
+        ("width", 0),
+        ("height", 0),
+        ("height", 129 + 64),
+        ("metadata_bytes", 5),
+        ("metadata_bytes", 0xFFFFFFFF),
+        ("latents", 3),
+        ("lanes", 0),
+        ("lanes", 1),
+        ("lanes", 9),
+        ("band_height", 0),
+        ("band_height", 63),
+        ("band_height", 128),
+        ("band_height", 1088),
+        ("reserved", 1),
+        ("alpha_bytes", 0),
+        ("alpha_bytes", 0xFFFFFFFF),
+        ("payload_bytes", 0),
+        ("payload_bytes", 0xFFFFFFFF),
+        ("band_count", 0),
+        ("band_count", 0xFFFFFFFF),
+    ],
+)
+def test_wrong_fields_are_refused_behind_a_right_checksum(name, value):
+    with pytest.raises(CorruptDataError):
+        container.unpack(with_field(container.pack(coded()), name, value))
+
+
+def test_an_error_says_where_what_was_expected_and_what_came():
+    with pytest.raises(CorruptDataError, match=r"^header: lanes: expected 1 to 8, got 9$") as caught:
+        container.unpack(with_field(container.pack(coded()), "lanes", 9))
+    assert caught.value.offset == container.OFFSETS["lanes"]
+
+
+def test_a_wrong_word_count_is_refused():
+    data = bytearray(container.pack(coded()))
+    data[56] += 1
+    with pytest.raises(CorruptDataError, match="payload_bytes"):
+        container.unpack(sealed(bytes(data)))
+
+
+def test_another_version_is_unsupported():
+    with pytest.raises(UnsupportedError, match="expected format version 0, got 1"):
+        container.unpack(with_field(container.pack(coded()), "version", 1))
+
+
+def test_pixel_limit_and_its_override():
+    data = container.pack(coded(width=300, height=130, lanes=8))
+    with pytest.raises(UnsupportedError, match=r"300x130 pixels are over the limit of 38999"):
+        container.unpack(data, 38_999)
+    assert container.unpack(data, 39_000).header.width == 300
+    huge = container.pack(replace(stored(), header=replace(stored().header, width=1 << 20, height=1 << 20)))
+    with pytest.raises(UnsupportedError, match="over the limit of 178956970"):
+        container.unpack(huge)
+    assert container.unpack(huge, 1 << 40).header.width == 1 << 20
+
+
+def test_more_samples_than_the_payload_can_hold_are_refused():
+    data = with_field(container.pack(coded(max_error=0, mode="RGB")), "width", 1_000_000)
+    with pytest.raises(CorruptDataError, match="more samples than the payload can hold"):
+        container.unpack(data)
+
+
+@pytest.mark.parametrize("max_error", [0, 1, 10])
+def test_the_bound_on_samples_is_what_the_cheapest_symbols_need(max_error):
+    # The most probable symbol of n has the frequency 2**24 - (n - 1).
+    others = (255 + max_error) // (2 * max_error + 1)
+    total = 1 << container.PRECISION
+    head = 1 << 31
+    pushes = 200_000
+    freq = total - others
+    grown = head
+    for _ in range(pushes):
+        grown = (grown // freq) * total + grown % freq
+    bits = grown.bit_length() - 31
+    held = bits / (pushes * -np.log2(freq / total))
+    assert held > 1 - 1 / 128 - 1 / bits
+
+
+def test_contradicting_parts_are_not_packed():
+    with pytest.raises(ValueError, match="alpha_bytes"):
+        container.pack(replace(coded(), alpha=b""))
+    with pytest.raises(ValueError, match="payload_bytes"):
+        container.pack(replace(coded(), payload=b""))

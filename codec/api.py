@@ -233,6 +233,7 @@ def _decode(file: Container, coding: CodingHeader, threads: int | None, progress
         (header.height, header.width, header.channels),
         header.max_error,
         coding.latents,
+        coding.lanes,
         coding.band_height,
         threads=threads,
         progress=progress,

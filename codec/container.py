@@ -176,7 +176,7 @@ class Container:
     header : Header
     coding : CodingHeader or None
         None in a stored file.
-    band_table : int64 array (bands, lanes)
+    band_table : int64 array (bands,)
         Words left in each lane when the decoding of a band begins; (0, 0) in a stored file.
     metadata, alpha : bytes
     payload : bytes
@@ -306,14 +306,13 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
         bytes(data[OFFSETS["weights_hash"] : OFFSETS["weights_hash"] + HASH_BYTES]),
     )
     bands = _number(values, "band_count")
-    table_end = table_start + WORD_BYTES * bands * coding.lanes
+    table_end = table_start + WORD_BYTES * bands
     metadata_end = table_end + metadata_bytes
     alpha_end = metadata_end + _number(values, "alpha_bytes")
     expected = alpha_end + _number(values, "payload_bytes")
     if len(data) != expected:
         raise CorruptDataError(f"file: expected {expected} bytes, got {len(data)}", min(len(data), expected))
-    table = np.frombuffer(data, "<u4", bands * coding.lanes, table_start).astype(np.int64)
-    table = table.reshape(bands, coding.lanes)
+    table = np.frombuffer(data, "<u4", bands, table_start).astype(np.int64)
     _check_table(table, values)
     container = Container(
         header, coding, table, data[table_end:metadata_end], data[metadata_end:alpha_end], data[alpha_end:]
@@ -396,9 +395,10 @@ def _check_header(values: dict[str, int | bytes], max_pixels: int | None) -> Non
 def _check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     latents, lanes, band_height = (_number(values, name) for name in ("latents", "lanes", "band_height"))
     _require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
-    _require(1 <= lanes <= MAX_LANES, "lanes", f"1 to {MAX_LANES}", values)
     legal = band_height % BAND_UNIT == 0 and BAND_UNIT <= band_height <= MAX_BAND_HEIGHT
     _require(legal, "band_height", f"a multiple of {BAND_UNIT} up to {MAX_BAND_HEIGHT}", values)
+    most = min(MAX_LANES, band_count(header.height, band_height))
+    _require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
     _require(values["reserved"] == 0, "reserved", "0", values)
     has_alpha = _number(values, "alpha_bytes") > 0
     _require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)
@@ -408,5 +408,5 @@ def _check_coding_header(values: dict[str, int | bytes], header: Header) -> None
 
 def _check_table(table: NDArray[np.int64], values: dict[str, int | bytes]) -> None:
     lanes = _number(values, "lanes")
-    payload_bytes = HEAD_BYTES * lanes + WORD_BYTES * int(table[0].sum())
+    payload_bytes = HEAD_BYTES * lanes + WORD_BYTES * int(table[:lanes].sum())
     _require(values["payload_bytes"] == payload_bytes, "payload_bytes", str(payload_bytes), values)

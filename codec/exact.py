@@ -88,17 +88,19 @@ def output(x: F32, layer: Output) -> I64:
     return (accumulated * layer.multiplier + (1 << (layer.shift - 1))) >> layer.shift
 
 
-def check_bound(name: str, weight: F32, largest_input: float | NDArray[np.float64], largest_bias: float) -> None:
+def check_bound(
+    name: str, weight: F32, largest_input: float | NDArray[np.float64], largest_bias: float | NDArray[np.float64]
+) -> None:
     """Raise ModelError if a partial sum of the layer could exceed 2**24.
 
     Parameters
     ----------
     weight : float32 array (inputs, outputs)
     largest_input : float or float64 array (inputs,)
-    largest_bias : float
+    largest_bias : float or float64 array (outputs,)
     """
     per_input = np.abs(weight.astype(np.float64)) * np.reshape(largest_input, (-1, 1))
-    bound = float(per_input.sum(0).max(initial=0)) + largest_bias
+    bound = float((per_input.sum(0) + largest_bias).max())
     if bound > EXACT:
         raise ModelError(f"layer {name}: sums may reach {bound:.0f}, exact only up to {EXACT}")
 

@@ -32,8 +32,6 @@ DEFAULT = 0
 """Number of the model that `compress` uses."""
 COMPRESS_MAX = 322
 """Largest entry of the table of context differences."""
-Z_GAIN = 8
-"""Integer that stands for 1 at the inputs of networks that see latents."""
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -250,9 +248,8 @@ def _output(tensors: dict[str, NDArray[Any]], name: str, shift: int) -> Output:
     )
 
 
-def _check(name: str, layer: Hidden | Output, largest: float | NDArray[np.float64], bias: float | None = None) -> None:
-    largest_bias = float(np.abs(layer.bias).max()) if bias is None else bias
-    exact.check_bound(name, layer.weight, largest, largest_bias)
+def _check(name: str, layer: Hidden | Output, largest: float) -> None:
+    exact.check_bound(name, layer.weight, largest, float(np.abs(layer.bias).max()))
 
 
 def parse_model(data: bytes) -> Model:
@@ -287,8 +284,12 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     outputs = np.ascontiguousarray(t["likelihood.outputs.weight"], dtype=np.float32)
     output_bias = t["likelihood.outputs.bias"].astype(np.int64)
     for i, layer in enumerate(layers):
-        extra = COMPRESS_MAX * np.abs(conditioning).sum(0).max() if i == 3 else 0
-        _check(f"likelihood {i}", layer, limit if i else COMPRESS_MAX, BIAS_LIMIT + float(extra))
+        bias = np.full(layer.weight.shape[1], float(BIAS_LIMIT))
+        if i == 3:  # the heads also add what the channels before say
+            head = conditioning.shape[1]
+            bias[head : 2 * head] += COMPRESS_MAX * np.abs(conditioning[0])
+            bias[2 * head :] += COMPRESS_MAX * np.abs(conditioning[1:]).sum(0)
+        exact.check_bound(f"likelihood {i}", layer.weight, limit if i else COMPRESS_MAX, bias)
     for place in range(3):
         exact.check_bound(f"output {place}", outputs[place], limit, float(np.abs(output_bias[place]).max()))
     network = Network(
@@ -313,7 +314,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     dense_biases = t["posterior.dense.biases"].astype(np.float32)
     dense = _hidden(t, "posterior.dense", limit, zero)
     inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
-    _check("posterior dense", dense, inputs, float(np.abs(dense_biases).max()))
+    exact.check_bound("posterior dense", dense.weight, inputs, float(np.abs(dense_biases).max()))
     posterior_out = _output(t, "posterior.out", shift)
     _check("posterior output", posterior_out, limit)
     modulate_hidden = _hidden(t, "modulation.hidden", limit)

@@ -78,6 +78,8 @@ class Image:
     channels : int
         3, or 1 for a grey image.
     max_error : int
+    lanes : int
+        At most one a band.
 
     Attributes
     ----------
@@ -85,7 +87,7 @@ class Image:
         Latents of the bands coded so far.
     """
 
-    def __init__(self, model: Model, raster: U8, channels: int, max_error: int) -> None:
+    def __init__(self, model: Model, raster: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
         self.model = model
         self.raster = raster
         self.channels = channels
@@ -93,7 +95,7 @@ class Image:
         self.height, self.width = raster.shape[:2]
         self.rows = model.tile
         self.bands = -(-self.height // self.rows)
-        self.lanes = min(LANES, self.bands)
+        self.lanes = min(lanes, self.bands)
         self.across = -(-self.width // model.tile)
         self.grid = sample_grid(max_error)
         self.table = load_tables()
@@ -346,6 +348,8 @@ def decode(
     shape: tuple[int, int, int],
     max_error: int,
     latents: Latents,
+    lanes: int,
+    band_height: int,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -357,8 +361,10 @@ def decode(
     CorruptDataError
         The payload does not hold these samples.
     """
+    if band_height != model.tile:
+        raise CorruptDataError(f"header: bands of model {model.number} have {model.tile} rows, got {band_height}")
     height, width, channels = shape
-    image = Image(model, np.zeros((height, width, 3), dtype=np.uint8), channels, max_error)
+    image = Image(model, np.zeros((height, width, 3), dtype=np.uint8), channels, max_error, lanes)
     messages = []
     begin = 0
     for lane in range(image.lanes):

@@ -1,0 +1,312 @@
+"""Freezing: from a trained float model to the integers that `codec` executes.
+
+Every row of a weight matrix gets its own scale, as large as 8 bits and the bound of exact sums
+allow. A rectifier does not mind the scale of its input, so a hidden unit's scale is simply passed on
+to the columns of the next layer: rescaling is a shift. Only the last layers, whose outputs have
+fixed units, multiply. See docs/FORMAT.md, "Exact networks".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.exact import BIAS_LIMIT, EXACT
+from codec.model import COMPRESS_MAX
+from codec.tables import SCALE_STEPS, WEIGHT_STEPS
+from models.networks import CONTEXT_UNIT, VLAE
+from models.recipe import Recipe
+
+WEIGHT_MAX = 127
+ACTIVATION_LIMIT = 4095
+"""12 bits; the posterior's convolutions, which sum over more inputs, have 10."""
+POSTERIOR_LIMIT = 1023
+OUTPUT_SHIFT = 30
+MEAN_UNIT = 256.0
+LOGIT_UNIT = WEIGHT_STEPS / np.log(2)
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+@dataclass
+class Layer:
+    """A quantised layer: integer weights (inputs, outputs) and what one unit of its sums stands for.
+
+    Attributes
+    ----------
+    weight : int64 array (inputs, outputs)
+    scale : float64 array (outputs,)
+        Units of the accumulated sum per unit of the float layer.
+    shift : int64 array (outputs,), and gain : float64 array (outputs,)
+        Of the activation: gain = scale * 2**-shift.
+    """
+
+    weight: I64
+    scale: F64
+    shift: I64
+    gain: F64
+
+
+def quantise_layer(
+    weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int
+) -> Layer:
+    """Return a float layer's integers.
+
+    Parameters
+    ----------
+    weight : float64 array (outputs, inputs)
+    gain : float64 array (inputs,)
+        Integer units of each input per float unit.
+    largest : float64 array (inputs,)
+        Largest integer of each input.
+    allowance : float, or float64 array (outputs,)
+        What the sums of the layer must leave to biases, in units of the sum; per float unit if an array.
+    peak : float64 array (outputs,) or None
+        Largest activations seen, float units; None for an output layer.
+    """
+    folded = weight / gain
+    fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
+    reach = (np.abs(folded) * largest).sum(1) + relative
+    with np.errstate(divide="ignore"):
+        scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
+    scale[~np.isfinite(scale)] = 1.0
+    integers = np.rint(folded * scale[:, None]).astype(np.int64).T
+    shift = np.zeros(len(scale), dtype=np.int64)
+    if peak is not None:
+        shift = np.maximum(0, np.ceil(np.log2(np.maximum(peak * scale / limit, 1e-9)))).astype(np.int64)
+    return Layer(integers, scale, shift, scale * 2.0**-shift)
+
+
+def _half(layer: Layer) -> I64:
+    """Half a unit after the shift: turns rounding down into rounding to nearest."""
+    return np.where(layer.shift > 0, 1 << np.maximum(layer.shift - 1, 0), 0)
+
+
+def _f64(tensor: Tensor) -> F64:
+    return tensor.detach().double().numpy()
+
+
+@dataclass
+class Peaks:
+    """Largest activation of every unit, by layer, seen while the model ran on calibration crops."""
+
+    values: dict[str, F64] = field(default_factory=dict)
+
+    def watch(self, model: VLAE) -> list[torch.utils.hooks.RemovableHandle]:
+        """Record the inputs of the layers that follow a rectifier."""
+        followers = {
+            "hidden1": model.likelihood.hidden2,
+            "hidden2": model.likelihood.hidden3,
+            "hidden3": model.likelihood.split,
+            **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
+            "conv1": model.posterior.conv2,
+            "conv2": model.posterior.conv3,
+            "dense": model.posterior.out,
+            "modulation": model.modulate2,
+            "prior": model.prior.out,
+        }
+        handles = [m.register_forward_pre_hook(self._input(name)) for name, m in followers.items()]
+        handles.append(model.posterior.conv3.register_forward_hook(self._output("conv3")))
+        return handles
+
+    def _keep(self, name: str, x: Tensor) -> None:
+        axis = 1 if name.startswith("conv") else x.dim() - 1
+        peak = _f64(x.amax([i for i in range(x.dim()) if i != axis]))
+        self.values[name] = np.maximum(peak, self.values.get(name, peak))
+
+    def _input(self, name: str) -> Any:
+        return lambda _module, inputs: self._keep(name, inputs[0])
+
+    def _output(self, name: str) -> Any:
+        return lambda _module, _inputs, out: self._keep(name, F.relu(out))
+
+
+def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, NDArray[Any]], F64]:
+    """Return the likelihood's tensors and the units of its biases."""
+    net, config = model.likelihood, model.config
+    tensors: dict[str, NDArray[Any]] = {}
+    contexts = net.hidden1.in_features
+    gain = np.full(contexts, float(CONTEXT_UNIT))
+    largest = np.full(contexts, float(COMPRESS_MAX))
+    scales, halves = [], []
+    for name in ("hidden1", "hidden2", "hidden3"):
+        layer = quantise_layer(_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
+        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int8)
+        tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
+        scales.append(layer.scale)
+        halves.append(_half(layer))
+        gain, largest = layer.gain, np.full(len(layer.gain), float(ACTIVATION_LIMIT))
+    seen = [_f64(c.weight).T / CONTEXT_UNIT for c in net.conditioning]
+    reach = np.zeros((3, config.head))
+    for i in (0, 1):
+        reach[i + 1] = COMPRESS_MAX * np.abs(seen[i]).sum(0)
+    head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(3)])
+    split = quantise_layer(_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
+    tensors["likelihood.split.weight"] = split.weight.astype(np.int8)
+    tensors["likelihood.split.shift"] = split.shift.astype(np.int8)
+    scales.append(split.scale)
+    halves.append(_half(split))
+    head_scale = split.scale.reshape(3, -1)
+    conditioning = np.concatenate([seen[0] * head_scale[1], seen[1] * head_scale[2]])
+    tensors["likelihood.conditioning"] = np.rint(conditioning).astype(np.int32)
+    m = config.mixtures
+    width = 3 * m + 2
+    weights = np.zeros((3, config.head, width), dtype=np.int8)
+    biases = np.zeros((3, width), dtype=np.int32)
+    multipliers = np.zeros((3, width), dtype=np.int32)
+    for place, out in enumerate(net.outputs):
+        units = np.concatenate(
+            [
+                np.full(m, LOGIT_UNIT),
+                np.full(m, 8 * MEAN_UNIT),
+                np.full(m, float(SCALE_STEPS)),
+                np.full(place, MEAN_UNIT),
+            ]
+        )
+        bias = _f64(out.bias).copy()
+        bias[2 * m : 3 * m] += 0.5
+        head_gain = split.gain.reshape(3, -1)[place]
+        limits = np.full(config.head, float(ACTIVATION_LIMIT))
+        layer = quantise_layer(_f64(out.weight), head_gain, limits, 0.0, None, 0)
+        n = len(units)
+        weights[place, :, :n] = layer.weight
+        biases[place, :n] = np.rint(bias * layer.scale)
+        multipliers[place, :n] = np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT)
+    tensors["likelihood.outputs.weight"] = weights
+    tensors["likelihood.outputs.bias"] = biases
+    tensors["likelihood.outputs.multiplier"] = multipliers
+    scale = np.concatenate(scales)
+    own = np.concatenate([_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
+    fixed = np.rint((own + _f64(model.errors.weight)) * scale).astype(np.int64) + np.concatenate(halves)
+    tensors["likelihood.fixed_biases"] = fixed.astype(np.int32)
+    tensors["likelihood.off_biases"] = np.rint(_f64(model.off) * scale).astype(np.int32)
+    return tensors, scale
+
+
+def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
+    bias = _f64(linear.bias) + offset
+    return {
+        "weight": layer.weight.astype(np.int8),
+        "bias": np.rint(bias * layer.scale).astype(np.int32),
+        "multiplier": np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT).astype(np.int64),
+    }
+
+
+def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
+    return {
+        "weight": layer.weight.astype(np.int8),
+        "shift": layer.shift.astype(np.int8),
+        "bias": (np.rint(bias * layer.scale).astype(np.int64) + _half(layer)).astype(np.int32),
+    }
+
+
+def _latent_units(latents: int) -> F64:
+    """Units of the outputs that are means (in eighths of 8 grid steps) and log2 scales of z."""
+    return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
+
+
+def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
+    net, config = model.posterior, model.config
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    gain = np.full(9, float(CONTEXT_UNIT))
+    limit = float(COMPRESS_MAX)
+    for name in ("conv1", "conv2", "conv3"):
+        conv = getattr(net, name)
+        weight = _f64(conv.weight).transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)
+        inputs = weight.shape[1]
+        layer = quantise_layer(weight, np.tile(gain, 9), np.full(inputs, limit), 0.0, peaks[name], POSTERIOR_LIMIT)
+        parts[f"posterior.{name}"] = _hidden(layer, _f64(conv.bias))
+        gain, limit = layer.gain, float(POSTERIOR_LIMIT)
+    pooled = np.concatenate([4 * gain, gain])
+    largest = np.repeat([4 * limit, limit], len(gain))
+    dense = quantise_layer(_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT)
+    biases = _f64(net.dense.bias) + _f64(net.errors.weight)
+    parts["posterior.dense"] = {
+        "weight": dense.weight.astype(np.int8),
+        "shift": dense.shift.astype(np.int8),
+        "biases": (np.rint(biases * dense.scale) + _half(dense)).astype(np.int32),
+    }
+    limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
+    layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0)
+    offset = np.repeat([0.0, 1.0], config.latents)
+    parts["posterior.out"] = _output(net.out, layer, _latent_units(config.latents), offset)
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+
+
+def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[str, NDArray[Any]]:
+    config = model.config
+    n = config.latents
+    first = quantise_layer(
+        _f64(model.modulate1.weight),
+        np.full(n, 8.0),
+        np.full(n, float(config.grid)),
+        0.0,
+        peaks["modulation"],
+        ACTIVATION_LIMIT,
+    )
+    limits = np.full(len(first.gain), float(ACTIVATION_LIMIT))
+    second = quantise_layer(_f64(model.modulate2.weight), first.gain, limits, 0.0, None, 0)
+    parts = {
+        "modulation.hidden": _hidden(first, _f64(model.modulate1.bias)),
+        "modulation.out": _output(model.modulate2, second, units),
+    }
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+
+
+def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
+    net, config = model.prior, model.config
+    n = config.latents
+    gain = np.append(np.full(n, 8.0), 1.0)
+    largest = np.append(np.full(n, float(config.grid)), 1.0)
+    hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT)
+    biases = _f64(net.hidden.bias) + _f64(net.errors.weight)
+    limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))
+    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, 0.0, None, 0)
+    channels = _f64(net.channels * net.causal) / 8 * out.scale[:, None]
+    parts = {
+        "prior.hidden": {
+            "weight": hidden.weight.astype(np.int8),
+            "shift": hidden.shift.astype(np.int8),
+            "biases": (np.rint(biases * hidden.scale) + _half(hidden)).astype(np.int32),
+        },
+        "prior.out": _output(net.out, out, _latent_units(n), np.repeat([0.0, 2.0], n)),
+    }
+    tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+    return tensors | {"prior.channels": np.rint(channels).astype(np.int32)}
+
+
+def freeze(recipe: Recipe, model: VLAE, peaks: dict[str, F64]) -> bytes:
+    """Return the weights file of a model: safetensors, read by `codec.model.parse_model`.
+
+    Parameters
+    ----------
+    peaks : dict of float64 arrays
+        Largest activations, from `Peaks` after running the model on calibration crops.
+    """
+    config = recipe.model
+    likelihood, units = _freeze_likelihood(model, peaks)
+    tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
+    tensors |= _freeze_prior(model, peaks)
+    header = {
+        "number": recipe.number,
+        "name": recipe.name,
+        "radius": config.radius,
+        "mixtures": config.mixtures,
+        "tile": config.tile,
+        "latents": config.latents,
+        "grid": config.grid,
+        "activation_limit": ACTIVATION_LIMIT,
+        "posterior_limit": POSTERIOR_LIMIT,
+        "output_shift": OUTPUT_SHIFT,
+    }
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return save(contiguous, {"config": json.dumps(header)})

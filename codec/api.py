@@ -162,7 +162,9 @@ def _store(image: Image.Image, pixels: Pixels) -> bytes:
 def _code(
     pixels: Pixels, max_error: int, latents: Latents | None, threads: int | None, progress: Progress | None
 ) -> bytes | None:
-    """Return the coded file, or None if a decoder would refuse it as too short for its samples."""
+    """Return the coded file, or None if a decoder would refuse it: too wide, or too short for its samples."""
+    if max(pixels.samples.shape) > container.SIDE_LIMIT:
+        return None
     from codec import model as models
     from codec import vlae
 

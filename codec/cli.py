@@ -76,7 +76,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     with tqdm(unit="band", file=sys.stderr, leave=False) as bar:
 
@@ -137,6 +137,7 @@ def compress(
     from codec import api, image_io
 
     image = image_io.load_image(_read(file) if file == STANDARD else file, max_pixels)
+    _prepare(quiet)
     with _progress(quiet) as progress:
         data = api.compress(
             image, max_error=max_error, latents=latents, threads=threads, progress=progress, max_pixels=max_pixels
@@ -165,6 +166,8 @@ def decompress(
     if target != STANDARD and not _is_device(target):
         _usage(image_io.check_output, target)
     data = _read(file)
+    if api.info(data, max_pixels=max_pixels).latents is not None:
+        _prepare(quiet)
     with _progress(quiet) as progress:
         image = api.decompress(data, threads=threads, progress=progress, max_pixels=max_pixels)
     if target == STANDARD or _is_device(target):
@@ -225,6 +228,7 @@ def measure(
 
     from codec import ledger
 
+    _prepare(quiet=False)
     ledger.run(list(paths), max_error, latents, as_json)
 
 
@@ -233,7 +237,15 @@ def demo() -> None:
     """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
     from codec.demo import run
 
+    _prepare(quiet=False)
     run()
+
+
+def _prepare(quiet: bool) -> None:
+    """Have the kernels compiled before anything is timed or shows progress, and say so."""
+    from codec.kernels import prepare
+
+    prepare(lambda line: None if quiet else click.echo(f"vlae: {line}", err=True))
 
 
 def _fidelity(lossless: bool, max_error: int | None) -> int:

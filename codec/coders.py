@@ -52,7 +52,13 @@ def push_intervals(message: Message, starts: NDArray[np.uint32], freqs: NDArray[
 
 @njit(cache=True)
 def _mixture_intervals(
-    symbols: I64, raw: I64, mixtures: int, grid: Grid, table: Tables, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]
+    symbols: I64,
+    raw: I64,
+    mixtures: int,
+    grid: Grid,
+    table: Tables,
+    starts: NDArray[np.uint32],
+    freqs: NDArray[np.uint32],
 ) -> float:
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
     bits = 0.0

@@ -10,7 +10,6 @@ See FORMAT.md, "Container".
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -56,6 +55,8 @@ MAX_BAND_HEIGHT = 1024
 """The working memory is proportional to the height of a band."""
 PIXEL_LIMIT = 178_956_970
 """Width times height: where Pillow refuses to open by itself; 512 MiB of RGB."""
+SIDE_LIMIT = 1 << 18
+"""Width and height of a coded image: the latents' memory grows with a band's width, not its pixels."""
 HEAD_BYTES, WORD_BYTES = 8, 4
 HASH_BYTES = 8
 PRECISION = 24
@@ -334,10 +335,10 @@ def holds_samples(container: Container) -> bool:
     header = container.header
     if container.coding is None:
         return True
-    step = 2 * header.max_error + 1
-    others = (255 + header.max_error) // step
-    floor_bits = -math.log2(1 - others / (1 << PRECISION)) * (1 - 1 / 128)
-    return header.width * header.height * header.channels * floor_bits <= 8 * len(container.payload)
+    others = (255 + header.max_error) // (2 * header.max_error + 1)
+    # log2(e) * 127 / 128 > 1465 / 1024: the decision is made in integers, alike on every machine.
+    least = header.width * header.height * header.channels * others * 1465
+    return least <= 8 * len(container.payload) << (PRECISION + 10)
 
 
 def part_bits(container: Container) -> dict[str, int]:
@@ -395,6 +396,8 @@ def _check_header(values: dict[str, int | bytes], max_pixels: int | None) -> Non
 def _check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     latents, lanes, band_height = (_number(values, name) for name in ("latents", "lanes", "band_height"))
     _require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
+    if max(header.width, header.height) > SIDE_LIMIT:
+        raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")
     legal = band_height % BAND_UNIT == 0 and BAND_UNIT <= band_height <= MAX_BAND_HEIGHT
     _require(legal, "band_height", f"a multiple of {BAND_UNIT} up to {MAX_BAND_HEIGHT}", values)
     most = min(MAX_LANES, band_count(header.height, band_height))

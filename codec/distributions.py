@@ -48,7 +48,7 @@ class Tables(NamedTuple):
 class Grid(NamedTuple):
     """Symbols 0..count-1; the edge below symbol k > 0 is ``k * step + first``, in 1/256 unit."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuple that nobody needs
     step: int
     first: int
 
@@ -129,9 +129,35 @@ def cumulative(k: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tab
 
 @njit(inline="always")
 def find(target: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
-    """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1), by bisection."""
+    """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1).
+
+    The search starts at the mean of the first component and widens until it holds the symbol, then
+    halves: most symbols lie near.
+    """
+    guess = (prepared[mixtures] - grid.first) // grid.step
+    guess = min(max(guess, 1), grid.count - 1)
     low, high = 0, grid.count
     at_low, at_high = 0, _TOTAL
+    value = cumulative(guess, grid, mixtures, prepared, table)
+    reach = 2
+    if value <= target:
+        low, at_low = guess, value
+        while low + reach < high:
+            value = cumulative(low + reach, grid, mixtures, prepared, table)
+            if value > target:
+                high, at_high = low + reach, value
+            else:
+                low, at_low = low + reach, value
+                reach *= 2
+    else:
+        high, at_high = guess, value
+        while high - reach > low:
+            value = cumulative(high - reach, grid, mixtures, prepared, table)
+            if value <= target:
+                low, at_low = high - reach, value
+            else:
+                high, at_high = high - reach, value
+                reach *= 2
     while high - low > 1:
         middle = (low + high) >> 1
         value = cumulative(middle, grid, mixtures, prepared, table)
@@ -148,9 +174,7 @@ def _logistic(u: float) -> float:
 
 
 @njit
-def ideal_bits(
-    symbol: int, grid: Grid, mixtures: int, raw: IntArray, at: int, shift: int
-) -> float:
+def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, at: int, shift: int) -> float:
     """Return -log2 of a symbol's probability under the raw parameters, in float64.
 
     Notes

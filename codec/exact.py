@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from codec.errors import ModelError
@@ -101,7 +102,7 @@ def check_bound(
     """
     per_input = np.abs(weight.astype(np.float64)) * np.reshape(largest_input, (-1, 1))
     bound = float((per_input.sum(0) + largest_bias).max())
-    if bound > EXACT:
+    if not bound <= EXACT:  # also refuses what is not a number
         raise ModelError(f"layer {name}: sums may reach {bound:.0f}, exact only up to {EXACT}")
 
 
@@ -117,19 +118,27 @@ def patches(x: F32) -> F32:
     return np.ascontiguousarray(ordered).reshape(b, h // 2, w // 2, 9 * c)
 
 
+@njit(cache=True)
+def _compiled_product(x: F32, weight: F32, out: F32) -> None:
+    np.dot(x, weight, out)
+
+
 def self_test() -> None:
-    """Raise ModelError if this machine's matrix product is not exact up to 2**24 - 1.
+    """Raise ModelError if this machine's matrix products are not exact up to 2**24 - 1.
 
     A product in reduced precision (bfloat16, TF32) or by a fast algorithm fails here, before it
-    can spoil an image.
+    can spoil an image. Compiled functions may use another BLAS than numpy: both are tested.
     """
-    n = 160
+    n = 32
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 1 << 10, (96, n))
-    w = rng.integers(-127, 128, (n, n))
-    w[:, 0] = 127
-    x[0] = ((EXACT - 1) // 127) // n
-    x[0, 0] += (EXACT - 1) // 127 - int(x[0].sum())
-    exact = x @ w
-    if not np.array_equal((x.astype(np.float32) @ w.astype(np.float32)).astype(np.int64), exact):
+    x = rng.integers(0, 4096, (96, n + 1))
+    w = rng.integers(-127, 128, (n + 1, 160))
+    # The first sum is 2**24 - 1, and no other can be larger.
+    x[0, :n], w[:n, 0] = 4095, 127
+    x[:, n], w[n] = 0, 1
+    x[0, n] = EXACT - 1 - n * 4095 * 127
+    a, b = x.astype(np.float32), w.astype(np.float32)
+    compiled = np.zeros((len(x), w.shape[1]), dtype=np.float32)
+    _compiled_product(np.asarray(a), np.asarray(b), compiled)
+    if not all(np.array_equal(product.astype(np.int64), x @ w) for product in (a @ b, compiled)):
         raise ModelError("matrix products of this machine are not exact: files would not decode elsewhere")

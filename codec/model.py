@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from codec import contexts, exact, tables
-from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, latent_grid, load_tables, prepare
+from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, latent_grid, prepare
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
 from codec.rans import Message, drop, peek
@@ -32,6 +32,11 @@ DEFAULT = 0
 """Number of the model that `compress` uses."""
 COMPRESS_MAX = 322
 """Largest entry of the table of context differences."""
+
+LATENT_HIDDEN = ("posterior.dense", "modulation.hidden", "prior.hidden")
+"""Hidden layers of the networks around z."""
+MULTIPLIER_LIMIT = 1 << 38
+"""With sums of 2**24 a product stays below 2**62."""
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -188,7 +193,8 @@ class Model:
             moved = np.repeat(self.off_biases[None], tiles, 0)
         else:
             moved = exact.output(exact.hidden(z.astype(np.float32), self.modulate_hidden), self.modulate_out)
-        return np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.float32)
+        biases: F32 = np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.float32)
+        return biases
 
     def posterior(self, tiles: U8, max_error: int) -> I64:
         """Return the raw parameters (B latents, 3) of q(z|x) for tiles (B, T, T, 3) of decoded samples."""
@@ -264,9 +270,94 @@ def parse_model(data: bytes) -> Model:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         config = json.loads(header["__metadata__"]["config"])
+        _check_ranges(tensors, config)
         return _build(tensors, config, hashlib.sha256(data).digest()[:8])
-    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
         raise ModelError(f"not a model file: {error!r}") from error
+
+
+CONFIG = {
+    "number": (0, 65535),
+    "radius": (2, 16),
+    "mixtures": (1, 16),
+    "tile": (64, 1024),
+    "latents": (1, 256),
+    "grid": (1, 1023),
+    "activation_limit": (1, 65535),
+    "posterior_limit": (1, 65535),
+    "output_shift": (1, 40),
+}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+
+
+def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
+    n, m = config["latents"], config["mixtures"]
+    inputs = 3 * len(contexts.offsets(config["radius"])) + 3
+    width = tensors["likelihood.hidden2.weight"].shape[-1]
+    head = tensors["likelihood.outputs.weight"].shape[1]
+    errors, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + 3 * head
+    c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
+    dense, modulation, prior = (tensors[f"{k}.weight"].shape[-1] for k in LATENT_HIDDEN)
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, before, after in (
+        ("likelihood.hidden1", inputs, width),
+        ("likelihood.hidden2", width, width),
+        ("likelihood.hidden3", width, width),
+        ("likelihood.split", width, 3 * head),
+        ("posterior.conv1", 81, c1),
+        ("posterior.conv2", 9 * c1, c2),
+        ("posterior.conv3", 9 * c2, c3),
+        ("posterior.dense", 2 * c3, dense),
+        ("modulation.hidden", n, modulation),
+        ("prior.hidden", n + 1, prior),
+    ):
+        shapes[f"{name}.weight"] = ("int8", (before, after))
+        shapes[f"{name}.shift"] = ("int8", (after,))
+    for name, after in (("posterior.conv1", c1), ("posterior.conv2", c2), ("posterior.conv3", c3)):
+        shapes[f"{name}.bias"] = ("int32", (after,))
+    shapes["modulation.hidden.bias"] = ("int32", (modulation,))
+    for name, after in (("posterior.dense", dense), ("prior.hidden", prior)):
+        shapes[f"{name}.biases"] = ("int32", (errors, after))
+    for name, before, after in (
+        ("posterior.out", dense, 2 * n),
+        ("modulation.out", modulation, biases),
+        ("prior.out", prior, 2 * n),
+    ):
+        shapes[f"{name}.weight"] = ("int8", (before, after))
+        shapes[f"{name}.bias"] = ("int32", (after,))
+        shapes[f"{name}.multiplier"] = ("int64", (after,))
+    return shapes | {
+        "prior.channels": ("int32", (2 * n, n)),
+        "likelihood.conditioning": ("int32", (4, head)),
+        "likelihood.outputs.weight": ("int8", (3, head, 3 * m + 2)),
+        "likelihood.outputs.bias": ("int32", (3, 3 * m + 2)),
+        "likelihood.outputs.multiplier": ("int32", (3, 3 * m + 2)),
+        "likelihood.fixed_biases": ("int32", (errors, biases)),
+        "likelihood.off_biases": ("int32", (biases,)),
+    }
+
+
+def _check_ranges(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    for name, (low, high) in CONFIG.items():
+        value = config[name]
+        if type(value) is not int or not low <= value <= high:
+            raise ModelError(f"{name}: expected {low} to {high}, got {value!r}")
+    if config["tile"] % 64:
+        raise ModelError(f"tile: expected a multiple of 64, got {config['tile']}")
+    expected = tensor_shapes(tensors, config)
+    if set(expected) != set(tensors):
+        raise ModelError(f"not a model file: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tensor.shape != shape:
+            raise ModelError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
+        values = tensor.astype(np.int64)
+        if name.endswith(".shift") and not ((values >= 0) & (values < 32)).all():
+            raise ModelError(f"{name}: shifts are 0 to 31")
+        if name.endswith(".multiplier") and (np.abs(values) > MULTIPLIER_LIMIT).any():
+            raise ModelError(f"{name}: multipliers are at most {MULTIPLIER_LIMIT}")
 
 
 def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: bytes) -> Model:
@@ -296,8 +387,14 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         offsets,
         np.array(places, dtype=np.int64),
         tables.compress().astype(np.float32),
-        *(layer.weight for layer in layers),
-        *(layer.scale for layer in layers),
+        layers[0].weight,
+        layers[1].weight,
+        layers[2].weight,
+        layers[3].weight,
+        layers[0].scale,
+        layers[1].scale,
+        layers[2].scale,
+        layers[3].scale,
         conditioning,
         outputs,
         output_bias,
@@ -333,6 +430,10 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         t["prior.out.multiplier"].astype(np.int64),
         shift,
     )
+    hidden_sum = np.abs(prior.weight).sum(0).max() * config["grid"] + np.abs(prior_biases).max()
+    out_sum = (np.abs(prior.out).sum(0) * limit + np.abs(prior.channels).sum(1) * config["grid"]).max()
+    if max(hidden_sum, out_sum + np.abs(prior.out_bias).max()) > exact.EXACT:
+        raise ModelError(f"prior: sums may exceed {exact.EXACT}")
     return Model(
         number=config["number"],
         name=config["name"],

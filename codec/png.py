@@ -7,12 +7,12 @@ with a short list, before Pillow sees it. See FORMAT.md, "Stored images" and "Al
 from __future__ import annotations
 
 import struct
-import warnings
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from codec.errors import CorruptDataError, ImageError
 
@@ -92,11 +92,9 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
     _check_header(data, size, mode)
     _check_chunks(data)
     try:
-        with warnings.catch_warnings():
-            # The size was checked: large images are meant, and need no warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(data), formats=["PNG"])
-            image.load()
+        # No other format can be opened, and Pillow's own pixel limit does not apply: the size was checked.
+        image = PngImageFile(BytesIO(data))
+        image.load()
     except Exception as error:
         # Damaged PNG leads Pillow to OSError, SyntaxError, ValueError, struct.error and others.
         raise CorruptDataError(f"png: cannot be read: {error}") from error

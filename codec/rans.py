@@ -140,7 +140,7 @@ def push(message: Message, start: int, freq: int) -> None:
 @njit(inline="always")
 def peek(message: Message) -> int:
     """Return the number in [0, 2**24) whose interval names the symbol on top."""
-    return np.int64(message.head[0] & _MASK)
+    return np.int64(message.head[0] & _MASK)  # type: ignore[return-value]  # compiled code has no other int
 
 
 @njit(inline="always")

@@ -22,21 +22,30 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
 
-from codec import wavefront
 from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals, push_intervals, two_part
 from codec.container import Latents
 from codec.distributions import load_tables, sample_grid
-from codec.errors import CorruptDataError
+from codec.errors import CorruptDataError, UnsupportedError
 from codec.model import Model, prior_intervals, prior_pop
-from codec.rans import Message, check_not_dry, empty_message, flatten, is_empty, random_message, reserve, unflatten
-from codec.wavefront import DECODE, ENCODE, MEASURE, Band, code_waves, lag, make_work, push_band, wave_count
+from codec.rans import (
+    PRECISION,
+    Message,
+    check_not_dry,
+    empty_message,
+    flatten,
+    is_empty,
+    random_message,
+    reserve,
+    unflatten,
+)
+from codec.wavefront import BATCH, DECODE, ENCODE, MEASURE, Band, code_band, lag, make_work, push_band, wave_count
 
 LANES = 2
 """Lanes of a file with more than one band: as many threads can decode it."""
 CHUNK = 32
 """Waves between two looks at the band above."""
-ESTIMATE_EVERY = 20
-"""An estimate of the code length looks at one wave in so many."""
+ESTIMATE_EVERY = 24
+"""An estimate of the code length looks at one batch of pixels in so many."""
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -88,19 +97,23 @@ class Image:
     """
 
     def __init__(self, model: Model, raster: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
+        if max_error > model.max_error:
+            raise UnsupportedError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
         self.model = model
         self.raster = raster
         self.channels = channels
         self.max_error = max_error
-        self.height, self.width = raster.shape[:2]
-        self.rows = model.tile
-        self.bands = -(-self.height // self.rows)
-        self.lanes = min(lanes, self.bands)
-        self.across = -(-self.width // model.tile)
+        self.height: int = raster.shape[0]
+        self.width: int = raster.shape[1]
+        self.rows: int = model.tile
+        self.bands: int = -(-self.height // self.rows)
+        self.lanes: int = min(lanes, self.bands)
+        self.across: int = -(-self.width // model.tile)
         self.grid = sample_grid(max_error)
         self.table = load_tables()
         self.prior_net = model.prior(max_error)
         self.z: list[I64 | None] = [None] * self.bands
+        self._posteriors: dict[int, I64] = {}
 
     def band(self, index: int, z: I64 | None) -> Band:
         """Return a band with the biases that its latents set."""
@@ -122,7 +135,9 @@ class Image:
 
     def posterior_raw(self, index: int) -> I64:
         """Return the raw posterior parameters (across * latents, 3) of a decoded band."""
-        return self.model.posterior(self.tiles(index), self.max_error)
+        if index not in self._posteriors:
+            self._posteriors[index] = self.model.posterior(self.tiles(index), self.max_error)
+        return self._posteriors[index]
 
     def posterior(self, index: int) -> Codec:
         """Return the codec of a band's z (across, latents) under q(z|x)."""
@@ -172,15 +187,15 @@ class Image:
         return Codec(push, pop)
 
     def pixel_intervals(self, index: int, z: I64 | None, *, every: int = 1, ideal: bool = False) -> Intervals:
-        """Return the intervals (rows, W, C) of a band's pixels; 0 where ``every`` leaves a wave out."""
+        """Return the intervals (rows, W, C) of a band's pixels; 0 where ``every`` leaves a batch out."""
         band = self.band(index, z)
         starts = np.zeros((band.rows, self.width, self.channels), dtype=np.uint32)
         freqs = np.zeros_like(starts)
-        waves = (0, self.waves(index), every)
-        work = make_work(self.model.network, self.rows)
+        batches = (0, -(-band.rows * self.width // BATCH), every)
+        work = make_work(self.model.network, BATCH)
         mode = MEASURE if ideal else ENCODE
         unused = empty_message(1)
-        bits = code_waves(mode, waves, band, self.model.network, self.grid, self.table, unused, starts, freqs, work)
+        bits = code_band(mode, batches, band, self.model.network, self.grid, self.table, unused, starts, freqs, work)
         return Intervals(starts, freqs, bits)
 
     def likelihood(self, index: int, ready: Callable[[int], None] | None = None) -> Callable[[I64 | None], Codec]:
@@ -195,20 +210,21 @@ class Image:
 
             def push(message: Message, _: int) -> Message:
                 intervals = self.pixel_intervals(index, z)
-                # Every symbol takes its bits, and a word at most on top.
-                message = reserve(message, int(intervals.coded_bits / 24) + 2)
+                # A push can take 1/128 more than its bits: the head is divided by a frequency, rounding down.
+                message = reserve(message, int(intervals.coded_bits * (1 + 1 / 64) / PRECISION) + 4)
                 push_band(message, intervals.starts, intervals.freqs)
                 return message
 
             def pop(message: Message) -> tuple[Message, int]:
-                band, work, nothing = self.band(index, z), make_work(self.model.network, self.rows), _NOTHING
-                net = self.model.network
+                band, net = self.band(index, z), self.model.network
+                work = make_work(net, self.rows)
                 count = self.waves(index)
                 for begin in range(0, count, CHUNK):
                     end = min(begin + CHUNK, count)
                     if ready is not None:
                         ready(end)
-                    code_waves(DECODE, (begin, end, 1), band, net, self.grid, self.table, message, nothing, nothing, work)
+                    waves = (begin, end, 1)
+                    code_band(DECODE, waves, band, net, self.grid, self.table, message, _NOTHING, _NOTHING, work)
                     check_not_dry(message)
                 return message, index
 
@@ -231,10 +247,13 @@ class Image:
 
 
 _NOTHING = np.zeros((1, 1, 1), dtype=np.uint32)
+"""Stands for the intervals that decoding does not write."""
 
 
 def quantise(samples: U8, max_error: int) -> U8:
     """Return the samples that are coded: on the grid of step 2 d + 1, nowhere further than d away."""
+    if max_error == 0:
+        return samples
     step = 2 * max_error + 1
     return np.minimum((samples.astype(np.int16) + max_error) // step * step, 255).astype(np.uint8)
 
@@ -248,27 +267,33 @@ def _threads(image: Image, threads: int | None) -> int:
 
 
 def choose_latents(image: Image, threads: int) -> Latents:
-    """Return whether latents make the file shorter, estimated from some of the waves."""
+    """Return how latents are coded best, estimated from some of the pixels.
 
-    def band(index: int) -> float:
-        _, z = image.posterior(index).pop(random_message(8 + image.across * image.model.latents, seed=index))
-        if image.is_dry(index):
-            z = image.mode(index)
-        cost = image.prior_intervals(z).coded_bits
+    Bits-back pays for samples of the posterior but gets their bits back; two parts pay for its mode
+    in full; without latents nothing is paid and the likelihood knows less.
+    """
+
+    def band(index: int) -> tuple[float, float, float]:
+        words = random_message(image.across * image.model.latents + 2, seed=index)
+        _, sample = image.posterior(index).pop(words)
+        mode = image.mode(index)
+        two = image.prior_intervals(mode).coded_bits + pixels(index, mode)
+        back = two
         if not image.is_dry(index):
-            cost -= image.posterior_intervals(index, z).coded_bits
-        return cost + ESTIMATE_EVERY * (estimate(index, z) - estimate(index, None))
+            latent = image.prior_intervals(sample).coded_bits - image.posterior_intervals(index, sample).coded_bits
+            back = latent + pixels(index, sample)
+        return pixels(index, None), back, two
 
-    def estimate(index: int, z: I64 | None) -> float:
+    def pixels(index: int, z: I64 | None) -> float:
         freqs = image.pixel_intervals(index, z, every=ESTIMATE_EVERY).freqs
         freqs = freqs[freqs > 0]
-        return float(24 * freqs.size - np.log2(freqs, dtype=np.float64).sum())
+        return ESTIMATE_EVERY * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
 
     with ThreadPoolExecutor(threads) as pool:
-        gain = sum(pool.map(band, range(image.bands)))
-    if gain > 0:
+        none, back, two = np.sum(list(pool.map(band, range(image.bands))), 0)
+    if none <= min(back, two):
         return Latents.NONE
-    return Latents.BITS_BACK if image.bands > image.lanes else Latents.TWO_PART
+    return Latents.BITS_BACK if back < two else Latents.TWO_PART
 
 
 def encode(
@@ -361,6 +386,26 @@ def decode(
     CorruptDataError
         The payload does not hold these samples.
     """
+    image = decode_image(
+        model, payload, band_table, shape, max_error, latents, lanes, band_height, threads=threads, progress=progress
+    )
+    return image.raster if shape[2] == 3 else np.ascontiguousarray(image.raster[..., :1])
+
+
+def decode_image(
+    model: Model,
+    payload: bytes,
+    band_table: I64,
+    shape: tuple[int, int, int],
+    max_error: int,
+    latents: Latents,
+    lanes: int,
+    band_height: int,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Image:
+    """Return the image as `decode` does, together with the latents that its file holds."""
     if band_height != model.tile:
         raise CorruptDataError(f"header: bands of model {model.number} have {model.tile} rows, got {band_height}")
     height, width, channels = shape
@@ -406,4 +451,4 @@ def decode(
     for number, message in enumerate(messages):
         if not is_empty(message):
             raise CorruptDataError(f"message: lane {number} holds more than the image")
-    return image.raster if channels == 3 else np.ascontiguousarray(image.raster[..., :1])
+    return image

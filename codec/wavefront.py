@@ -26,7 +26,10 @@ ORDER = (1, 0, 2)
 """Channels in coding order: green, red, blue. Green predicts the others best."""
 
 DECODE, ENCODE, MEASURE = 0, 1, 2
-"""What `code_waves` does: pop symbols; write their intervals; also sum their ideal code length."""
+"""What is done with symbols: pop them; write their intervals; also sum their ideal code length."""
+
+BATCH = 256
+"""Pixels that are encoded at once, in any order: larger matrix products than a wave gives."""
 
 
 class Network(NamedTuple):
@@ -93,7 +96,7 @@ class Band(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Buffers of one thread, for waves of up to so many pixels as the band has rows."""
+    """Buffers of one thread; ``ys`` (rows in the band) and ``xs`` say which pixels are worked."""
 
     inputs: F32
     h1: F32
@@ -103,18 +106,20 @@ class Work(NamedTuple):
     out: F32
     ref: I64
     tiles: I64
+    ys: I64
+    xs: I64
     prepared: I64
     raw: I64
 
 
-def make_work(network: Network, rows: int) -> Work:
-    """Return buffers for bands of ``rows`` rows."""
+def make_work(network: Network, pixels: int) -> Work:
+    """Return buffers for ``pixels`` pixels at once."""
     width = network.w2.shape[1]
     head = network.conditioning.shape[1]
     outs = network.outputs.shape[2]
 
     def f32(n: int) -> F32:
-        return np.zeros((rows, n), dtype=np.float32)
+        return np.zeros((pixels, n), dtype=np.float32)
 
     return Work(
         f32(network.w1.shape[0]),
@@ -123,8 +128,10 @@ def make_work(network: Network, rows: int) -> Work:
         f32(3 * head),
         f32(head),
         f32(outs),
-        np.zeros((rows, 3), dtype=np.int64),
-        np.zeros(rows, dtype=np.int64),
+        np.zeros((pixels, 3), dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
         np.zeros(3 * network.mixtures, dtype=np.int64),
         np.zeros(outs, dtype=np.int64),
     )
@@ -215,11 +222,9 @@ def _hidden(x: F32, weight: F32, out: F32, tiles: I64, at: int, scale: F32, band
 
 
 @njit
-def _head(
-    place: int, wave: int, first: int, heads: F32, act: F32, tiles: I64, ref: I64, band: Band, network: Network
-) -> None:
+def _head(place: int, heads: F32, act: F32, work: Work, band: Band, network: Network) -> None:
     """Fill the activations (count, head) of one channel's head, which sees the channels before."""
-    image = band.image
+    image, ref = band.image, work.ref
     head = act.shape[1]
     scale = network.s_head[place * head : (place + 1) * head]
     begin = 3 * network.w2.shape[1] + place * head
@@ -228,8 +233,7 @@ def _head(
         row = act[i]
         row[:] = heads[i, place * head : (place + 1) * head]
         if place > 0:
-            y = first + i
-            at = 3 * ((band.top + y) * band.width + wave - SLOPE * y)
+            at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
             green = np.int64(image[at + ORDER[0]]) - ref[i, ORDER[0]]
             g = network.compress[green + 255]
             if place == 1:
@@ -242,13 +246,13 @@ def _head(
                 b = network.compress[min(max(red - green, -255), 255) + 255]
                 for u in range(head):
                     row[u] += g * first_row[u] + r * second_row[u] + b * third_row[u]
-        _activate(row, band.biases[tiles[i], begin : begin + head], scale, network.limit)
+        _activate(row, band.biases[work.tiles[i], begin : begin + head], scale, network.limit)
 
 
 @njit
-def _code_wave(
+def _code_pixels(
     mode: int,
-    wave: int,
+    count: int,
     band: Band,
     network: Network,
     grid: Grid,
@@ -258,9 +262,8 @@ def _code_wave(
     freqs: NDArray[np.uint32],
     work: Work,
 ) -> float:
-    """Code the pixels of one wave of a band and return their ideal bits (MEASURE only)."""
+    """Code the first ``count`` pixels of ``work.ys`` and ``xs``; return their ideal bits (MEASURE only)."""
     width, image, m = band.width, band.image, network.mixtures
-    first, count = _wave_rows(wave, width, band.rows)
     inputs, h1, h2 = work.inputs[:count], work.h1[:count], work.h2[:count]
     heads, act, out = work.heads[:count], work.act[:count], work.out[:count]
     ref, tiles, prepared, raw = work.ref[:count], work.tiles[:count], work.prepared, work.raw
@@ -270,8 +273,7 @@ def _code_wave(
     middle = 1 << (network.shift - 1)
     bits = 0.0
     for i in range(count):
-        y = first + i
-        x = wave - SLOPE * y
+        y, x = work.ys[i], work.xs[i]
         tiles[i] = y // network.tile * across + x // network.tile
         _gather(band.top + y, x, image, width, network, inputs[i], ref[i])
     _hidden(inputs, network.w1, h1, tiles, 0, network.s1, band, network.limit)
@@ -280,11 +282,10 @@ def _code_wave(
     np.dot(h1, network.split, heads)
     for place in range(band.channels):
         channel = ORDER[place]
-        _head(place, wave, first, heads, act, tiles, ref, band, network)
+        _head(place, heads, act, work, band, network)
         np.dot(act, network.outputs[place], out)
         for i in range(count):
-            y = first + i
-            x = wave - SLOPE * y
+            y, x = work.ys[i], work.xs[i]
             at = 3 * ((band.top + y) * width + x)
             for q in range(3 * m + place):
                 total = np.int64(out[i, q]) + network.output_bias[place, q]
@@ -313,9 +314,9 @@ def _code_wave(
 
 
 @njit(cache=True, nogil=True)
-def code_waves(
+def code_band(
     mode: int,
-    waves: tuple[int, int, int],
+    pieces: tuple[int, int, int],
     band: Band,
     network: Network,
     grid: Grid,
@@ -325,12 +326,13 @@ def code_waves(
     freqs: NDArray[np.uint32],
     work: Work,
 ) -> float:
-    """Code the waves of ``range(*waves)`` of a band and return the sum of ideal bits (MEASURE only).
+    """Code some of the pixels of a band and return the sum of ideal bits (MEASURE only).
 
     Parameters
     ----------
     mode : DECODE, ENCODE or MEASURE
-    waves : begin, end and step of the range; decoding must not leave out a wave
+    pieces : begin, end and step of a range
+        Of waves when decoding, which must not leave one out; otherwise of batches of pixels.
     message : Message
         Symbols are popped from it; encoding leaves it as it is.
     starts, freqs : uint32 arrays (rows, width, channels)
@@ -341,8 +343,17 @@ def code_waves(
     A message found dry ends the loop; `codec.rans.check_not_dry` then raises.
     """
     bits = 0.0
-    for wave in range(waves[0], waves[1], waves[2]):
-        bits += _code_wave(mode, wave, band, network, grid, table, message, starts, freqs, work)
+    for piece in range(pieces[0], pieces[1], pieces[2]):
+        if mode == DECODE:
+            first, count = _wave_rows(piece, band.width, band.rows)
+            for i in range(count):
+                work.ys[i] = first + i
+                work.xs[i] = piece - SLOPE * (first + i)
+        else:
+            count = min(BATCH, band.rows * band.width - piece * BATCH)
+            for i in range(count):
+                work.ys[i], work.xs[i] = divmod(piece * BATCH + i, band.width)
+        bits += _code_pixels(mode, count, band, network, grid, table, message, starts, freqs, work)
         if message.size[0] < 0:
             break
     return bits
@@ -350,7 +361,7 @@ def code_waves(
 
 @njit(cache=True, nogil=True)
 def push_band(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]) -> None:
-    """Push a band's symbols in the reverse of the order in which `code_waves` pops them."""
+    """Push a band's symbols in the reverse of the order in which `code_band` pops them."""
     rows, width, channels = starts.shape
     for wave in range(width + SLOPE * (rows - 1) - 1, -1, -1):
         first, count = _wave_rows(wave, width, rows)

@@ -1,0 +1,1 @@
+"""The models of vlae in torch: definition, training, evaluation and freezing to integers."""

@@ -21,9 +21,28 @@ def pad_to_tiles(image: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def image_bits(
-    model: VLAE, image: NDArray[np.uint8], count: int, error: int = 0, *, latents: bool = True, seed: int = 0
+    model: VLAE,
+    image: NDArray[np.uint8],
+    count: int | None,
+    error: int = 0,
+    *,
+    latents: bool = True,
+    sample: bool = True,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the estimated bits of pixels, and of latents, of an RGB image (H, W, 3), coded within ``error``."""
+    """Return the bits of pixels, and of latents, of an RGB image (H, W, 3).
+
+    Parameters
+    ----------
+    count : int or None
+        Pixels a tile from which the bits are estimated; None takes all, of an image of whole tiles.
+    error : int
+        Largest error within which the image is coded.
+    latents : bool
+        Whether latents are on.
+    sample : bool
+        Whether latents are sampled from the posterior, or its mode.
+    """
     config = model.config
     tile = config.tile
     h, w = image.shape[:2]
@@ -33,8 +52,13 @@ def image_bits(
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
     heights, widths = np.minimum(tile, h - corner_y), np.minimum(tile, w - corner_x)
-    y = corner_y + (rng.random((rows * columns, count)) * heights).astype(np.int64)
-    x = corner_x + (rng.random((rows * columns, count)) * widths).astype(np.int64)
+    if count is None:
+        y, x = (
+            corner + a.reshape(1, -1) for corner, a in zip((corner_y, corner_x), np.mgrid[:tile, :tile], strict=True)
+        )
+    else:
+        y = corner_y + (rng.random((rows * columns, count)) * heights).astype(np.int64)
+        x = corner_x + (rng.random((rows * columns, count)) * widths).astype(np.int64)
     latent = 0.0
     biases = model.biases(None, errors)[:, None].expand(1, rows * columns, -1)
     if latents and config.latents:
@@ -42,8 +66,8 @@ def image_bits(
         repeated = errors.expand(rows * columns)
         means, scales = model.posterior(tiles_of(padded, 0, 0, rows, columns, tile), repeated)
         shape = (1, rows, columns, config.latents)
-        torch.manual_seed(seed)
-        z, prior, posterior = latent_bits(model, means.reshape(shape), scales.reshape(shape), errors)
+        torch.default_generator.manual_seed(seed)
+        z, prior, posterior = latent_bits(model, means.reshape(shape), scales.reshape(shape), errors, sample=sample)
         latent = float((prior - posterior).sum())
         biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
     bits = pixel_bits(model, Inputs(config.radius), decoded, Pixels(y[None], x[None]), biases, errors)

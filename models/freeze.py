@@ -56,9 +56,7 @@ class Layer:
     gain: F64
 
 
-def quantise_layer(
-    weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int
-) -> Layer:
+def quantise_layer(weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int) -> Layer:
     """Return a float layer's integers.
 
     Parameters
@@ -89,6 +87,15 @@ def quantise_layer(
 def _half(layer: Layer) -> I64:
     """Half a unit after the shift: turns rounding down into rounding to nearest."""
     return np.where(layer.shift > 0, 1 << np.maximum(layer.shift - 1, 0), 0)
+
+
+def _fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return the values rounded, as a smaller integer type that holds them."""
+    rounded = np.rint(values)
+    limits = np.iinfo(dtype)
+    if rounded.min() < limits.min or rounded.max() > limits.max:
+        raise OverflowError(f"{rounded.min():.0f} to {rounded.max():.0f} do not fit {np.dtype(dtype)}")
+    return rounded.astype(dtype)
 
 
 def _f64(tensor: Tensor) -> F64:
@@ -157,7 +164,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     halves.append(_half(split))
     head_scale = split.scale.reshape(3, -1)
     conditioning = np.concatenate([seen[0] * head_scale[1], seen[1] * head_scale[2]])
-    tensors["likelihood.conditioning"] = np.rint(conditioning).astype(np.int32)
+    tensors["likelihood.conditioning"] = _fit(conditioning, np.int32)
     m = config.mixtures
     width = 3 * m + 2
     weights = np.zeros((3, config.head, width), dtype=np.int8)
@@ -179,16 +186,16 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
         layer = quantise_layer(_f64(out.weight), head_gain, limits, 0.0, None, 0)
         n = len(units)
         weights[place, :, :n] = layer.weight
-        biases[place, :n] = np.rint(bias * layer.scale)
-        multipliers[place, :n] = np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT)
+        biases[place, :n] = _fit(bias * layer.scale, np.int32)
+        multipliers[place, :n] = _fit(units / layer.scale * 2.0**OUTPUT_SHIFT, np.int32)
     tensors["likelihood.outputs.weight"] = weights
     tensors["likelihood.outputs.bias"] = biases
     tensors["likelihood.outputs.multiplier"] = multipliers
     scale = np.concatenate(scales)
     own = np.concatenate([_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
-    fixed = np.rint((own + _f64(model.errors.weight)) * scale).astype(np.int64) + np.concatenate(halves)
-    tensors["likelihood.fixed_biases"] = fixed.astype(np.int32)
-    tensors["likelihood.off_biases"] = np.rint(_f64(model.off) * scale).astype(np.int32)
+    fixed = np.rint((own + _f64(model.errors.weight)) * scale) + np.concatenate(halves)
+    tensors["likelihood.fixed_biases"] = _fit(fixed, np.int32)
+    tensors["likelihood.off_biases"] = _fit(_f64(model.off) * scale, np.int32)
     return tensors, scale
 
 
@@ -196,7 +203,7 @@ def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0
     bias = _f64(linear.bias) + offset
     return {
         "weight": layer.weight.astype(np.int8),
-        "bias": np.rint(bias * layer.scale).astype(np.int32),
+        "bias": _fit(bias * layer.scale, np.int32),
         "multiplier": np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT).astype(np.int64),
     }
 
@@ -205,7 +212,7 @@ def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
     return {
         "weight": layer.weight.astype(np.int8),
         "shift": layer.shift.astype(np.int8),
-        "bias": (np.rint(bias * layer.scale).astype(np.int64) + _half(layer)).astype(np.int32),
+        "bias": _fit(np.rint(bias * layer.scale) + _half(layer), np.int32),
     }
 
 
@@ -233,7 +240,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     parts["posterior.dense"] = {
         "weight": dense.weight.astype(np.int8),
         "shift": dense.shift.astype(np.int8),
-        "biases": (np.rint(biases * dense.scale) + _half(dense)).astype(np.int32),
+        "biases": _fit(np.rint(biases * dense.scale) + _half(dense), np.int32),
     }
     limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
     layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0)
@@ -276,12 +283,12 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
         "prior.hidden": {
             "weight": hidden.weight.astype(np.int8),
             "shift": hidden.shift.astype(np.int8),
-            "biases": (np.rint(biases * hidden.scale) + _half(hidden)).astype(np.int32),
+            "biases": _fit(np.rint(biases * hidden.scale) + _half(hidden), np.int32),
         },
         "prior.out": _output(net.out, out, _latent_units(n), np.repeat([0.0, 2.0], n)),
     }
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
-    return tensors | {"prior.channels": np.rint(channels).astype(np.int32)}
+    return tensors | {"prior.channels": _fit(channels, np.int32)}
 
 
 def freeze(recipe: Recipe, model: VLAE, peaks: dict[str, F64]) -> bytes:

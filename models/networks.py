@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONTEXT_UNIT = 64
-"""One unit of the float network's inputs is 64 units of the integer table."""
+from codec import tables
+
+CONTEXT_UNIT = tables.COMPRESS_UNIT
+"""One unit of the float network's inputs is so many units of the integer table."""
 
 BEYOND = 1e4
 """An edge outside every grid; finite, since gradients of infinity are not numbers."""
@@ -48,11 +51,15 @@ class Config:
         """Biases of the likelihood that z and d set: three hidden layers and three heads."""
         return 3 * self.width + 3 * self.head
 
+    def multiply_adds(self, inputs: int) -> int:
+        """Multiply-adds of the likelihood for each pixel, with so many inputs."""
+        heads = 3 * self.head * self.width + self.head * (9 * self.mixtures + 3 + 4)
+        return inputs * self.width + 2 * self.width**2 + heads
+
 
 def compress_table() -> Tensor:
-    """Return the table of context differences -255..255: linear near zero, logarithmic beyond."""
-    d = torch.arange(-255, 256, dtype=torch.float64)
-    return torch.round(torch.sign(d) * CONTEXT_UNIT * torch.log2(1 + d.abs() / 8)).float()
+    """Return the codec's table of context differences -255..255."""
+    return torch.from_numpy(tables.compress().astype(np.float32))
 
 
 def bin_mass(weights: Tensor, means: Tensor, scales: Tensor, low: Tensor, high: Tensor, count: Tensor) -> Tensor:

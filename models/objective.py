@@ -117,8 +117,10 @@ def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile:
     return area.reshape(b * rows * columns, 3, tile, tile)
 
 
-def latent_bits(model: VLAE, means: Tensor, scales: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample z and return it with its prior and posterior bits.
+def latent_bits(
+    model: VLAE, means: Tensor, scales: Tensor, errors: Tensor, *, sample: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sample z, or take its mode, and return it with its prior and posterior bits.
 
     Parameters
     ----------
@@ -131,17 +133,17 @@ def latent_bits(model: VLAE, means: Tensor, scales: Tensor, errors: Tensor) -> t
     """
     grid = model.config.grid
     b, rows, columns, n = means.shape
-    u = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
-    continuous = means + torch.exp2(scales) * torch.logit(u)
+    continuous = means
+    if sample:
+        u = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
+        continuous = means + torch.exp2(scales) * torch.logit(u)
     z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
     posterior = logistic_bits(z, means, scales, grid).sum(-1)
     left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
     present = torch.zeros(b, rows, columns, 1)
     present[:, :, 1:] = 1
     repeated = errors[:, None, None].expand(b, rows, columns).reshape(-1)
-    p_means, p_scales = model.prior(
-        z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated
-    )
+    p_means, p_scales = model.prior(z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated)
     shape = means.shape
     prior = logistic_bits(z, p_means.reshape(shape), p_scales.reshape(shape), grid).sum(-1)
     return z, prior, posterior

@@ -23,9 +23,14 @@ from models.data import Crops
 from models.evaluate import folder_bpsp
 from models.networks import VLAE
 from models.objective import Inputs, crop_terms, neg_elbo_bits
+from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
 
 log = logging.getLogger(__name__)
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
 
 
 @dataclass
@@ -34,7 +39,9 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
-    machine: str = field(default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    machine: str = field(
+        default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    )
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -60,19 +67,16 @@ class Run:
         self.checkpoint = folder / "checkpoint.safetensors"
         self.model = new_model(recipe)
         self.average = copy.deepcopy(self.model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.99))
+        self.optimizer = Optimizer(self.model)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._load()
 
     def _save(self) -> None:
-        tensors = {}
+        tensors = self.optimizer.state()
         for name, p in self.model.named_parameters():
-            state = self.optimizer.state[p]
             tensors[f"model.{name}"] = p.detach()
-            tensors[f"first_moment.{name}"] = state["exp_avg"]
-            tensors[f"second_moment.{name}"] = state["exp_avg_sq"]
         for name, p in self.average.named_parameters():
             tensors[f"average.{name}"] = p.detach()
         temporary = self.checkpoint.with_suffix(".part")
@@ -82,15 +86,11 @@ class Run:
     def _load(self) -> None:
         with safe_open(self.checkpoint, "pt") as file:
             self.progress = Progress(**json.loads(file.metadata()["progress"]))
-            for name, p in self.model.named_parameters():
-                p.data.copy_(file.get_tensor(f"model.{name}"))
-                self.optimizer.state[p] = {
-                    "step": torch.tensor(float(self.progress.step)),
-                    "exp_avg": file.get_tensor(f"first_moment.{name}"),
-                    "exp_avg_sq": file.get_tensor(f"second_moment.{name}"),
-                }
-            for name, p in self.average.named_parameters():
-                p.data.copy_(file.get_tensor(f"average.{name}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.optimizer.load(tensors, self.progress.step)
+        for part, model in (("model", self.model), ("average", self.average)):
+            for name, p in model.named_parameters():
+                p.data.copy_(tensors[f"{part}.{name}"])
 
     def train(self, limit_s: float, every_s: float = 600.0) -> bool:
         """Train until the recipe's last step or ``limit_s`` seconds; return whether it is finished."""
@@ -123,16 +123,14 @@ class Run:
     def _step(self, batch: NDArray[np.uint8], gather: Inputs) -> float:
         train = self.recipe.train
         step = self.progress.step
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(train, step)
-        torch.manual_seed(train.seed * 1_000_003 + step)
+        # torch.manual_seed would record a stack trace for every device at every call.
+        torch.default_generator.manual_seed(train.seed * 1_000_003 + step)
         rng = np.random.default_rng((train.seed, step, 1))
         terms = crop_terms(self.model, gather, batch, train.pixels, rng, drop=train.drop_latents)
         loss = neg_elbo_bits(terms, self.recipe.model.tile)
-        self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate(train, step))
         weight = 1 - min(train.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -148,7 +146,11 @@ class Run:
             for error in (0, 2):
                 total, latent = folder_bpsp(self.average, self.data / folder, count, error)
                 off, _ = folder_bpsp(self.average, self.data / folder, count, error, latents=False)
-                row |= {f"{folder} d={error}": total, f"{folder} d={error} latents": latent, f"{folder} d={error} off": off}
+                row |= {
+                    f"{folder} d={error}": total,
+                    f"{folder} d={error} latents": latent,
+                    f"{folder} d={error} off": off,
+                }
         self.progress.history.append(row)
         log.info("%s", ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
         return row

@@ -1,0 +1,1 @@
+"""Measurements of files and of time; not part of the installed package."""

@@ -1,0 +1,233 @@
+"""Sizes of whole files, ours and others', over folders of images.
+
+    python -m benchmarks.rate FOLDER... [--lossless] [--max-error D ...] [--rivals png,webp,jxl7,jxl9]
+                              [--json FILE] [--markdown FILE] [--readme]
+
+Every file is decoded again and compared with its source. Near-lossless, the others code the pixels
+quantised with the step 2 d + 1. All images are coded without metadata. Figures are bits per sample
+(bpsp) of the whole file over the image's own size, averaged over the images.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import codec
+from benchmarks.common import (
+    REFERENCE,
+    RIVALS,
+    find_files,
+    largest_error,
+    load_images,
+    markdown_table,
+    quantise,
+    sample_count,
+)
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
+OURS = "vlae"
+
+
+@dataclass
+class Result:
+    """What one folder gave at one fidelity.
+
+    Attributes
+    ----------
+    folder : str
+    max_error : int
+    rows : list of dict
+        One an image: file, samples, bytes of every codec, whether stored, largest error, seconds.
+    """
+
+    folder: str
+    max_error: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def codecs(self) -> list[str]:
+        """Names of the codecs that were run, ours first."""
+        return list(self.rows[0]["bytes"])
+
+    def total_bytes(self, name: str) -> int:
+        """Return the length of a codec's files in sum."""
+        return sum(row["bytes"][name] for row in self.rows)
+
+    def bpsp(self, name: str) -> float:
+        """Return the mean over images of a codec's bits per sample."""
+        return float(np.mean([8 * row["bytes"][name] / row["samples"] for row in self.rows]))
+
+    def percent(self, name: str = OURS) -> float | None:
+        """Return by how much a codec's mean bpsp is above (+) or below (-) the reference's."""
+        if REFERENCE not in self.codecs:
+            return None
+        return 100 * (self.bpsp(name) / self.bpsp(REFERENCE) - 1)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all figures, for JSON."""
+        return {
+            "folder": self.folder,
+            "max_error": self.max_error,
+            "images": len(self.rows),
+            "mean_bpsp": {name: self.bpsp(name) for name in self.codecs},
+            "total_bytes": {name: self.total_bytes(name) for name in self.codecs},
+            "percent_of_bpsp_against_jpeg_xl_9": self.percent(),
+            "stored": sum(row["stored"] for row in self.rows),
+            "exact": sum(row["error"] == 0 for row in self.rows),
+            "largest_error": max(row["error"] for row in self.rows),
+            "encode_s": sum(row["encode_s"] for row in self.rows),
+            "decode_s": sum(row["decode_s"] for row in self.rows),
+            "files": self.rows,
+        }
+
+
+def measure_folder(folder: Path, max_error: int, rivals: list[str]) -> Result:
+    """Return the sizes of a folder's images at one fidelity, each file decoded and checked.
+
+    Raises
+    ------
+    RuntimeError
+        A codec, ours or another, did not give back what it promised.
+    """
+    result = Result(folder.name, max_error)
+    count = len(find_files(folder))
+    for file, image in load_images(folder):
+        begin = time.perf_counter()
+        data = codec.compress(image, max_error=max_error)
+        middle = time.perf_counter()
+        decoded = codec.decompress(data)
+        end = time.perf_counter()
+        error = largest_error(image, decoded)
+        if error > max_error or decoded.mode != image.mode:
+            raise RuntimeError(f"{file.name}: {OURS} is off by {error}, the limit is {max_error}")
+        sizes = {OURS: len(data)}
+        source = quantise(image, max_error)
+        for name in rivals:
+            coded = RIVALS[name].encode(source, -1)
+            if largest_error(source, RIVALS[name].decode(coded, -1)):
+                raise RuntimeError(f"{file.name}: {RIVALS[name].name} is not lossless")
+            sizes[name] = len(coded)
+        samples = sample_count(image)
+        result.rows.append(
+            {
+                "file": file.name,
+                "samples": samples,
+                "bytes": sizes,
+                "stored": codec.info(data).fidelity == "stored",
+                "error": error,
+                "encode_s": middle - begin,
+                "decode_s": end - middle,
+            }
+        )
+        figures = ", ".join(f"{name} {8 * size / samples:.3f}" for name, size in sizes.items())
+        print(f"{folder.name} d={max_error} {len(result.rows)}/{count} {file.name}: {figures}", file=sys.stderr)
+    return result
+
+
+def _title(name: str) -> str:
+    return f"**{OURS}**" if name == OURS else RIVALS[name].name
+
+
+def _fidelity(max_error: int) -> str:
+    return f"within ±{max_error}" if max_error else "lossless"
+
+
+def rate_table(results: list[Result]) -> str:
+    """Return the Markdown table of mean bpsp, and what was checked."""
+    codecs = results[0].codecs
+    rows = [["images", "fidelity", *map(_title, codecs)]]
+    if REFERENCE in codecs:
+        rows[0].append("against JPEG XL effort 9")
+    rows[0] += ["stored", "bit-exact", "largest error"]
+    for result in results:
+        facts = result.summary()
+        row = [f"{result.folder} ({facts['images']})", _fidelity(result.max_error)]
+        row += [f"**{result.bpsp(n):.3f}**" if n == OURS else f"{result.bpsp(n):.3f}" for n in codecs]
+        percent = result.percent()
+        if percent is not None:
+            row.append(f"{percent:+.1f} %")
+        row += [str(facts["stored"]), f"{facts['exact']}/{facts['images']}", str(facts["largest_error"])]
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def size_table(results: list[Result]) -> str:
+    """Return the Markdown table of bytes in sum."""
+    rows = [["images", "fidelity", *map(_title, results[0].codecs)]]
+    rows += [[r.folder, _fidelity(r.max_error), *(f"{r.total_bytes(name):,}" for name in r.codecs)] for r in results]
+    return markdown_table(rows)
+
+
+def report(results: list[Result]) -> str:
+    """Return both tables, with what they mean."""
+    return (
+        "Mean over images of bits per sample of the whole file:\n\n"
+        f"{rate_table(results)}\n\nBytes of all files:\n\n{size_table(results)}\n"
+    )
+
+
+def fill_readme(text: str, table: str) -> str:
+    """Return the README with the table between its two marks.
+
+    Raises
+    ------
+    ValueError
+        The marks are missing.
+    """
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"README.md: expected the marks {BEGIN} and {END}")
+    return f"{text.split(BEGIN)[0]}{BEGIN}\n{table}\n{END}{text.split(END)[1]}"
+
+
+def _rivals(names: str) -> list[str]:
+    chosen = [name for name in names.split(",") if name and name != "none"]
+    unknown = [name for name in chosen if name not in RIVALS]
+    if unknown:
+        raise click.BadParameter(f"expected some of {','.join(RIVALS)} or none, got {','.join(unknown)}")
+    return chosen
+
+
+@click.command()
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--lossless", is_flag=True, help="Measure lossless files; the default if no --max-error is given.")
+@click.option("--max-error", "max_errors", multiple=True, type=click.IntRange(1, 10), help="May be repeated.")
+@click.option("--rivals", default=",".join(RIVALS), show_default=True, help="Other codecs, or none.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures, by file too.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables.")
+@click.option("--readme", is_flag=True, help="Write the table of rates into README.md.")
+def main(
+    folders: tuple[Path, ...],
+    lossless: bool,
+    max_errors: tuple[int, ...],
+    rivals: str,
+    json_file: Path | None,
+    markdown: Path | None,
+    readme: bool,
+) -> None:
+    """Print how long the files of images are, ours and others'."""
+    names = _rivals(rivals)
+    errors = [0] * (lossless or not max_errors) + list(max_errors)
+    results = [measure_folder(folder, error, names) for folder in folders for error in errors]
+    results = [result for result in results if result.rows]
+    if not results:
+        raise click.ClickException("no image found")
+    print(report(results))
+    if json_file:
+        json_file.write_text(json.dumps([r.summary() for r in results], indent=1) + "\n", encoding="utf-8")
+    if markdown:
+        markdown.write_text(report(results), encoding="utf-8")
+    if readme:
+        README.write_text(fill_readme(README.read_text(encoding="utf-8"), rate_table(results)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

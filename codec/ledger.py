@@ -1,0 +1,313 @@
+"""The ledger: where every bit of a file went, and how many the model had promised.
+
+Each row is computed from its own definition, none is what the others leave over, and yet they sum to
+the file's length:
+
+    prior, pixels, posterior   -log2 of true probabilities of what was coded; the posterior is returned
+    initial                    the posterior of latents that could not be returned: no bits were there yet
+    rounding                   integer frequencies instead of true probabilities
+    rans                       words and heads of the message over the frequencies' bits
+    header, index, metadata, alpha, checksum, stored
+
+``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import threadpoolctl
+from PIL import Image as PillowImage
+
+from codec import api, container, image_io
+from codec.container import Container, Latents
+from codec.model import Model, load_model
+from codec.rans import random_message
+from codec.vlae import Image, decode_image
+
+ELBO_SAMPLES = 2
+"""Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
+
+ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
+
+MODEL_ROWS = ("prior_bits", "pixel_bits", "posterior_bits", "initial_bits", "rounding_bits", "rans_bits")
+PROMISES = ("elbo_bits", "elbo_stderr_bits", "coded_path_bits", "naive_bits")
+ROWS = (
+    *MODEL_ROWS,
+    "header_bits",
+    "index_bits",
+    "metadata_bits",
+    "alpha_bits",
+    "checksum_bits",
+    "stored_bits",
+)
+"""Rows of the ledger; the posterior's counts negative. They sum to ``file_bits``."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Measurement of one image; all ``_bits`` are bits of the whole image.
+
+    Attributes
+    ----------
+    file : str
+    width, height, channels : int
+    fidelity, latents : str
+    file_bits : int
+    bpsp : float
+        Bits of the file per sample.
+    elbo_bits, elbo_stderr_bits : float or None
+        Minus the ELBO of the frozen model and its standard error; None of a stored file.
+    coded_path_bits : float or None
+        The same for the very latents that were coded.
+    naive_bits : int or None
+        Length of a file without bits-back: latents at the posterior's mode, nothing returned.
+    overhead_percent : float or None
+        File against ``elbo_bits``.
+    exact : bool
+        The decoded image equals the original.
+    max_error : int
+        Largest difference of a decoded sample.
+    """
+
+    file: str
+    width: int
+    height: int
+    channels: int
+    fidelity: str
+    latents: str | None
+    file_bits: int
+    bpsp: float
+    elbo_bits: float | None
+    elbo_stderr_bits: float | None
+    coded_path_bits: float | None
+    naive_bits: int | None
+    prior_bits: float
+    pixel_bits: float
+    posterior_bits: float
+    initial_bits: float
+    rounding_bits: float
+    rans_bits: float
+    header_bits: int
+    index_bits: int
+    metadata_bits: int
+    alpha_bits: int
+    checksum_bits: int
+    stored_bits: int
+    overhead_percent: float | None
+    encode_s: float
+    decode_s: float
+    exact: bool
+    max_error: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, for JSON."""
+        return asdict(self)
+
+
+def measure(
+    image: PillowImage.Image | image_io.Source,
+    *,
+    lossless: bool = False,
+    max_error: int | None = None,
+    latents: Latents | None = None,
+    threads: int | None = None,
+    name: str = "",
+) -> Report:
+    """Return the ledger of an image: its file is written in memory, decoded, compared and accounted for.
+
+    Parameters and errors are those of `codec.compress`.
+    """
+    if not isinstance(image, PillowImage.Image):
+        image = image_io.load_image(image)
+    begin = time.perf_counter()
+    data = api.compress(image, lossless=lossless, max_error=max_error, latents=latents, threads=threads)
+    encode_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    decoded = api.decompress(data, threads=threads)
+    decode_s = time.perf_counter() - begin
+    file = container.unpack(data)
+    parts: dict[str, Any] = container.part_bits(file)
+    payload_bits = parts.pop("payload_bits")
+    if file.coding is None:
+        parts |= dict.fromkeys(MODEL_ROWS, 0.0) | dict.fromkeys(PROMISES) | {"stored_bits": payload_bits}
+        overhead = None
+    else:
+        parts |= _account(file, load_model(file.coding.model), payload_bits) | {"stored_bits": 0}
+        options: dict[str, Any] = {"lossless": lossless, "max_error": max_error, "threads": threads}
+        parts["naive_bits"] = 8 * len(api.compress(image, latents=Latents.TWO_PART, **options))
+        # What lies beside the pixels is no part of the model's promise.
+        promised = parts["elbo_bits"] + parts["metadata_bits"] + parts["alpha_bits"]
+        overhead = 100 * (8 * len(data) / promised - 1)
+    difference = _largest_difference(image, decoded)
+    info = api.info(data)
+    return Report(
+        file=name,
+        width=info.width,
+        height=info.height,
+        channels=info.channels,
+        fidelity=info.fidelity,
+        latents=info.latents,
+        file_bits=8 * len(data),
+        bpsp=info.bpsp,
+        overhead_percent=overhead,
+        encode_s=encode_s,
+        decode_s=decode_s,
+        exact=difference == 0,
+        max_error=difference,
+        **parts,
+    )
+
+
+def _largest_difference(image: PillowImage.Image, decoded: PillowImage.Image) -> int:
+    a, b = (np.asarray(i, dtype=np.int16) for i in (image, decoded))
+    return int(np.abs(a - b).max())
+
+
+def _account(file: Container, model: Model, payload_bits: int) -> dict[str, float | None]:
+    """Return the rows of a coded file's payload, and what the model promised."""
+    header, coding = file.header, file.coding
+    assert coding is not None  # noqa: S101 - for the type checker: stored files do not come here
+    image = decode_image(
+        model,
+        file.payload,
+        file.band_table,
+        (header.height, header.width, header.channels),
+        header.max_error,
+        coding.latents,
+        coding.lanes,
+        coding.band_height,
+    )
+    rows = dict.fromkeys(MODEL_ROWS, 0.0)
+    coded = 0.0
+    promised = np.zeros((ELBO_SAMPLES, image.bands))
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        for index, z in enumerate(image.z):
+            pixels = image.pixel_intervals(index, z, ideal=True)
+            parts = [pixels.coded_bits]
+            ideal = pixels.ideal_bits
+            rows["pixel_bits"] += pixels.ideal_bits
+            if z is not None:
+                prior, posterior = image.prior_intervals(z), image.posterior_intervals(index, z)
+                rows["prior_bits"] += prior.ideal_bits
+                rows["posterior_bits"] -= posterior.ideal_bits
+                parts.append(prior.coded_bits)
+                ideal += prior.ideal_bits
+                if coding.latents == Latents.TWO_PART or image.is_dry(index):
+                    rows["initial_bits"] += posterior.ideal_bits
+                else:
+                    parts.append(-posterior.coded_bits)
+                    ideal -= posterior.ideal_bits
+            coded += sum(parts)
+            rows["rounding_bits"] += sum(parts) - ideal
+            for sample in range(ELBO_SAMPLES):
+                promised[sample, index] = _fresh_bits(image, index, seed=sample * image.bands + index)
+    rows["rans_bits"] = payload_bits - coded
+    path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"]
+    spread = promised.var(0, ddof=1).sum() / ELBO_SAMPLES
+    promises: dict[str, float | None] = {
+        "elbo_bits": float(promised.mean(0).sum()),
+        "elbo_stderr_bits": float(np.sqrt(spread)),
+        "coded_path_bits": path,
+    }
+    return {**rows, **promises}
+
+
+def _fresh_bits(image: Image, index: int, seed: int) -> float:
+    """Return minus the ELBO of a band, in bits, from one sample of its posterior."""
+    words = random_message(image.across * image.model.latents + 2, seed)
+    _, z = image.posterior(index).pop(words)
+    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
+    return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
+
+
+def _images(paths: Iterable[Path]) -> list[Path]:
+    """Return the files given, and the image files of the folders given."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
+        else:
+            found.append(path)
+    return found
+
+
+def totals(reports: list[Report]) -> dict[str, Any]:
+    """Return the sums over all images, and means of what is relative."""
+    known = [r for r in reports if r.elbo_bits is not None]
+    result: dict[str, Any] = {
+        "files": len(reports),
+        "stored": len(reports) - len(known),
+        "exact": sum(r.exact for r in reports),
+        "max_error": max(r.max_error for r in reports),
+        "mean_bpsp": float(np.mean([r.bpsp for r in reports])),
+    }
+    for key in ("file_bits", *ROWS, "encode_s", "decode_s"):
+        result[key] = sum(getattr(r, key) for r in reports)
+    if known:
+        for key in ("elbo_bits", "coded_path_bits", "naive_bits"):
+            result[key] = sum(getattr(r, key) for r in known)
+        result["elbo_stderr_bits"] = float(np.sqrt(sum((r.elbo_stderr_bits or 0) ** 2 for r in known)))
+        overheads = [r.overhead_percent for r in known if r.overhead_percent is not None]
+        result["mean_overhead_percent"] = float(np.mean(overheads))
+        result["max_overhead_percent"] = max(overheads)
+    return result
+
+
+def run(
+    paths: Iterable[Path],
+    max_error: int,
+    latents: Latents | None,
+    as_json: bool,
+    write: Callable[[str], None] = click.echo,
+) -> list[Report]:
+    """Measure files and the images of folders, and write a ledger for each and for all.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a line of output.
+    """
+    reports = []
+    for path in _images(paths):
+        report = measure(path, max_error=max_error, latents=latents, name=str(path))
+        reports.append(report)
+        for line in [json.dumps(report.as_dict())] if as_json else _table(report):
+            write(line)
+    if as_json:
+        write(json.dumps({"total": totals(reports)}))
+    elif len(reports) > 1:
+        total = totals(reports)
+        write(f"total: {total['files']} files, {total['exact']} exact, mean {total['mean_bpsp']:.4f} bpsp")
+        for key in ("file_bits", "elbo_bits", "naive_bits", *ROWS):
+            if key in total:
+                write(f"  {key:<16} {total[key]:>14,.1f}")
+    return reports
+
+
+def _table(report: Report) -> list[str]:
+    """Return the lines of one image's ledger for people."""
+    samples = report.width * report.height * report.channels
+    title = f"{report.file}: {report.width}x{report.height}, {report.fidelity}, largest error {report.max_error}"
+    lines = [title, f"  {'':<16} {'bits':>14} {'bpsp':>10}"]
+    for key in ROWS:
+        value = getattr(report, key)
+        if value:
+            lines.append(f"  {key[:-5]:<16} {value:>14,.1f} {value / samples:>10.5f}")
+    lines.append(f"  {'file':<16} {report.file_bits:>14,.1f} {report.bpsp:>10.5f}")
+    if report.elbo_bits is not None and report.naive_bits is not None and report.overhead_percent is not None:
+        lines.append(
+            f"  {'promised (ELBO)':<16} {report.elbo_bits:>14,.1f} {report.elbo_bits / samples:>10.5f}"
+            f"   the file is {report.overhead_percent:+.3f} % longer"
+        )
+        saved = report.naive_bits - report.file_bits
+        lines.append(f"  {'no bits-back':<16} {report.naive_bits:>14,} {report.naive_bits / samples:>10.5f}")
+        lines.append(f"  {'saved by it':<16} {saved:>14,}")
+    return lines

@@ -1,0 +1,55 @@
+"""``vlae train``: the command that this package adds to the codec's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
+    changes = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected KEY=VALUE, got {pair}", param_hint="--set")
+        changes[key] = json.loads(value)
+    return changes
+
+
+def _folder(exists: bool = False) -> click.Path:
+    return click.Path(path_type=Path, exists=exists, file_okay=False)
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")
+@click.option("--run", "folder", type=_folder(), required=True, help="Folder of the checkpoint.")
+@click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
+@click.option("--out", type=_folder(), help="Folder of the frozen weights, by default the codec's own.")
+@click.option("--threads", type=int, help="Threads of torch.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe: model.latents=0.")
+def train(
+    recipe: str, data: Path, folder: Path, limit: float, out: Path | None, threads: int | None, pairs: tuple[str, ...]
+) -> None:
+    """Train RECIPE (a name or a file), resuming if there is a checkpoint; when done, freeze it and write its card."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise click.ClickException("training needs torch: pip install vlae[train]") from error
+    from codec.model import WEIGHTS
+    from models.finish import finish
+    from models.recipe import load_recipe
+    from models.train import Run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    run = Run(load_recipe(recipe, _changes(pairs)), data, folder)
+    if not run.train(limit):
+        click.echo(f"stopped at step {run.progress.step}: the same command goes on", err=True)
+        return
+    click.echo(json.dumps(finish(run, out or WEIGHTS), indent=2))

@@ -1,0 +1,81 @@
+"""The optimiser: Muon for the likelihood's large matrices, Adam for everything else.
+
+Muon (Jordan et al. 2024) takes a step along the nearest orthogonal matrix of the momentum, found by
+a Newton-Schulz iteration. On this model it gained twice as much per step as Adam; see docs/MODELS.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.networks import VLAE
+
+ADAM_BETAS = (0.9, 0.99)
+MUON_MOMENTUM = 0.95
+MUON_RATE = 7.0
+"""Muon's learning rate over Adam's."""
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return the matrix with its singular values moved near 1, shape alike."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrix / (matrix.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    if tall:
+        x = x.T
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Optimizer:
+    """Steps all parameters of a model; its state is a flat dict of tensors."""
+
+    def __init__(self, model: VLAE) -> None:
+        net = model.likelihood
+        layers = {"hidden1": net.hidden1, "hidden2": net.hidden2, "hidden3": net.hidden3, "split": net.split}
+        self.matrices: dict[str, nn.Parameter] = {f"likelihood.{n}.weight": layer.weight for n, layer in layers.items()}
+        self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
+        self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
+        self.adam = torch.optim.Adam(self.rest.values(), betas=ADAM_BETAS)
+
+    def step(self, rate: float) -> None:
+        """Step along the gradients with the learning rate ``rate``, and clear them."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        with torch.no_grad():
+            for name, p in self.matrices.items():
+                if p.grad is None:
+                    continue
+                mean = self.momentum[name]
+                mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
+                update = orthogonal(p.grad.lerp(mean, MUON_MOMENTUM))
+                p.add_(update, alpha=-MUON_RATE * rate * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+                p.grad = None
+        self.adam.zero_grad()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state as named tensors."""
+        tensors = {f"momentum.{name}": m for name, m in self.momentum.items()}
+        for name, p in self.rest.items():
+            if p in self.adam.state:
+                tensors[f"first_moment.{name}"] = self.adam.state[p]["exp_avg"]
+                tensors[f"second_moment.{name}"] = self.adam.state[p]["exp_avg_sq"]
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Take the state that `state` returned after so many steps."""
+        for name, mean in self.momentum.items():
+            mean.copy_(tensors[f"momentum.{name}"])
+        for name, p in self.rest.items():
+            if f"first_moment.{name}" in tensors:
+                self.adam.state[p] = {
+                    "step": torch.tensor(float(steps)),
+                    "exp_avg": tensors[f"first_moment.{name}"],
+                    "exp_avg_sq": tensors[f"second_moment.{name}"],
+                }

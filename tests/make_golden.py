@@ -1,0 +1,100 @@
+"""Writes the golden files: ``python tests/make_golden.py --replace-because "reason"``.
+
+Golden files hold what an encoder once wrote; `test_golden` reads them for ever. They are replaced
+only while the format has number 0, and the reason goes to the changelog.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import codec
+from codec.container import Latents
+
+FOLDER = Path(__file__).parent / "golden"
+CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
+HEADING = "## Golden files"
+
+
+def draw(mode, width, height, seed):
+    """Return an image like a photograph: smooth colours with noise, much the same in all; smooth alpha."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    planes = np.zeros((height, width, channels), dtype=np.int64)
+    # Integers only, so that the image is the same on every machine.
+    noise = rng.integers(-3, 4, (height, width)) + rng.integers(-3, 4, (height, width))
+    for c in range(channels):
+        planes[..., c] = 70 + 20 * c + (x * (7 - c) + y * 2) // 3 + (x - y) ** 2 // 300
+        if mode[c] != "A":
+            planes[..., c] += noise + rng.integers(-1, 2, noise.shape)
+    return Image.fromarray(np.clip(planes, 0, 255).astype(np.uint8).squeeze())
+
+
+def draw_palette(width, height):
+    """Return a P image of flat areas, which PNG stores well."""
+    y, x = np.mgrid[0:height, 0:width]
+    image = Image.fromarray(((x // 5 + y // 4) % 3).astype(np.uint8), "L").convert("P")
+    image.putpalette([255, 0, 0, 20, 200, 40, 0, 10, 90])
+    return image
+
+
+def sources():
+    """Return, by file name, the image of each golden file and the arguments that code it."""
+    return {
+        "lossless-rgb-bits-back.vlae": (draw("RGB", 40, 140, 1), {"lossless": True, "latents": Latents.BITS_BACK}),
+        "near-lossless-rgb.vlae": (draw("RGB", 37, 21, 2), {"max_error": 3, "latents": Latents.TWO_PART}),
+        "lossless-grey-no-latents.vlae": (draw("L", 50, 70, 3), {"lossless": True, "latents": Latents.NONE}),
+        "lossless-rgba.vlae": (draw("RGBA", 31, 40, 4), {"lossless": True, "latents": Latents.TWO_PART}),
+        "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
+    }
+
+
+def describe(data):
+    """Return the manifest's entry of a file."""
+    facts = codec.info(data)
+    return {
+        "file_sha256": hashlib.sha256(data).hexdigest(),
+        "samples_sha256": hashlib.sha256(codec.decompress(data).tobytes()).hexdigest(),
+        "width": facts.width,
+        "height": facts.height,
+        "mode": facts.mode,
+        "fidelity": facts.fidelity,
+        "max_error": facts.max_error,
+        "latents": facts.latents,
+    }
+
+
+def replace(reason):
+    """Write all golden files, their manifest, and the reason."""
+    FOLDER.mkdir(exist_ok=True)
+    manifest = {}
+    for name, (image, arguments) in sources().items():
+        data = codec.compress(image, **arguments)
+        (FOLDER / name).write_bytes(data)
+        manifest[name] = describe(data)
+    for path in FOLDER.glob("*.vlae"):
+        if path.name not in manifest:
+            path.unlink()
+    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    if CHANGELOG.exists():
+        CHANGELOG.write_text(with_reason(CHANGELOG.read_text(encoding="utf-8"), reason), encoding="utf-8")
+
+
+def with_reason(changelog, reason):
+    """Return the changelog with one line more, at the end of its section on golden files."""
+    if HEADING not in changelog.splitlines():
+        changelog = f"{changelog.rstrip()}\n\n{HEADING}\n"
+    before, after = changelog.split(f"{HEADING}\n", 1)
+    section, mark, rest = after.partition("\n## ")
+    return f"{before}{HEADING}\n\n{(section.strip() + chr(10)).lstrip()}- {reason}\n{mark}{rest}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replace-because", required=True, metavar="REASON", help="goes to the changelog")
+    replace(parser.parse_args().replace_because)

@@ -1,0 +1,450 @@
+"""A second decoder, written from docs/FORMAT.md alone, in integers alone.
+
+Nothing of `codec` is imported: no compiled kernel, no BLAS, no binary floating point between the
+file and the samples. What this decodes, any machine decodes to the same samples. It reads from top
+to bottom in the order of FORMAT.md and is slow: some thousand pixels a second. It refuses damage by
+ValueError; the guards of time and memory (pixel limit, shortest payload, metadata, chunks of a PNG)
+are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+I64 = NDArray[np.int64]
+
+STORED = 0
+NO_LATENTS, BITS_BACK = 0, 1
+MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
+CODING_ORDER = (1, 0, 2)
+SLOPE = 2
+NO_PIXEL = 128
+
+
+def require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+# Container
+
+
+def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uint8]]:
+    """Return the mode and the samples (H, W, C) of a file, alpha last; indices for P, 0 and 255 for 1."""
+    require(len(data) >= 28 and data[:4] == b"VLAE" and data[4] == 0, "not a file of version 0")
+    fidelity, mode_index, max_error, width, height, metadata_bytes, samples_crc, file_crc = struct.unpack_from(
+        "<BBBIIIII", data, 5
+    )
+    require(zlib.crc32(data[28:], zlib.crc32(data[:24])) == file_crc, "file_crc")
+    require(fidelity <= 2 and mode_index < (6 if fidelity == STORED else 4), "fidelity or mode")
+    require(1 <= max_error <= 10 if fidelity == 2 else max_error == 0, "max_error")
+    require(width >= 1 and height >= 1, "size")
+    mode = MODES[mode_index]
+    if fidelity == STORED:
+        samples = open_png(data[28 + metadata_bytes :], width, height, mode)
+        channels = samples.shape[2] - (mode in ("LA", "RGBA"))
+    else:
+        channels = 3 if mode in ("RGB", "RGBA") else 1
+        shape = (height, width, channels)
+        samples = decode_coded(data, metadata_bytes, shape, mode in ("LA", "RGBA"), max_error, Path(weights_folder))
+    crc = zlib.crc32(samples[:, :, :channels].tobytes())
+    if samples.shape[2] > channels:
+        crc = zlib.crc32(samples[:, :, channels].tobytes(), crc)
+    require(crc == samples_crc, "samples_crc")
+    return mode, samples
+
+
+def decode_coded(
+    data: bytes, metadata_bytes: int, shape: tuple[int, int, int], has_alpha: bool, max_error: int, folder: Path
+) -> NDArray[np.uint8]:
+    require(len(data) >= 56, "cut")
+    latents, lanes, band_height, _, reserved, weights_hash, alpha_bytes, payload_bytes, band_count = struct.unpack_from(
+        "<BBHHH8sIII", data, 28
+    )
+    height, width, _ = shape
+    require(latents <= 2 and reserved == 0, "latents or reserved")
+    require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
+    require(band_count == -(-height // band_height), "band_count")
+    require(1 <= lanes <= min(8, band_count), "lanes")
+    require((alpha_bytes > 0) == has_alpha, "alpha_bytes")
+    alpha_at = 56 + 4 * band_count + metadata_bytes
+    payload_at = alpha_at + alpha_bytes
+    require(len(data) == payload_at + payload_bytes, "length")
+    table = list(struct.unpack_from(f"<{band_count}I", data, 56))
+    require(payload_bytes == 8 * lanes + 4 * sum(table[:lanes]), "payload_bytes")
+    messages = []
+    for lane in range(lanes):
+        end = payload_at + 8 + 4 * table[lane]
+        messages.append(Message(data[payload_at:end]))
+        payload_at = end
+    model = load_model(folder, weights_hash)
+    require(band_height == model.tile and max_error < len(model.tensors["likelihood.fixed_biases"]), "model")
+    samples = decode_bands(model, messages, table, shape, max_error, latents)
+    if not has_alpha:
+        return samples
+    chunk = data[alpha_at : alpha_at + alpha_bytes]
+    if len(chunk) == 1:
+        alpha = np.full((height, width, 1), chunk[0], dtype=np.uint8)
+    else:
+        alpha = open_png(chunk, width, height, "L")
+    return np.concatenate([samples, alpha], axis=2)
+
+
+# Stored images, Alpha
+
+
+def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[np.uint8]:
+    image = Image.open(BytesIO(data), formats=["PNG"])
+    require(image.size == (width, height) and image.mode == mode, "png: size or mode")
+    samples = np.asarray(image)
+    if mode == "1":
+        samples = samples * np.uint8(255)
+    return samples.reshape(height, width, -1)
+
+
+# Tables
+
+_EXACT = Context(prec=50)
+
+
+def _round(values: list[Decimal]) -> I64:
+    return np.array([int(v.to_integral_value(ROUND_HALF_EVEN)) for v in values], dtype=np.int64)
+
+
+def _exp2(exponent: Decimal) -> Decimal:
+    return _EXACT.exp(_EXACT.multiply(exponent, _EXACT.ln(Decimal(2))))
+
+
+def _log2(x: Decimal) -> Decimal:
+    return _EXACT.divide(_EXACT.ln(x), _EXACT.ln(Decimal(2)))
+
+
+LOGISTIC = _round([_EXACT.divide(Decimal(2**30), 1 + _EXACT.exp(Decimal(640 - i) / 32)) for i in range(1281)])
+WEIGHTS = _round([_exp2(16 - Decimal(i) / 64) for i in range(1024)])
+INVERSE_SCALES = _round([_exp2(20 - Decimal(s) / 32) for s in range(-128, 225)])
+_POSITIVE = _round([_EXACT.multiply(Decimal(64), _log2(1 + Decimal(d) / 8)) for d in range(256)])
+COMPRESS = np.concatenate([-_POSITIVE[:0:-1], _POSITIVE])
+"""Entry d + 255 is that of the difference d."""
+
+
+# Message
+
+
+class Message:
+    """A lane: the head, a Python integer, and the words, the last one on top."""
+
+    def __init__(self, data: bytes) -> None:
+        self.head = int.from_bytes(data[:8], "little")
+        self.words = list(struct.unpack(f"<{len(data) // 4 - 2}I", data[8:]))[::-1]
+        require(2**31 <= self.head < 2**63, "message: head")
+
+    def pop(self, cum: I64) -> int:
+        """Return the symbol on top, given the cumulative frequencies cum(0), ..., cum(n)."""
+        target = self.head % 2**24
+        symbol = int(np.searchsorted(cum, target, side="right")) - 1
+        start, freq = int(cum[symbol]), int(cum[symbol + 1] - cum[symbol])
+        self.head = freq * (self.head >> 24) + target - start
+        if self.head < 2**31:
+            require(len(self.words) > 0, "message: exhausted")
+            self.head = (self.head << 32) | self.words.pop()
+        return symbol
+
+    def push(self, cum: I64, symbol: int) -> None:
+        start, freq = int(cum[symbol]), int(cum[symbol + 1] - cum[symbol])
+        if self.head >= freq << 39:
+            self.words.append(self.head % 2**32)
+            self.head >>= 32
+        self.head = ((self.head // freq) << 24) + self.head % freq + start
+
+
+# Distributions
+
+
+@dataclass(frozen=True)
+class Grid:
+    count: int
+    step: int
+    first: int
+
+
+def sample_grid(max_error: int) -> Grid:
+    step = 2 * max_error + 1
+    return Grid((255 + max_error) // step + 1, 256 * step, -256 * max_error - 128)
+
+
+def latent_grid(limit: int) -> Grid:
+    return Grid(2 * limit + 1, 256, -256 * limit - 128)
+
+
+def cumulative(raw: I64, shift: I64, grid: Grid) -> I64:
+    """Return cum (N, count + 1) of N mixtures: raw (N, 3 M) logits, means, scales; shift (N,) of the means."""
+    logits, means, scales = np.split(raw, 3, axis=1)
+    largest = logits.argmax(1)  # the first of several
+    rows = np.arange(len(raw))
+    weights = WEIGHTS[np.minimum(logits[rows, largest][:, None] - logits, 1023)]
+    weights = weights * 2**15 // weights.sum(1, keepdims=True)
+    weights[rows, largest] += 2**15 - weights.sum(1)
+    inverse = INVERSE_SCALES[np.clip(scales, -128, 224) + 128]
+    edges = np.arange(1, grid.count) * grid.step + grid.first
+    u = (edges[None, :, None] - (means + shift[:, None])[:, None, :]) * inverse[:, None, :]
+    place = (u >> 23) + 640
+    inside = np.clip(place, 0, 1279)
+    low, high = LOGISTIC[inside], LOGISTIC[inside + 1]
+    value = low + ((high - low) * (u & (2**23 - 1)) >> 23)
+    value = np.where(place < 0, 0, np.where(place >= 1280, 2**30, value))
+    f = (value * weights[:, None, :]).sum(2) >> 15
+    cum = np.zeros((len(raw), grid.count + 1), dtype=np.int64)
+    cum[:, 1:-1] = (f * (2**24 - grid.count) >> 30) + np.arange(1, grid.count)
+    cum[:, -1] = 2**24
+    return cum
+
+
+# Models
+
+DTYPES = {"I8": "<i1", "I32": "<i4", "I64": "<i8"}
+
+
+@dataclass(frozen=True)
+class Model:
+    tensors: dict[str, I64]
+    radius: int
+    mixtures: int
+    tile: int
+    latents: int
+    grid: int
+    activation_limit: int
+    posterior_limit: int
+    output_shift: int
+
+
+def load_model(folder: Path, weights_hash: bytes) -> Model:
+    for path in sorted(folder.glob("*.safetensors")):
+        data = path.read_bytes()
+        if hashlib.sha256(data).digest()[:8] == weights_hash:
+            return parse_model(data)
+    raise ValueError("no model with this hash")
+
+
+def parse_model(data: bytes) -> Model:
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8:begin])
+    config = json.loads(header.pop("__metadata__")["config"])
+    tensors = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        array = np.frombuffer(data[begin + start : begin + end], DTYPES[entry["dtype"]])
+        tensors[name] = array.reshape(entry["shape"]).astype(np.int64)
+        if name.endswith("multiplier"):
+            require(bool((np.abs(tensors[name]) < 2**38).all()), "model: multiplier")
+    return Model(tensors, **{k: v for k, v in config.items() if k not in ("number", "name")})
+
+
+# Exact networks
+
+
+def activate(total: I64, shift: I64, limit: int) -> I64:
+    return np.clip(total >> shift, 0, limit)
+
+
+def hidden(model: Model, name: str, x: I64, bias: I64, limit: int) -> I64:
+    return activate(x @ model.tensors[f"{name}.weight"] + bias, model.tensors[f"{name}.shift"], limit)
+
+
+def scaled(model: Model, total: I64, multiplier: I64) -> I64:
+    return (total * multiplier + (1 << (model.output_shift - 1))) >> model.output_shift
+
+
+def output(model: Model, name: str, x: I64) -> I64:
+    t = model.tensors
+    return scaled(model, x @ t[f"{name}.weight"] + t[f"{name}.bias"], t[f"{name}.multiplier"])
+
+
+# Posterior
+
+
+def posterior_cumulative(model: Model, tiles: I64, max_error: int) -> I64:
+    """Return cum (tiles * latents, count + 1) of q(z|x) for tiles (A, T, T, 3) of decoded samples."""
+    x = np.zeros((*tiles.shape[:3], 9), dtype=np.int64)
+    x[:, :, 1:, 0:3] = COMPRESS[tiles[:, :, 1:] - tiles[:, :, :-1] + 255]
+    x[:, 1:, :, 3:6] = COMPRESS[tiles[:, 1:] - tiles[:, :-1] + 255]
+    x[..., 6:9] = (tiles - NO_PIXEL) >> 1
+    for i in (1, 2, 3):
+        name = f"posterior.conv{i}"
+        side = x.shape[1] // 2
+        padded = np.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+        parts = [padded[:, r : r + 2 * side : 2, c : c + 2 * side : 2] for r in range(3) for c in range(3)]
+        x = hidden(model, name, np.concatenate(parts, 3), model.tensors[f"{name}.bias"], model.posterior_limit)
+    flat = x.reshape(len(x), -1, x.shape[3])
+    pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
+    biases = model.tensors["posterior.dense.biases"][max_error]
+    h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
+    out = output(model, "posterior.out", h)
+    means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
+    scales = np.clip(out[:, model.latents :], -32, 128).reshape(-1)
+    raw = np.stack([0 * means, means, scales], axis=1)
+    return cumulative(raw, 0 * means, latent_grid(model.grid))
+
+
+def cut_tiles(area: I64, side: int) -> I64:
+    """Return the tiles (A, T, T, 3) of a band (rows, W, 3), its last row and column repeated."""
+    rows, width, _ = area.shape
+    across = -(-width // side)
+    down = np.minimum(np.arange(side), rows - 1)
+    right = np.minimum(np.arange(across * side), width - 1)
+    return area[down][:, right].reshape(side, across, side, 3).swapaxes(0, 1)
+
+
+# Prior
+
+
+def pop_latents(model: Model, message: Message, across: int, max_error: int) -> I64:
+    """Pop the latents (across, latents) of a band's tiles, from left to right."""
+    t, n = model.tensors, model.latents
+    z = np.zeros((across, n), dtype=np.int64)
+    for tile in range(across):
+        left = np.append(z[tile - 1], 1) if tile else np.zeros(n + 1, dtype=np.int64)
+        h = hidden(model, "prior.hidden", left, t["prior.hidden.biases"][max_error], model.activation_limit)
+        base = h @ t["prior.out.weight"] + t["prior.out.bias"]
+        for c in range(n):
+            rows = np.array([c, n + c])
+            total = base[rows] + t["prior.channels"][rows, :c] @ z[tile, :c]
+            mean, scale = scaled(model, total, t["prior.out.multiplier"][rows])
+            mean, scale = np.clip(mean, -256 * model.grid, 256 * model.grid), np.clip(scale, -32, 160)
+            raw = np.array([[0, mean, scale]])
+            z[tile, c] = message.pop(cumulative(raw, np.zeros(1, dtype=np.int64), latent_grid(model.grid))[0])
+            z[tile, c] -= model.grid
+    return z
+
+
+# Modulation
+
+
+def modulate(model: Model, z: I64 | None, across: int, max_error: int) -> I64:
+    """Return the likelihood's biases (tiles, biases) for latents z, or for a file without."""
+    t = model.tensors
+    if z is None:
+        moved = np.repeat(t["likelihood.off_biases"][None], across, 0)
+    else:
+        h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
+        moved = output(model, "modulation.out", h)
+    return np.clip(t["likelihood.fixed_biases"][max_error] + moved, -(2**22), 2**22)
+
+
+# Waves and contexts
+
+
+def contexts(radius: int) -> list[tuple[int, int]]:
+    return [
+        (k, j)
+        for k in range(radius + 1)
+        for j in range(-radius, min(radius, SLOPE * k - 1) + 1)
+        if k * k + j * j <= radius * (radius + 1)
+    ]
+
+
+def context_places(ys: I64, xs: I64, offsets: list[tuple[int, int]], width: int) -> I64:
+    """Return the places y * width + x (N, P) of the contexts of N pixels; -1 where there is none."""
+    y, x = ys[:, None], xs[:, None]
+    k, j = np.array(offsets).T[:, None, :]
+    up = np.minimum(k, y)
+    j = np.where(up < k, np.minimum(j, SLOPE * up - 1), j)
+    column = np.clip(x + j, 0, width - 1)
+    column = np.where(up == 0, np.minimum(column, x - 1), column)
+    row = np.where(column < 0, y - 1, y - up)
+    return np.where(row < 0, -1, row * width + np.maximum(column, 0))
+
+
+# Likelihood
+
+
+def pop_pixels(
+    model: Model,
+    message: Message,
+    raster: I64,
+    width: int,
+    top: int,
+    rows: int,
+    grey: bool,
+    max_error: int,
+    biases: I64,
+) -> None:
+    """Pop the rows ``top`` to ``top + rows - 1`` of the raster (H W + 1, 3), whose last entry is NO_PIXEL."""
+    t, m, limit = model.tensors, model.mixtures, model.activation_limit
+    grid, step = sample_grid(max_error), 2 * max_error + 1
+    offsets = contexts(model.radius)
+    w, n, ne, nw = (offsets.index(o) for o in ((0, -1), (1, 0), (1, 1), (1, -1)))
+    units, head = len(t["likelihood.hidden1.shift"]), t["likelihood.conditioning"].shape[1]
+    shifts = t["likelihood.split.shift"].reshape(3, head)
+    for wave in range(width + SLOPE * (rows - 1)):
+        ys = np.array([y for y in range(rows) if 0 <= wave - SLOPE * y < width], dtype=np.int64)
+        if len(ys) == 0:  # of an image one pixel wide every other wave is empty
+            continue
+        xs = wave - SLOPE * ys
+        here = (top + ys) * width + xs
+        near = raster[context_places(top + ys, xs, offsets, width)]  # (N, P, 3)
+        ref = np.clip((2 * near[:, w] + 2 * near[:, n] + near[:, ne] - near[:, nw] + 2) >> 2, 0, 255)
+        inputs = COMPRESS[near - ref[:, None, :] + 255].reshape(len(ys), -1)
+        h = np.concatenate([inputs, (ref - NO_PIXEL) >> 1], axis=1)
+        bias = biases[xs // model.tile]  # (N, biases)
+        for i in (1, 2, 3):
+            h = hidden(model, f"likelihood.hidden{i}", h, bias[:, (i - 1) * units : i * units], limit)
+        heads = h @ t["likelihood.split.weight"] + bias[:, 3 * units :]
+        for place, channel in enumerate(CODING_ORDER[: 1 if grey else 3]):
+            total = heads[:, place * head : (place + 1) * head]
+            green, red, _ = (raster[here, c] - ref[:, c] for c in CODING_ORDER)
+            if place == 1:
+                total = total + COMPRESS[green + 255][:, None] * t["likelihood.conditioning"][0]
+            if place == 2:
+                seen = np.stack([green, red, np.clip(red - green, -255, 255)], axis=1)
+                total = total + COMPRESS[seen + 255] @ t["likelihood.conditioning"][1:]
+            act = activate(total, shifts[place], limit)
+            total = act @ t["likelihood.outputs.weight"][place] + t["likelihood.outputs.bias"][place]
+            raw = scaled(model, total, t["likelihood.outputs.multiplier"][place])
+            shift = 256 * ref[:, channel]
+            for q in range(place):
+                shift = shift + raw[:, 3 * m + q] * (green, red)[q]
+            cum = cumulative(raw[:, : 3 * m], shift, grid)
+            values = np.array([min(message.pop(row) * step, 255) for row in cum])
+            if grey:
+                raster[here] = values[:, None]
+            else:
+                raster[here, channel] = values
+
+
+# Bands
+
+
+def decode_bands(
+    model: Model, messages: list[Message], table: list[int], shape: tuple[int, int, int], max_error: int, latents: int
+) -> NDArray[np.uint8]:
+    height, width, channels = shape
+    raster = np.full((height * width + 1, 3), NO_PIXEL, dtype=np.int64)
+    across = -(-width // model.tile)
+    lanes, bands = len(messages), len(table)
+    for band in range(bands):
+        message = messages[band % lanes]
+        require(len(message.words) == table[band], "band table")
+        top = band * model.tile
+        rows = min(model.tile, height - top)
+        z = None if latents == NO_LATENTS else pop_latents(model, message, across, max_error)
+        biases = modulate(model, z, across, max_error)
+        pop_pixels(model, message, raster, width, top, rows, channels == 1, max_error, biases)
+        if z is not None and latents == BITS_BACK and band < bands - lanes:
+            area = raster[top * width : (top + rows) * width].reshape(rows, width, 3)
+            cum = posterior_cumulative(model, cut_tiles(area, model.tile), max_error)
+            for row, symbol in reversed(list(zip(cum, z.reshape(-1) + model.grid, strict=True))):
+                message.push(row, int(symbol))
+    require(all(m.head == 2**31 and not m.words for m in messages), "message: more than the image")
+    return raster[:-1].reshape(height, width, 3)[:, :, :channels].astype(np.uint8)

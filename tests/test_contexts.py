@@ -1,0 +1,142 @@
+"""Contexts look only at pixels of earlier waves, and the compiled loop reads those that are meant."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from codec import contexts, tables, wavefront
+from codec.contexts import NO_PIXEL, SLOPE, neighbour, offsets
+from codec.model import WEIGHTS, load_model
+
+SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
+NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
+RADII = [4, 5]
+
+
+def test_a_model_ships():
+    assert NUMBERS
+
+
+def all_places(radius, height, width):
+    """Return y, x, k, j of every pixel and context, as arrays (pixels, contexts)."""
+    y, x = (v.reshape(-1, 1) for v in np.mgrid[0:height, 0:width])
+    k, j = offsets(radius).T[:, None, :]
+    return np.broadcast_arrays(y, x, k, j)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_contexts_of_shipped_models_are_legal(number):
+    network = load_model(number).network
+    k, j = network.offsets.T
+    assert (k >= 0).all()
+    assert (j <= SLOPE * k - 1).all()
+    assert max(k.max(), np.abs(j).max()) <= network.radius
+    np.testing.assert_array_equal(network.offsets, offsets(network.radius))
+    found = [(*network.offsets[place], weight) for place, weight in network.reference]
+    assert found == list(contexts.REFERENCE)
+    assert sum(weight for _, weight in network.reference) == 4
+    # Only a wave of its own rows: the tallest tile must reach all contexts above it in one band.
+    assert network.radius <= network.tile
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_offsets_are_all_legal_places_within_the_radius(radius):
+    square = {(k, j) for k in range(radius + 1) for j in range(-radius, radius + 1)}
+    legal = {(k, j) for k, j in square if j <= SLOPE * k - 1 and k * k + j * j <= radius * (radius + 1)}
+    found = [tuple(pair) for pair in offsets(radius).tolist()]
+    assert len(found) == len(set(found))
+    assert set(found) == legal
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("size", SIZES)
+def test_neighbours_belong_to_earlier_waves(size, radius):
+    height, width = size
+    y, x, k, j = all_places(radius, height, width)
+    at = neighbour(y, x, k, j, width)
+    assert at.min() >= -1
+    assert at.max() < height * width
+    row, column = np.divmod(at, width)
+    earlier = column + SLOPE * row < x + SLOPE * y
+    assert (earlier | (at == -1)).all()
+    # Only the very first pixel has none, and inside the image nothing is replaced.
+    np.testing.assert_array_equal(at == -1, (y == 0) & (x == 0))
+    inside = (y - k >= 0) & (x + j >= 0) & (x + j < width)
+    np.testing.assert_array_equal(at[inside], ((y - k) * width + x + j)[inside])
+
+
+def test_the_check_of_waves_sees_an_illegal_context():
+    y, x, k, j = np.array([4]), np.array([4]), np.array([1]), np.array([SLOPE])
+    row, column = np.divmod(neighbour(y, x, k, j, 9), 9)
+    assert column + SLOPE * row >= x + SLOPE * y
+
+
+@njit
+def compiled_neighbours(y, x, k, j, width):
+    at = np.zeros(y.size, dtype=np.int64)
+    for i in range(y.size):
+        at[i] = wavefront._neighbour(y[i], x[i], k[i], j[i], width)
+    return at
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_compiled_neighbours_are_the_same(radius):
+    for height, width in SIZES:
+        y, x, k, j = (np.ascontiguousarray(v).reshape(-1) for v in all_places(radius, height, width))
+        expected = neighbour(y, x, k, j, width)
+        np.testing.assert_array_equal(compiled_neighbours(y, x, k, j, width), expected)
+
+
+def gathered(image, network):
+    """Return inputs (H W, 3 P + 3) and references (H W, 3), by whole arrays."""
+    height, width, _ = image.shape
+    y, x = (v.reshape(-1, 1) for v in np.mgrid[0:height, 0:width])
+    k, j = network.offsets.T
+    at = neighbour(y, x, k, j, width)
+    flat = image.reshape(-1, 3).astype(np.int64)
+    samples = np.where((at < 0)[..., None], NO_PIXEL, flat[at])
+    total = sum(
+        weight * samples[:, np.flatnonzero((k == up) & (j == right))[0]] for up, right, weight in contexts.REFERENCE
+    )
+    ref = np.clip((total + 2) // 4, 0, 255)
+    differences = tables.compress()[samples - ref[:, None] + 255]
+    return np.concatenate([differences.reshape(len(ref), -1), (ref - NO_PIXEL) // 2], axis=1), ref
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 3), (6, 9), (13, 17)])
+def test_compiled_gather_is_the_same(number, size):
+    network = load_model(number).network
+    height, width = size
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image[: height // 2] = np.where(image[: height // 2] < 128, 0, 255)  # references that must be clipped
+    inputs = np.zeros((height * width, 3 * len(network.offsets) + 3), dtype=np.float32)
+    ref = np.zeros((height * width, 3), dtype=np.int64)
+    for i in range(height * width):
+        y, x = divmod(i, width)
+        wavefront._gather(y, x, image.reshape(-1), width, network, inputs[i], ref[i])
+    expected_inputs, expected_ref = gathered(image, network)
+    np.testing.assert_array_equal(ref, expected_ref)
+    np.testing.assert_array_equal(inputs, expected_inputs)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (64, 5), (3, 70)])
+def test_every_pixel_is_in_one_wave(size):
+    rows, width = size
+    seen = []
+    for wave in range(wavefront.wave_count(width, rows)):
+        first, count = wavefront._wave_rows(wave, width, rows)
+        seen += [(y, wave - SLOPE * y) for y in range(first, first + count)]
+    assert sorted(seen) == [(y, x) for y in range(rows) for x in range(width)]
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_a_band_lags_behind_all_it_reads(radius):
+    rows, width = 8, 40
+    y, x, k, j = all_places(radius, 2 * rows, width)
+    row, column = np.divmod(neighbour(y, x, k, j, width), width)
+    above = (y >= rows) & (row < rows)
+    wave = x + SLOPE * (y - rows)  # of the lower band
+    read = column + SLOPE * row  # of the upper band
+    assert (read < wave + wavefront.lag(rows))[above].all()

@@ -1,0 +1,135 @@
+"""Other processes, threads, instruction sets and compilers write the same bytes and read each other's."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec
+from codec.container import Latents
+
+ROOT = Path(__file__).parent.parent
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+SCRIPT = """
+import hashlib, json, sys
+import threadpoolctl
+from PIL import Image
+import codec
+from codec.container import Latents
+import numba
+import scipy.linalg.cython_blas
+
+image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))
+data = codec.compress(image, lossless=True, latents=latents)
+near = codec.compress(image, max_error=2, latents=latents)
+decoded = codec.decompress(open(file, "rb").read())
+pools = [pool for pool in threadpoolctl.threadpool_info() if pool["internal_api"] == "openblas"]
+try:
+    from numpy._core._multiarray_umath import __cpu_features__ as features
+except ImportError:
+    from numpy.core._multiarray_umath import __cpu_features__ as features
+print(json.dumps({
+    "bytes": hashlib.sha256(data).hexdigest(),
+    "near": hashlib.sha256(near).hexdigest(),
+    "samples": hashlib.sha256(decoded.tobytes()).hexdigest(),
+    "cores": sorted({pool["architecture"] for pool in pools}),
+    "threads": sorted({pool["num_threads"] for pool in pools}),
+    "features": [name for name, found in features.items() if found],
+    "numba_cpu": numba.config.CPU_NAME,
+}))
+"""
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def made_here(tmp_path_factory):
+    """Return the path of an image, that of its file, and what other processes are to make of them."""
+    folder = tmp_path_factory.mktemp("determinism")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:150, 0:75]
+    planes = [120 + 60 * np.sin(x / 11 + c) + 50 * np.cos(y / 17) + rng.normal(0, 4, y.shape) for c in range(3)]
+    image = Image.fromarray(np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8))
+    image.save(folder / "image.png")
+    data = codec.compress(image, lossless=True, latents=Latents.BITS_BACK)
+    assert codec.info(data).fidelity == "lossless"
+    (folder / "image.vlae").write_bytes(data)
+    near = codec.compress(image, max_error=2, latents=Latents.BITS_BACK)
+    return folder, {"bytes": sha256(data), "near": sha256(near), "samples": sha256(image.tobytes())}
+
+
+def run(folder, **environment):
+    """Return what a fresh process makes of the image and of the file made here."""
+    command = [sys.executable, "-c", SCRIPT, folder / "image.png", folder / "image.vlae", f"{Latents.BITS_BACK:d}"]
+    process = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def assert_same(report, made_here):
+    _, expected = made_here
+    assert {key: report[key] for key in expected} == expected
+
+
+@pytest.fixture(scope="module")
+def usual(made_here):
+    return run(made_here[0])
+
+
+def test_a_fresh_process(made_here, usual):
+    assert_same(usual, made_here)
+
+
+def test_one_thread(made_here):
+    report = run(made_here[0], OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    assert report["threads"] in ([], [1])
+    assert_same(report, made_here)
+
+
+@pytest.mark.skipif(not X86, reason="kernels of OpenBLAS for x86")
+@pytest.mark.parametrize("core", ["Haswell", "Nehalem"])
+def test_other_kernels_of_openblas(made_here, usual, core):
+    if not usual["cores"]:
+        pytest.skip("numpy without OpenBLAS")
+    if core == "Haswell" and not {"AVX2", "X86_V3"} & set(usual["features"]):
+        pytest.skip("this processor has no AVX2")
+    report = run(made_here[0], OPENBLAS_CORETYPE=core)
+    assert report["cores"] == [core]
+    assert_same(report, made_here)
+
+
+def dispatched():
+    """Return the instruction sets that numpy found here and can be told to leave."""
+    try:
+        from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+    except ImportError:
+        from numpy.core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+    return [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+
+
+@pytest.mark.skipif(not dispatched(), reason="numpy uses its baseline here")
+def test_numpy_without_its_instruction_sets(made_here, usual):
+    report = run(made_here[0], NPY_DISABLE_CPU_FEATURES=" ".join(dispatched()))
+    assert not set(dispatched()) & set(report["features"])
+    assert set(dispatched()) <= set(usual["features"])
+    assert_same(report, made_here)
+
+
+@pytest.mark.slow
+def test_kernels_compiled_for_any_machine(made_here, usual, tmp_path):
+    report = run(made_here[0], NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
+    assert (report["numba_cpu"], usual["numba_cpu"]) == ("generic", None)
+    assert list(tmp_path.rglob("*.nbc")), "nothing was compiled"
+    assert_same(report, made_here)

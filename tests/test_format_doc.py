@@ -1,0 +1,235 @@
+"""docs/FORMAT.md says what the code does: its tables, constants and examples are compared with it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+import codec
+from codec import container, contexts, distributions, exact, metadata, model, png, rans, tables, wavefront
+from codec.coders import push_intervals
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
+SECTIONS = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
+CITATION = re.compile(r'FORMAT\.md,((?:\s+(?:and\s+)?"[^"]+",?)+)')
+SIZES = {"u8": "B", "u16": "H", "u32": "I"}
+
+
+def section(title):
+    """Return the text from a heading to the next one."""
+    return re.split(r"^##+ ", TEXT.split(f"# {title}\n", 1)[1], flags=re.MULTILINE)[0]
+
+
+def rows(title, first):
+    """Return the cells of the table whose first column is called ``first``, without its head."""
+    lines = section(title).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def hex_bytes(title, *, numbered):
+    lines = re.findall(r"^    ([0-9a-f]{2}(?: +[0-9a-f]{2})+)$", section(title), re.MULTILINE)
+    lines = [line for line in lines if ("  " in line) == numbered]
+    return bytes.fromhex("".join(line.split("  ", 1)[-1] for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("title", "fields"), [("Header", container.HEADER), ("Coding header", container.CODING_HEADER)]
+)
+def test_headers(title, fields):
+    ends = [*(container.OFFSETS[f.name] for f in fields[1:]), container.OFFSETS[fields[0].name] + 28]
+    table = rows(title, "offset")
+    assert len(table) == len(fields)
+    for field, end, (offset, size, kind, name, *_) in zip(fields, ends, table, strict=True):
+        assert name == field.name
+        assert int(offset) == container.OFFSETS[name]
+        assert int(size) == end - int(offset)
+        assert SIZES.get(kind, f"{size}s") == field.code
+
+
+def test_modes_fidelities_and_latents():
+    modes = rows("Header", "mode")
+    assert [row[1] for row in modes] == list(container.MODES)
+    assert [int(row[0]) for row in modes] == list(range(len(container.MODES)))
+    for _, name, channels, alpha, meaning in modes:
+        fidelity = container.Fidelity.LOSSLESS
+        header = container.Header(fidelity, name, 0, 1, 1, 0)
+        assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
+        assert ("only stored" in meaning) == (name not in container.CODED_MODES)
+    fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
+    assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in container.Fidelity)
+    latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in container.Latents)
+    assert fields["latents"].startswith(latents)
+    assert fields["magic"].startswith(container.MAGIC.hex(" ").upper())
+
+
+def test_constants():
+    values = {name: int(value) for name, value, _ in rows("Constants", "name")}
+    assert values == {
+        "format version": container.VERSION,
+        "largest error": container.MAX_ERROR,
+        "lanes": container.MAX_LANES,
+        "band unit": container.BAND_UNIT,
+        "band height": container.MAX_BAND_HEIGHT,
+        "pixel limit": container.PIXEL_LIMIT,
+        "metadata entry": metadata.LIMIT_BYTES,
+        "precision": rans.PRECISION,
+        "lower bound": rans.LOWER,
+        "slope": contexts.SLOPE,
+        "missing pixel": contexts.NO_PIXEL,
+        "exact sum": exact.EXACT,
+        "bias limit": exact.BIAS_LIMIT,
+    }
+
+
+def test_metadata_and_png():
+    tag = rows("Metadata", "offset")[0]
+    assert re.findall(r"\d", tag[4]) == [str(t) for t in metadata.TAGS.values()]
+    text = section("Stored images")
+    named = re.search(r"its chunks are ([A-Za-z, ]+), no others", text)
+    assert re.findall(r"[A-Za-z]{4}", named[1]) == [name.decode() for name in png.CHUNKS]
+    for mode, kinds in png.KINDS.items():
+        depths = " or ".join(", ".join(str(depth) for depth, _ in kinds).rsplit(", ", 1))
+        assert f" {mode} {depths} and {kinds[0][1]}" in text
+
+
+def test_tables():
+    whole = {
+        "LOGISTIC": tables.logistic(),
+        "WEIGHT": tables.weights(),
+        "INVERSE": tables.inverse_scales(),
+        "COMPRESS": tables.compress(),
+    }
+    documented = rows("Tables", "table")
+    assert [row[0] for row in documented] == list(whole)
+    for name, index, _, ends in documented:
+        low, high = (int(v) for v in re.findall(r"-?\d+", index))
+        assert len(whole[name]) == high - low + 1
+        assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
+    assert whole["COMPRESS"][-1] == model.COMPRESS_MAX
+
+
+def test_grids_and_coding_order():
+    (_, *samples), (_, *latents) = rows("Distributions", "grid")
+
+    def value(cell, **names):
+        python = re.sub(r"(\d) ([a-zA-Z(])", r"\1 * \2", cell)
+        return eval(python, {}, names)  # noqa: S307  our own document
+
+    for d in range(container.MAX_ERROR + 1):
+        assert distributions.sample_grid(d) == tuple(value(cell, d=d) for cell in samples[:3])
+    for limit in (1, 31):
+        assert distributions.latent_grid(limit) == tuple(value(cell, K=limit) for cell in latents[:3])
+    names = ("red", "green", "blue")
+    assert f"in the order {', '.join(names[c] for c in wavefront.ORDER)}:" in section("Likelihood")
+
+
+@pytest.mark.parametrize("path", sorted(model.WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_tensors(path):
+    data = path.read_bytes()
+    tensors = load(data)
+    frozen = model.parse_model(data)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    sizes = {
+        "P": len(frozen.network.offsets),
+        "E": frozen.max_error + 1,
+        "M": frozen.network.mixtures,
+        "N": frozen.latents,
+        "U": shapes["likelihood.hidden1.weight"][1],
+        "h": shapes["likelihood.conditioning"][1],
+        "G": shapes["modulation.hidden.weight"][1],
+        "V": shapes["posterior.dense.weight"][1],
+        "J": shapes["prior.hidden.weight"][1],
+        **{f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)},
+    }
+    sizes["B"] = 3 * sizes["U"] + 3 * sizes["h"]
+    sizes["O"] = 3 * sizes["M"] + 2
+    documented = {name: (dtype, shape) for name, dtype, shape, _ in rows("Models", "tensor")}
+    assert set(documented) == set(tensors)
+    for name, (dtype, shape) in documented.items():
+        terms = [re.sub(r"(\d) (\w)", r"\1 * \2", term) for term in shape.split(", ")]
+        assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
+        assert shapes[name] == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  our own document
+        if name.endswith(".shift"):
+            assert ((tensors[name] >= 0) & (tensors[name] <= 31)).all()
+        if name.endswith(".multiplier"):
+            assert (np.abs(tensors[name].astype(np.int64)) <= 1 << 38).all()
+
+
+def test_every_section_that_code_cites_exists():
+    cited = {}
+    for folder in ("codec", "models"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for titles in CITATION.findall(path.read_text(encoding="utf-8")):
+                for title in re.findall(r'"([^"]+)"', titles):
+                    cited[title] = path.name
+    assert len(cited) >= 10
+    assert set(cited) <= set(SECTIONS)
+
+
+def test_every_file_of_the_format_cites_a_section():
+    for name in ("container", "metadata", "png", "tables", "rans", "distributions", "exact", "model", "contexts"):
+        assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def test_contexts_of_the_documented_rule():
+    radius = 4
+    legal = [
+        (k, j)
+        for k in range(radius + 1)
+        for j in range(-radius, radius + 1)
+        if j <= 2 * k - 1 and k * k + j * j <= radius * (radius + 1)
+    ]
+    assert contexts.offsets(radius).tolist() == [list(pair) for pair in legal]
+    assert f"A radius of 4 has {len(legal)} contexts" in section("Waves and contexts")
+
+
+def test_example_of_a_stored_file():
+    data = hex_bytes("Examples", numbered=True)
+    image = codec.decompress(data)
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (1, 1), 77)
+    for place, name, value in rows("Examples", "bytes")[:-1]:
+        first, last = int(place[:2], 16), int(place[-2:], 16)
+        assert first == container.OFFSETS[name]
+        content = data[first : last + 1]
+        if name == "magic":
+            assert content == value.encode()
+        else:
+            base = 16 if name.endswith("crc") else 10
+            assert int.from_bytes(content, "little") == int(value.split(",")[0], base)
+
+
+def test_example_of_a_message():
+    message = rans.empty_message()
+    (_, _, empty, _), *pushes = rows("Examples", "start")
+    assert int(message.head[0]) == int(empty, 16)
+    for start, freq, head, word in pushes:
+        size = int(message.size[0])
+        push_intervals(message, np.array([int(start, 16)], np.uint32), np.array([int(freq, 16)], np.uint32))
+        assert int(message.head[0]) == int(head, 16)
+        assert [f"{w:x}" for w in message.tail[size : message.size[0]]] == word.split()
+    assert rans.flatten(message) == hex_bytes("Examples", numbered=False)
+
+
+def test_example_of_a_distribution():
+    table, grid = distributions.load_tables(), distributions.sample_grid(0)
+    prepared = np.zeros(6, dtype=np.int64)
+    raw = np.array([0, -64, 300, -77, 16, 64])
+    distributions.prepare(raw, 0, 2, 25600, prepared, table)
+    assert prepared[[0, 1, 4, 5]].tolist() == [21846, 10922, 741455, 262144]
+    text = section("Examples")
+    assert "weights are 21846 and 10922" in text
+    assert "scales 741455 and 262144" in text
+    cums = []
+    for k, _, _, cum in rows("Examples", "k"):
+        cums.append(distributions.cumulative(int(k), grid, 2, prepared, table))
+        assert int(cum) == cums[-1]
+    assert f"start {cums[0]} and freq {cums[1] - cums[0]}" in text

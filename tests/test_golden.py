@@ -1,0 +1,86 @@
+"""Golden files: old bytes decode to the same samples, and the same images give the same bytes."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import codec
+from codec.container import unpack
+
+SCRIPT = Path(__file__).parent / "make_golden.py"
+FOLDER = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parent.parent
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("make_golden", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+golden = load_script()
+
+
+def test_the_manifest_lists_every_file():
+    assert {path.name for path in FOLDER.glob("*.vlae")} == set(MANIFEST)
+    assert set(golden.sources()) == set(MANIFEST)
+
+
+def test_every_kind_of_file_is_there():
+    assert {entry["fidelity"] for entry in MANIFEST.values()} == {"lossless", "near-lossless", "stored"}
+    assert {entry["latents"] for entry in MANIFEST.values()} == {"none", "bits-back", "two-part", None}
+    assert {entry["mode"] for entry in MANIFEST.values()} >= {"L", "RGB", "RGBA", "P"}
+    assert max(codec.info((FOLDER / name).read_bytes()).bands or 0 for name in MANIFEST) >= 3
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_a_golden_file_decodes_to_its_samples(name):
+    data = (FOLDER / name).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == MANIFEST[name]["file_sha256"]
+    assert golden.describe(data) == MANIFEST[name]
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_a_golden_file_is_near_its_source(name):
+    image, _ = golden.sources()[name]
+    decoded = codec.decompress((FOLDER / name).read_bytes())
+    assert decoded.mode == image.mode
+    a, b = (np.asarray(i.convert("RGBA")).astype(int) for i in (decoded, image))
+    assert np.abs(a - b).max() <= MANIFEST[name]["max_error"]
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["fidelity"] != "stored"])
+def test_the_same_image_gives_the_same_bytes(name):
+    image, arguments = golden.sources()[name]
+    old = unpack((FOLDER / name).read_bytes())
+    new = unpack(codec.compress(image, **arguments))
+    np.testing.assert_array_equal(new.band_table, old.band_table)
+    # Alpha is a PNG, whose bytes are zlib's: other versions of it may write others.
+    same = {"alpha": b"", "band_table": None}
+    assert replace(new, **same) == replace(old, **same)
+
+
+def test_the_script_replaces_nothing_without_a_reason():
+    before = {path: path.read_bytes() for path in FOLDER.iterdir()}
+    code = f"import runpy, sys; sys.argv[1:] = []; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    assert run.returncode == 2
+    assert "--replace-because" in run.stderr
+    assert {path: path.read_bytes() for path in FOLDER.iterdir()} == before
+
+
+def test_the_reason_goes_to_its_section_of_the_changelog():
+    once = golden.with_reason("# Changes\n\n## 0.1\n- all\n", "first")
+    assert once == "# Changes\n\n## 0.1\n- all\n\n## Golden files\n\n- first\n"
+    assert golden.with_reason(once, "second") == once + "- second\n"
+    between = golden.with_reason("## Golden files\n\n- first\n\n## 0.1\n- all\n", "second")
+    assert between == "## Golden files\n\n- first\n- second\n\n## 0.1\n- all\n"

@@ -1,0 +1,168 @@
+"""Files decode without the package: the plain-integer decoder written from docs/FORMAT.md returns the same."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec
+from codec import container, contexts, distributions
+from codec.container import Fidelity, Latents
+from codec.model import WEIGHTS
+
+SOURCE = Path(__file__).with_name("reference_decoder.py")
+ALLOWED = {
+    "__future__", "dataclasses", "decimal", "hashlib", "io", "json", "numpy", "pathlib", "PIL", "struct", "typing",
+    "zlib",
+}  # fmt: skip
+
+
+def load_reference():
+    spec = importlib.util.spec_from_file_location("reference_decoder", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load_reference()
+
+
+def picture(mode, size, seed=0):
+    """Return an image of smooth colour, noise and a hard edge, so that all parts of the model are met."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    planes = np.stack([120 + 90 * np.sin(y / 17 + p) * np.cos(x / (11 + p)) for p in range(4)], axis=-1)
+    planes += rng.normal(0, 4, (height, width, 1)) + rng.normal(0, 2, planes.shape)
+    planes[height // 2 :, : width // 3] = 255
+    planes[: height // 4, width // 2 :] = rng.integers(0, 256, (height // 4, width - width // 2, 1))
+    array = np.clip(planes, 0, 255).astype(np.uint8)[..., : len(Image.new(mode, (1, 1)).getbands())]
+    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+
+
+def samples(image):
+    array = np.asarray(image.convert("L") if image.mode == "1" else image)
+    return array.reshape(image.height, image.width, -1)
+
+
+def assert_same_decoding(data):
+    expected = codec.decompress(data)
+    mode, array = reference.decode(data, WEIGHTS)
+    assert mode == expected.mode
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, samples(expected))
+    return array
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "max_error", "latents"),
+    [
+        ("RGB", (40, 140), 0, Latents.BITS_BACK),
+        ("RGB", (66, 131), 2, Latents.BITS_BACK),
+        ("RGB", (20, 66), 0, Latents.TWO_PART),
+        ("RGB", (16, 66), 0, Latents.NONE),
+        ("RGB", (31, 29), 10, Latents.NONE),
+        ("L", (65, 140), 0, Latents.BITS_BACK),
+        ("L", (20, 40), 6, None),
+        ("LA", (9, 11), 0, None),
+        ("RGBA", (24, 30), 0, None),
+        ("RGB", (5, 3), 0, None),
+        ("RGB", (1, 1), 0, None),
+        ("RGB", (1, 9), 3, None),
+        ("RGB", (9, 1), 0, None),
+    ],
+)
+def test_coded_images(mode, size, max_error, latents):
+    image = picture(mode, size)
+    data = codec.compress(image, max_error=max_error, latents=latents)
+    file = container.unpack(data)
+    if latents is not None:
+        assert file.coding.latents == latents
+    error = np.abs(assert_same_decoding(data).astype(int) - samples(image)).max()
+    assert error <= max_error
+
+
+def test_an_image_of_three_bands_returns_borrowed_bits():
+    data = codec.compress(picture("RGB", (40, 140)), lossless=True, latents=Latents.BITS_BACK)
+    file = container.unpack(data)
+    assert (file.coding.lanes, len(file.band_table)) == (2, 3)
+
+
+def test_constant_alpha():
+    image = picture("RGB", (24, 30))
+    image.putalpha(77)
+    data = codec.compress(image, lossless=True)
+    assert container.unpack(data).alpha == bytes([77])
+    assert_same_decoding(data)
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "RGBA"])
+def test_stored_images(mode):
+    flat = Image.new("RGBA", (40, 30), (10, 20, 30, 40))
+    flat.paste((200, 100, 0, 255), (5, 5, 20, 20))
+    data = codec.compress(flat.convert(mode), lossless=True)
+    assert container.unpack(data).header.fidelity == Fidelity.STORED
+    assert_same_decoding(data)
+
+
+@pytest.mark.parametrize("mixtures", [1, 4])
+def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
+    rng = np.random.default_rng(mixtures)
+    table = distributions.load_tables()
+    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    for draw in range(60):
+        spread = 1 << rng.integers(1, 26)
+        raw = rng.integers(-spread, spread, (1, 3 * mixtures))
+        raw[0, 2 * mixtures :] = rng.integers(-200, 300, mixtures)
+        if draw % 3 == 0:
+            raw[0, :mixtures] = raw[0, 0]  # which of equal logits takes the rest matters
+        shift = rng.integers(-(1 << 16), 1 << 16, 1)
+        d = draw % 11
+        for ours, theirs in (
+            (distributions.sample_grid(d), reference.sample_grid(d)),
+            (distributions.latent_grid(31), reference.latent_grid(31)),
+        ):
+            distributions.prepare(raw[0], 0, mixtures, shift[0], prepared, table)
+            cum = [distributions.cumulative(k, ours, mixtures, prepared, table) for k in range(ours.count + 1)]
+            assert reference.cumulative(raw, shift, theirs)[0].tolist() == cum
+            assert (np.diff(cum) >= 1).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 12), (2, 9), (3, 3), (12, 1), (13, 12)])
+def test_border_rules_are_equal(width, height):
+    offsets = contexts.offsets(4)
+    y, x = (a.reshape(-1) for a in np.mgrid[:height, :width])
+    ours = contexts.neighbour(y[:, None], x[:, None], offsets[:, 0], offsets[:, 1], width)
+    theirs = reference.context_places(y, x, reference.contexts(4), width)
+    assert np.array_equal(ours, theirs)
+    row, column = np.divmod(theirs, width)
+    assert ((theirs < 0) | (column + 2 * row < (x + 2 * y)[:, None])).all()
+
+
+def test_damage_is_refused():
+    data = bytearray(codec.compress(picture("RGB", (24, 30)), lossless=True))
+    data[-5] ^= 1
+    with pytest.raises(ValueError, match="file_crc"):
+        reference.decode(bytes(data), WEIGHTS)
+
+
+def test_an_exhausted_message_is_refused():
+    message = reference.Message((1 << 31).to_bytes(8, "little"))
+    with pytest.raises(ValueError, match="exhausted"):
+        message.pop(np.array([0, 1, 1 << 24]))
+
+
+def test_the_reference_shares_no_code_with_the_package():
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").split(".")[0])
+    assert imported <= ALLOWED

@@ -1,0 +1,74 @@
+"""The tables of the format: their bytes never change, and they are what their formulas say."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from codec import tables
+from codec.model import COMPRESS_MAX
+
+HASHES = {
+    "logistic": "a1f98ae09cd74c7a8217c73f35c29dd689eb6655631b373304b8907baecafc9a",
+    "weights": "7e40eda724a48048eedf419d5ff32df316f928762afcf7e1863f2c1c29b10863",
+    "inverse_scales": "7d61fc2d478a8a442e77ab94f14f0038f8ca3b09493becc4a85190b9210a6d06",
+    "compress": "9fc1427ce01eb24caee94598910e227a2bf47b58e6827989de644e0786a4362f",
+}
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_bytes(name):
+    table = getattr(tables, name)()
+    assert table.dtype == np.int64
+    assert hashlib.sha256(table.astype("<i8").tobytes()).hexdigest() == HASHES[name]
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_tables_cannot_be_written(name):
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(tables, name)()[0] = 1
+
+
+def test_logistic():
+    table = tables.logistic()
+    u = (np.arange(len(table)) - 640) / 32
+    assert np.abs(table - 2.0**30 / (1 + np.exp(-u))).max() <= 0.5 + 1e-6
+    assert (table[0], table[640], table[-1]) == (2, 2**29, 2**30 - 2)
+    assert (np.diff(table) >= 0).all()
+    assert (table + table[::-1] == 2**30).all()
+
+
+def test_interpolation_of_the_logistic_is_close():
+    table = tables.logistic()
+    middle = (table[1:] + table[:-1]) / 2
+    exact = 2.0**30 / (1 + np.exp(-(np.arange(len(middle)) - 639.5) / 32))
+    seen = slice(320, 960)  # -10..10; beyond, the rounding of the table itself shows
+    assert np.abs(middle[seen] / exact[seen] - 1).max() < 2**-12
+    assert np.abs(middle - exact).max() < 2**30 * 2**-16
+
+
+def test_weights():
+    table = tables.weights()
+    assert len(table) == 1024
+    assert [table[i] for i in (0, 64, 128, 1023)] == [65536, 32768, 16384, round(2 ** (16 - 1023 / 64))]
+    assert np.abs(table - 2.0 ** (16 - np.arange(1024) / 64)).max() <= 0.5 + 1e-9
+    assert table.min() >= 1
+
+
+def test_inverse_scales():
+    table = tables.inverse_scales()
+    scales = np.arange(tables.SCALE_MIN, tables.SCALE_MAX + 1)
+    assert len(table) == len(scales)
+    assert np.abs(table - 2.0 ** (20 - scales / 32)).max() <= 0.5 + 1e-6
+    assert (table[0], table[128], table[-1]) == (2**24, 2**20, 2**13)
+
+
+def test_compress():
+    table = tables.compress()
+    assert len(table) == 511
+    assert (table == -table[::-1]).all()
+    for d in (0, 1, 8, 24, 255):
+        assert table[255 + d] == round(64 * math.log2(1 + d / 8))
+    assert (np.diff(table) >= 0).all()
+    assert table.max() == COMPRESS_MAX

@@ -1,0 +1,177 @@
+"""Training, from a folder of images to weights that the codec codes with. Needs torch."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from codec import contexts, vlae  # noqa: E402
+from codec.container import Latents  # noqa: E402
+from codec.model import parse_model  # noqa: E402
+from models.data import Crops, Source, give_past  # noqa: E402
+from models.evaluate import image_bits  # noqa: E402
+from models.finish import finish  # noqa: E402
+from models.objective import Inputs, Pixels, quantise, tiles_of  # noqa: E402
+from models.optimizer import orthogonal  # noqa: E402
+from models.recipe import load_recipe  # noqa: E402
+from models.train import Run, learning_rate, new_model  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+SMALL = {
+    "model.width": 32,
+    "model.head": 16,
+    "model.posterior": [8, 8, 16],
+    "train.steps": 24,
+    "train.decay_steps": 12,
+    "train.warmup_steps": 2,
+    "train.batch": 2,
+    "train.pixels": 64,
+    "train.average": 0.5,
+    "data": [{"folder": "some", "share": 1.0, "past": 0.5}],
+    "validation.folders": ["some"],
+    "validation.pixels": 32,
+}
+
+
+def picture(seed, height=150, width=170):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / 40.0
+    planes = [np.sin(x * rng.uniform(1, 3) + rng.uniform(0, 6)) * np.cos(y * rng.uniform(1, 3)) for _ in range(3)]
+    noise = rng.normal(0, 3, (height, width, 3))
+    return np.clip(128 + 80 * np.stack(planes, -1) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "some").mkdir()
+    for seed in range(3):
+        Image.fromarray(picture(seed)).save(folder / "some" / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    torch.set_num_threads(1)
+    run = Run(load_recipe("photo", SMALL), data, tmp_path_factory.mktemp("run"))
+    assert run.train(float("inf"))
+    return run
+
+
+def test_training_learns(data, trained):
+    fresh = new_model(trained.recipe)
+    before = sum(image_bits(fresh, picture(9), 64))
+    after = sum(image_bits(trained.model, picture(9), 64))
+    assert after < 0.97 * before
+
+
+def test_a_stopped_run_resumes_where_it_was(data, trained, tmp_path):
+    recipe = trained.recipe
+    first = Run(recipe, data, tmp_path)
+    assert not first.train(0.0)
+    while first.progress.step < 10:
+        step = first.progress.step
+        first._step(Crops(data, recipe.data, 136, recipe.train.seed).batch(step, 2), Inputs(recipe.model.radius))
+    first._save()
+    second = Run(recipe, data, tmp_path)
+    assert second.progress.step == 10
+    assert second.train(float("inf"))
+    for a, b in zip(second.model.parameters(), trained.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    train = load_recipe("photo", SMALL).train
+    rates = [learning_rate(train, step) for step in range(train.steps)]
+    assert rates[0] == train.learning_rate / 2
+    assert max(rates) == rates[1] == rates[11] == train.learning_rate
+    assert 0 < rates[-1] < train.learning_rate / 10
+
+
+def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
+    card = finish(trained, tmp_path)
+    assert json.loads((tmp_path / "photo-0.json").read_text()) == card
+    # Hardly trained weights are rounded as well as others.
+    assert abs(card["validation"]["some"]["freezing_percent"]) < 0.5
+    model = parse_model((tmp_path / "photo-0.safetensors").read_bytes())
+    assert model.hash.hex() == card["hash"]
+    samples = picture(5)
+    for d in (0, 3):
+        coded = vlae.encode(model, samples, d, Latents.BITS_BACK)
+        parts = (coded.payload, coded.band_table, samples.shape, d, coded.latents, coded.lanes, coded.band_height)
+        decoded = vlae.decode(model, *parts)
+        assert np.abs(decoded.astype(int) - samples).max() <= d
+        assert np.array_equal(decoded, coded.decoded)
+
+
+def test_inputs_equal_the_codecs(trained):
+    from codec import wavefront
+
+    network = parse_model(_frozen(trained)).network
+    image = picture(4, 20, 30)
+    y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:20, 0:30])
+    gather = Inputs(trained.recipe.model.radius)
+    _, reference, inputs = gather(torch.from_numpy(image)[None], Pixels(y, x))
+    ours, ref = np.zeros(network.w1.shape[0], np.float32), np.zeros(3, np.int64)
+    for i in range(600):
+        wavefront._gather(int(y[0, 0, i]), int(x[0, 0, i]), image.reshape(-1), 30, network, ours, ref)
+        assert np.array_equal(ours, inputs[0, 0, i].numpy() * 64)
+        assert np.array_equal(ref, reference[0, 0, i].numpy())
+
+
+def _frozen(run):
+    from models.finish import calibrate
+    from models.freeze import freeze
+
+    return freeze(run.recipe, run.average, calibrate(run.recipe, run.average, run.data))
+
+
+def test_quantise_equals_the_codecs():
+    samples = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    for d in range(11):
+        ours = quantise(torch.from_numpy(samples), torch.tensor([d])).numpy()
+        assert np.array_equal(ours, vlae.quantise(samples, d))
+
+
+def test_tiles_are_cut_in_raster_order():
+    image = torch.arange(4 * 6 * 3, dtype=torch.uint8).reshape(1, 4, 6, 3)
+    tiles = tiles_of(image, 0, 0, 2, 3, 2)
+    assert tiles.shape == (6, 3, 2, 2)
+    assert torch.equal(tiles[4], image[0, 2:4, 2:4].permute(2, 0, 1))
+
+
+def test_crops_depend_on_seed_and_step_alone(data):
+    sources = [Source("some", 1.0, 0.7)]
+    a, b = (Crops(data, sources, 136, 3) for _ in range(2))
+    assert np.array_equal(a.batch(7, 4), b.batch(7, 4))
+    assert not np.array_equal(a.batch(7, 4), a.batch(8, 4))
+    assert a.batch(0, 2).shape == (2, 136, 136, 3)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_past_gives_a_crop_of_the_size_asked(seed):
+    crop = give_past(picture(seed, 160, 160), 136, np.random.default_rng(seed))
+    assert crop.shape == (136, 136, 3)
+    assert crop.dtype == np.uint8
+
+
+def test_muons_step_has_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((32, 32), (48, 20), (20, 48)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+
+
+def test_a_wrong_key_of_a_recipe_is_refused():
+    with pytest.raises(KeyError, match="has no value"):
+        load_recipe("photo", {"model.wdith": 3})
+
+
+def test_no_context_lies_outside_its_window():
+    k, j = contexts.offsets(4).T
+    assert (k * k + j * j <= 20).all()

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codec.compiled import kernel
 from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, load_tables, prepare
 from codec.rans import PRECISION, Message, check_not_dry, drop, peek, push, reserve
 
@@ -43,14 +43,14 @@ class Intervals(NamedTuple):
         return float(PRECISION * self.freqs.size - np.log2(self.freqs, dtype=np.float64).sum())
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def push_intervals(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]) -> None:
     """Push symbols from the last to the first, so that they pop from the first to the last."""
     for i in range(len(starts) - 1, -1, -1):
         push(message, starts[i], freqs[i])
 
 
-@njit(cache=True)
+@kernel
 def _mixture_intervals(
     symbols: I64,
     raw: I64,
@@ -71,7 +71,7 @@ def _mixture_intervals(
     return bits
 
 
-@njit(cache=True)
+@kernel
 def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: Tables, symbols: I64) -> None:
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
     for i in range(len(symbols)):
@@ -133,7 +133,7 @@ def uniform(count: int, bits: int) -> Codec:
     return Codec(push_numbers, pop_numbers)
 
 
-@njit(cache=True)
+@kernel
 def _uniform_pop(message: Message, freq: int, numbers: I64) -> None:
     for i in range(len(numbers)):
         numbers[i] = peek(message) // freq

@@ -69,7 +69,7 @@ def latent_grid(limit: int) -> Grid:
     return Grid(2 * limit + 1, MEAN_STEPS, -limit * MEAN_STEPS - MEAN_STEPS // 2)
 
 
-@njit(inline="always")
+@njit
 def prepare(raw: IntArray, at: int, mixtures: int, shift: int, prepared: IntArray, table: Tables) -> None:
     """Turn raw parameters into weights, means and inverse scales.
 
@@ -103,7 +103,7 @@ def prepare(raw: IntArray, at: int, mixtures: int, shift: int, prepared: IntArra
     prepared[largest] += rest
 
 
-@njit(inline="always")
+@njit
 def cumulative(k: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tables) -> int:
     """Return cum(k), for k = 0..grid.count."""
     if k <= 0:
@@ -127,7 +127,7 @@ def cumulative(k: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tab
     return ((f * (_TOTAL - grid.count)) >> tables.LOGISTIC_BITS) + k
 
 
-@njit(inline="always")
+@njit
 def find(target: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
     """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1).
 
@@ -168,7 +168,7 @@ def find(target: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tabl
     return low, at_low, at_high
 
 
-@njit(inline="always")
+@njit
 def _logistic(u: float) -> float:
     return 1.0 / (1.0 + math.exp(-u))
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codec.compiled import kernel
 from codec.errors import ModelError
 
 EXACT = 1 << 24
@@ -118,7 +118,7 @@ def patches(x: F32) -> F32:
     return np.ascontiguousarray(ordered).reshape(b, h // 2, w // 2, 9 * c)
 
 
-@njit(cache=True)
+@kernel
 def _compiled_product(x: F32, weight: F32, out: F32) -> None:
     np.dot(x, weight, out)
 

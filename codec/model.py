@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from codec import contexts, exact, tables
+from codec.compiled import kernel
 from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, latent_grid, prepare
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
@@ -102,7 +103,7 @@ def _prior_raw(channel: int, own: I64, prior: Prior, base: I64, limit: int, raw:
     raw[2] = min(max(raw[2], -32), 160)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def prior_intervals(
     z: I64, across: int, prior: Prior, grid: Grid, table: Tables, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]
 ) -> float:
@@ -129,7 +130,7 @@ def prior_intervals(
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def prior_pop(message: Message, across: int, prior: Prior, grid: Grid, table: Tables, z: I64) -> None:
     """Pop latents z (tiles, latents) under the prior, tile by tile and channel by channel."""
     tiles, latents = z.shape

@@ -122,7 +122,7 @@ def is_empty(message: Message) -> bool:
     return bool(message.size[0] == 0 and message.head[0] == LOWER)
 
 
-@njit(inline="always")
+@njit
 def push(message: Message, start: int, freq: int) -> None:
     """Push one symbol. There must be room (`reserve`)."""
     size = message.size
@@ -137,13 +137,13 @@ def push(message: Message, start: int, freq: int) -> None:
     message.head[0] = (quotient << _PRECISION) + (head - quotient * f) + np.uint64(start)
 
 
-@njit(inline="always")
+@njit
 def peek(message: Message) -> int:
     """Return the number in [0, 2**24) whose interval names the symbol on top."""
     return np.int64(message.head[0] & _MASK)  # type: ignore[return-value]  # compiled code has no other int
 
 
-@njit(inline="always")
+@njit
 def drop(message: Message, start: int, freq: int) -> None:
     """Remove the symbol on top; with `peek` the inverse of `push`."""
     size = message.size

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from codec.compiled import kernel
 from codec.contexts import NO_PIXEL, SLOPE
 from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, prepare
 from codec.rans import Message, drop, peek, push
@@ -150,7 +151,7 @@ def wave_count(width: int, rows: int) -> int:
     return width + SLOPE * (rows - 1)
 
 
-@njit(inline="always")
+@njit
 def _wave_rows(wave: int, width: int, rows: int) -> tuple[int, int]:
     """Return the first row of a wave in its band, and how many it has."""
     first = max(0, (wave - width + SLOPE) // SLOPE)
@@ -158,7 +159,7 @@ def _wave_rows(wave: int, width: int, rows: int) -> tuple[int, int]:
     return first, last - first + 1
 
 
-@njit(inline="always")
+@njit
 def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
     """Return `codec.contexts.neighbour` of one pixel."""
     up = min(k, y)
@@ -201,7 +202,7 @@ def _gather(y: int, x: int, image: NDArray[np.uint8], width: int, network: Netwo
         inputs[3 * contexts + c] = np.float32((ref[c] - NO_PIXEL) >> 1)
 
 
-@njit(inline="always")
+@njit
 def _activate(x: F32, bias: F32, scale: F32, limit: np.float32) -> None:
     """Add biases to a row, rescale, round down and clip it, in place.
 
@@ -313,7 +314,7 @@ def _code_pixels(
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def code_band(
     mode: int,
     pieces: tuple[int, int, int],
@@ -359,7 +360,7 @@ def code_band(
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def push_band(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]) -> None:
     """Push a band's symbols in the reverse of the order in which `code_band` pops them."""
     rows, width, channels = starts.shape

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 ORDER = (
     "errors",
+    "compiled",
     "tables",
     "rans",
     "distributions",
@@ -21,6 +22,7 @@ ORDER = (
     "model",
     "container",
     "vlae",
+    "kernels",
     "files",
     "metadata",
     "png",

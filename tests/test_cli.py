@@ -18,7 +18,7 @@ from codec import __version__, cli, container, demo
 def photo(tmp_path):
     """A PNG file."""
     path = tmp_path / "photo.png"
-    Image.fromarray(demo.draw()[:40, :50]).save(path)
+    Image.fromarray(demo.draw()[:100, :120]).save(path)
     return path
 
 
@@ -75,7 +75,7 @@ def test_standard_streams_carry_data_alone(photo, capfdbinary, monkeypatch):
     assert cli.run(["compress", "-", "--lossless"]) == 0
     coded, err = capfdbinary.readouterr()
     assert coded[:4] == container.MAGIC
-    assert container.unpack(coded).header.width == 50
+    assert container.unpack(coded).header.width == 120
     assert b"->" in err
     stdin(coded)
     assert cli.run(["decompress", "-"]) == 0
@@ -83,7 +83,7 @@ def test_standard_streams_carry_data_alone(photo, capfdbinary, monkeypatch):
     assert pixels(io.BytesIO(png)) == pixels(photo)
     stdin(coded)
     assert cli.run(["info", "-", "--json"]) == 0
-    assert json.loads(capfdbinary.readouterr().out)["height"] == 40
+    assert json.loads(capfdbinary.readouterr().out)["height"] == 100
 
 
 def test_quiet_says_nothing(photo, capfd):

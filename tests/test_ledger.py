@@ -1,0 +1,119 @@
+"""The ledger adds up to the bit, and the file is as long as the model promised."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import api, container, kernels, ledger
+from codec.container import Latents
+
+
+def photo(seed=0, height=200, width=150, mode="RGB"):
+    """Return a picture with gradients and a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / 30.0
+    planes = [90 * np.sin(x * (1 + c / 3)) * np.cos(y) + 120 for c in range(3)]
+    noisy = np.stack(planes, -1) + rng.normal(0, 2, (height, width, 3))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).convert(mode)
+
+
+def measured(image, **options):
+    return ledger.measure(image, **({"lossless": True} | options))
+
+
+@pytest.mark.parametrize("latents", [None, *Latents])
+@pytest.mark.parametrize("max_error", [0, 3])
+def test_rows_sum_to_the_file(latents, max_error):
+    report = ledger.measure(photo(), max_error=max_error, latents=latents)
+    rows = report.as_dict()
+    assert math.fsum(rows[name] for name in ledger.ROWS) == pytest.approx(report.file_bits, abs=0.01)
+    data = api.compress(photo(), max_error=max_error, latents=latents)
+    assert report.file_bits == 8 * len(data)
+    assert report.max_error <= max_error
+    assert report.exact == (report.max_error == 0)
+
+
+@pytest.mark.parametrize("latents", list(Latents))
+def test_the_coder_and_its_tables_lose_next_to_nothing(latents):
+    report = measured(photo(), latents=latents)
+    symbols = report.width * report.height * report.channels
+    lanes = api.info(api.compress(photo(), lossless=True, latents=latents)).lanes
+    assert -1 <= report.rans_bits <= 64 * lanes + 1e-5 * symbols
+    assert abs(report.rounding_bits) < 1e-4 * report.pixel_bits
+
+
+def test_latents_pay_in_the_rows_that_are_theirs():
+    back, two, none = (measured(photo(), latents=latents) for latents in (1, 2, 0))
+    assert none.prior_bits == none.posterior_bits == none.initial_bits == 0
+    assert two.initial_bits == pytest.approx(-two.posterior_bits)
+    assert 0 < back.initial_bits < -back.posterior_bits
+    assert back.naive_bits == two.file_bits
+
+
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_the_file_is_as_long_as_promised(max_error):
+    image = photo(1, 260, 220)
+    report = ledger.measure(image, max_error=max_error, latents=Latents.BITS_BACK)
+    fixed = report.header_bits + report.index_bits + report.checksum_bits + report.initial_bits + report.rans_bits
+    assert report.elbo_stderr_bits > 0
+    assert abs(report.file_bits - fixed - report.elbo_bits) < 0.005 * report.elbo_bits + 4 * report.elbo_stderr_bits
+    assert report.coded_path_bits == pytest.approx(report.elbo_bits, rel=0.005)
+
+
+def test_alpha_metadata_and_grey_are_accounted_for():
+    image = photo(2, mode="RGBA")
+    image.putalpha(Image.fromarray(np.arange(150 * 200).reshape(200, 150).astype(np.uint8)))
+    image.info["icc_profile"] = bytes(range(256)) * 4
+    report = measured(image)
+    assert report.exact
+    assert report.alpha_bits > 0 < report.metadata_bits
+    assert math.fsum(getattr(report, name) for name in ledger.ROWS) == pytest.approx(report.file_bits, abs=0.01)
+    grey = measured(photo(3, mode="L"))
+    assert grey.exact
+    assert grey.channels == 1
+
+
+def test_a_stored_file_has_no_model_rows():
+    image = Image.fromarray(np.zeros((64, 64), np.uint8)).convert("P")
+    report = measured(image)
+    assert report.fidelity == "stored"
+    assert report.elbo_bits is None
+    assert sum(getattr(report, name) for name in ledger.ROWS) == report.file_bits
+    assert (
+        report.stored_bits == container.part_bits(container.unpack(api.compress(image, lossless=True)))["payload_bits"]
+    )
+
+
+def test_json_has_a_line_an_image_and_the_totals(tmp_path):
+    for seed in range(2):
+        photo(seed, 70, 66).save(tmp_path / f"{seed}.png")
+    lines = []
+    reports = ledger.run([tmp_path], 0, None, True, lines.append)
+    *rows, total = map(json.loads, lines)
+    assert [row["file_bits"] for row in rows] == [r.file_bits for r in reports]
+    assert {"elbo_bits", "naive_bits", "overhead_percent", "encode_s", "decode_s", "exact"} <= set(rows[0])
+    assert total["total"]["files"] == total["total"]["exact"] == 2
+    assert total["total"]["file_bits"] == sum(row["file_bits"] for row in rows)
+
+
+def test_the_table_names_the_promise_and_the_total(tmp_path):
+    photo(0, 70, 66).save(tmp_path / "a.png")
+    lines = []
+    ledger.run([tmp_path / "a.png"], 1, None, False, lines.append)
+    text = "\n".join(lines)
+    for word in ("pixel", "rans", "header", "file", "promised (ELBO)", "no bits-back"):
+        assert word in text
+
+
+def test_compiling_is_announced_only_if_it_takes_long(monkeypatch):
+    said = []
+    kernels.prepare(said.append)  # compiled or loaded now
+    said.clear()
+    kernels.prepare(said.append)
+    assert said == []
+    monkeypatch.setattr(kernels, "PATIENCE_S", 0.0)
+    kernels.prepare(said.append)
+    assert len(said) == 1

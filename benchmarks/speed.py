@@ -5,7 +5,7 @@
 - Encoders and decoders take turns (ours, theirs, ours, theirs, ...) on every image, warm, in memory,
   with as many threads; a ratio is that of the medians, beside the median of the ratios of the pairs.
 - Peak memory is the largest resident set of a fresh process that compresses, or decompresses, one file:
-  the first image cut to 768x512, and repeated in a mirror to 6000x4000.
+  the first image resized to 768x512 and, with grain, to 6000x4000.
 - Start-up is that of ``vlae info FILE``; compilation is what the first process with an empty cache of
   kernels takes longer than the second.
 - Nanoseconds per symbol are those of single-threaded push and pop of 8-bit symbols, see `symbol_times`.
@@ -112,12 +112,11 @@ def _python(arguments: list[str], **environment: str) -> tuple[float, str]:
     return time.perf_counter() - begin, done.stdout
 
 
-def mirrored(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return an image of the given size: the photograph, repeated in a mirror."""
-    array = np.asarray(image)
-    pad = ((0, max(0, height - image.height)), (0, max(0, width - image.width)))
-    array = np.pad(array, (*pad, *((0, 0),) * (array.ndim - 2)), "symmetric")
-    return Image.fromarray(np.ascontiguousarray(array[:height, :width]))
+def enlarged(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return the photograph at another size, with grain: repetitions or blur would be stored as PNG."""
+    array = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+    grain = np.random.default_rng(0).normal(0, 3, array.shape).astype(np.float32)
+    return Image.fromarray(np.clip(np.rint(array + grain), 0, 255).astype(np.uint8))
 
 
 def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, folder: Path) -> list[dict[str, Any]]:
@@ -125,7 +124,7 @@ def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, 
     rows = []
     for width, height in sizes:
         source, coded = str(folder / "image.png"), str(folder / "image.vlae")
-        mirrored(photo, width, height).save(source, compress_level=1)
+        enlarged(photo, width, height).save(source, compress_level=1)
         row: dict[str, Any] = {"size": f"{width}x{height}"}
         for action, (a, b) in {"compress": (source, coded), "decompress": (coded, "-")}.items():
             seconds, printed = _python(["-c", CHILD, action, a, b, str(threads)])
@@ -140,7 +139,7 @@ def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, 
 def start_times(photo: Image.Image, folder: Path) -> dict[str, float]:
     """Return seconds of ``vlae info FILE``, and of compiling the kernels at their first use."""
     source, coded = folder / "small.png", folder / "small.vlae"
-    mirrored(photo, 64, 130).save(source)
+    enlarged(photo, 64, 130).save(source)
     cache = {"NUMBA_CACHE_DIR": str(folder / "cache")}
     script = (
         "import codec, sys; from PIL import Image; image = Image.open(sys.argv[1]); "

@@ -313,7 +313,7 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         ("modulation.hidden", n, modulation),
         ("prior.hidden", n + 1, prior),
     ):
-        shapes[f"{name}.weight"] = ("int8", (before, after))
+        shapes[f"{name}.weight"] = ("int16", (before, after))
         shapes[f"{name}.shift"] = ("int8", (after,))
     for name, after in (("posterior.conv1", c1), ("posterior.conv2", c2), ("posterior.conv3", c3)):
         shapes[f"{name}.bias"] = ("int32", (after,))
@@ -325,13 +325,13 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         ("modulation.out", modulation, biases),
         ("prior.out", prior, 2 * n),
     ):
-        shapes[f"{name}.weight"] = ("int8", (before, after))
+        shapes[f"{name}.weight"] = ("int16", (before, after))
         shapes[f"{name}.bias"] = ("int32", (after,))
         shapes[f"{name}.multiplier"] = ("int64", (after,))
     return shapes | {
         "prior.channels": ("int32", (2 * n, n)),
         "likelihood.conditioning": ("int32", (4, head)),
-        "likelihood.outputs.weight": ("int8", (3, head, 3 * m + 2)),
+        "likelihood.outputs.weight": ("int16", (3, head, 3 * m + 2)),
         "likelihood.outputs.bias": ("int32", (3, 3 * m + 2)),
         "likelihood.outputs.multiplier": ("int32", (3, 3 * m + 2)),
         "likelihood.fixed_biases": ("int32", (errors, biases)),

@@ -1,7 +1,6 @@
 """Freezing: from a trained float model to the integers that `codec` executes.
 
-Every row of a weight matrix gets its own scale, as large as 8 bits and the bound of exact sums
-allow. A rectifier does not mind the scale of its input, so a hidden unit's scale is simply passed on
+Every row of a weight matrix gets its own scale, as large as the bound of exact sums allows. A rectifier does not mind the scale of its input, so a hidden unit's scale is simply passed on
 to the columns of the next layer: rescaling is a shift. Only the last layers, whose outputs have
 fixed units, multiply. See docs/FORMAT.md, "Exact networks".
 """
@@ -25,9 +24,10 @@ from codec.tables import SCALE_STEPS, WEIGHT_STEPS
 from models.networks import CONTEXT_UNIT, VLAE
 from models.recipe import Recipe
 
-WEIGHT_MAX = 127
-ACTIVATION_LIMIT = 4095
-"""12 bits; the posterior's convolutions, which sum over more inputs, have 10."""
+WEIGHT_MAX = 1023
+"""Most rows stay below: it is the bound of exact sums that limits them."""
+ACTIVATION_LIMIT = 2047
+"""11 bits; the posterior's convolutions, which sum over more inputs, have 10."""
 POSTERIOR_LIMIT = 1023
 OUTPUT_SHIFT = 30
 MEAN_UNIT = 256.0
@@ -147,7 +147,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
         layer = quantise_layer(_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
-        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int8)
+        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int16)
         tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
         scales.append(layer.scale)
         halves.append(_half(layer))
@@ -158,7 +158,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
         reach[i + 1] = COMPRESS_MAX * np.abs(seen[i]).sum(0)
     head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(3)])
     split = quantise_layer(_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
-    tensors["likelihood.split.weight"] = split.weight.astype(np.int8)
+    tensors["likelihood.split.weight"] = split.weight.astype(np.int16)
     tensors["likelihood.split.shift"] = split.shift.astype(np.int8)
     scales.append(split.scale)
     halves.append(_half(split))
@@ -167,7 +167,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     tensors["likelihood.conditioning"] = _fit(conditioning, np.int32)
     m = config.mixtures
     width = 3 * m + 2
-    weights = np.zeros((3, config.head, width), dtype=np.int8)
+    weights = np.zeros((3, config.head, width), dtype=np.int16)
     biases = np.zeros((3, width), dtype=np.int32)
     multipliers = np.zeros((3, width), dtype=np.int32)
     for place, out in enumerate(net.outputs):
@@ -202,7 +202,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
 def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
     bias = _f64(linear.bias) + offset
     return {
-        "weight": layer.weight.astype(np.int8),
+        "weight": layer.weight.astype(np.int16),
         "bias": _fit(bias * layer.scale, np.int32),
         "multiplier": np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT).astype(np.int64),
     }
@@ -210,7 +210,7 @@ def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0
 
 def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
     return {
-        "weight": layer.weight.astype(np.int8),
+        "weight": layer.weight.astype(np.int16),
         "shift": layer.shift.astype(np.int8),
         "bias": _fit(np.rint(bias * layer.scale) + _half(layer), np.int32),
     }
@@ -238,7 +238,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     dense = quantise_layer(_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT)
     biases = _f64(net.dense.bias) + _f64(net.errors.weight)
     parts["posterior.dense"] = {
-        "weight": dense.weight.astype(np.int8),
+        "weight": dense.weight.astype(np.int16),
         "shift": dense.shift.astype(np.int8),
         "biases": _fit(np.rint(biases * dense.scale) + _half(dense), np.int32),
     }
@@ -277,11 +277,13 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT)
     biases = _f64(net.hidden.bias) + _f64(net.errors.weight)
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))
-    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, 0.0, None, 0)
-    channels = _f64(net.channels * net.causal) / 8 * out.scale[:, None]
+    own = _f64(net.channels * net.causal) / 8
+    reach = config.grid * np.abs(own).sum(1)
+    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, reach, None, 0)
+    channels = own * out.scale[:, None]
     parts = {
         "prior.hidden": {
-            "weight": hidden.weight.astype(np.int8),
+            "weight": hidden.weight.astype(np.int16),
             "shift": hidden.shift.astype(np.int8),
             "biases": _fit(np.rint(biases * hidden.scale) + _half(hidden), np.int32),
         },

@@ -1,8 +1,9 @@
 """Freezing: from a trained float model to the integers that `codec` executes.
 
-Every row of a weight matrix gets its own scale, as large as the bound of exact sums allows. A rectifier does not mind the scale of its input, so a hidden unit's scale is simply passed on
-to the columns of the next layer: rescaling is a shift. Only the last layers, whose outputs have
-fixed units, multiply. See docs/FORMAT.md, "Exact networks".
+Every row of a weight matrix gets its own scale, as large as the bound of exact sums allows. A
+rectifier does not mind the scale of its input, so a hidden unit's scale is simply passed on to the
+columns of the next layer: rescaling is a shift. Only the last layers, whose outputs have fixed
+units, multiply. See docs/FORMAT.md, "Exact networks".
 """
 
 from __future__ import annotations

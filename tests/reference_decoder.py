@@ -213,7 +213,7 @@ def cumulative(raw: I64, shift: I64, grid: Grid) -> I64:
 
 # Models
 
-DTYPES = {"I8": "<i1", "I32": "<i4", "I64": "<i8"}
+DTYPES = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
 
 @dataclass(frozen=True)

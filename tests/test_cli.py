@@ -2,9 +2,9 @@
 
 import io
 import json
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -193,12 +193,13 @@ def test_info_prints_names_and_values(stored, capfd):
 
 
 def test_info_takes_less_than_a_second(stored):
-    start = time.perf_counter()
+    # Of the processor: the wall's clock would measure what else this machine does.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = python("info", stored, "--json")
-    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert json.loads(done.stdout)["mode"] == "1"
     assert done.stderr == b""
-    assert seconds < 1
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 def test_a_process_reports_errors_without_traceback(tmp_path):

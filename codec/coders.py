@@ -63,11 +63,11 @@ def _mixture_intervals(
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
     bits = 0.0
     for i in range(len(symbols)):
-        prepare(raw[i], 0, mixtures, 0, prepared, table)
+        prepare(raw[i], mixtures, 0, prepared, table)
         low = cumulative(symbols[i], grid, mixtures, prepared, table)
         starts[i] = low
         freqs[i] = cumulative(symbols[i] + 1, grid, mixtures, prepared, table) - low
-        bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0, 0)
+        bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0)
     return bits
 
 
@@ -75,7 +75,7 @@ def _mixture_intervals(
 def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: Tables, symbols: I64) -> None:
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
     for i in range(len(symbols)):
-        prepare(raw[i], 0, mixtures, 0, prepared, table)
+        prepare(raw[i], mixtures, 0, prepared, table)
         symbol, low, high = find(peek(message), grid, mixtures, prepared, table)
         drop(message, low, high - low)
         symbols[i] = symbol

@@ -70,13 +70,13 @@ def latent_grid(limit: int) -> Grid:
 
 
 @njit
-def prepare(raw: IntArray, at: int, mixtures: int, shift: int, prepared: IntArray, table: Tables) -> None:
+def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table: Tables) -> None:
     """Turn raw parameters into weights, means and inverse scales.
 
     Parameters
     ----------
     raw : int64 array
-        From ``at``: ``mixtures`` logits, as many means, as many scales.
+        ``mixtures`` logits, as many means, as many scales; more may follow.
     shift : int
         Added to the means, 1/256 unit.
     prepared : int64 array (3 * mixtures,)
@@ -84,11 +84,11 @@ def prepare(raw: IntArray, at: int, mixtures: int, shift: int, prepared: IntArra
     """
     largest = 0
     for i in range(1, mixtures):
-        if raw[at + i] > raw[at + largest]:
+        if raw[i] > raw[largest]:
             largest = i
     total = 0
     for i in range(mixtures):
-        below = raw[at + largest] - raw[at + i]
+        below = raw[largest] - raw[i]
         weight = table.weights[min(below, tables.WEIGHT_COUNT - 1)]
         prepared[i] = weight
         total += weight
@@ -97,8 +97,8 @@ def prepare(raw: IntArray, at: int, mixtures: int, shift: int, prepared: IntArra
         weight = (prepared[i] << SUM_BITS) // total
         prepared[i] = weight
         rest -= weight
-        prepared[mixtures + i] = raw[at + mixtures + i] + shift
-        scale = min(max(raw[at + 2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
+        prepared[mixtures + i] = raw[mixtures + i] + shift
+        scale = min(max(raw[2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
         prepared[2 * mixtures + i] = table.inverse_scales[scale - tables.SCALE_MIN]
     prepared[largest] += rest
 
@@ -174,7 +174,7 @@ def _logistic(u: float) -> float:
 
 
 @njit
-def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, at: int, shift: int) -> float:
+def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int) -> float:
     """Return -log2 of a symbol's probability under the raw parameters, in float64.
 
     Notes
@@ -182,17 +182,17 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, at: int, s
     True logistics instead of tables, and no rounding to frequencies; the floor of 2**-24 a symbol
     is part of the model. Only the ledger uses this: it decides nothing that is coded.
     """
-    largest = raw[at]
+    largest = raw[0]
     for i in range(1, mixtures):
-        largest = max(largest, raw[at + i])
+        largest = max(largest, raw[i])
     mass = 0.0
     total = 0.0
     for i in range(mixtures):
-        weight = 2.0 ** ((raw[at + i] - largest) / tables.WEIGHT_STEPS)
+        weight = 2.0 ** ((raw[i] - largest) / tables.WEIGHT_STEPS)
         total += weight
-        scale = min(max(raw[at + 2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
+        scale = min(max(raw[2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
         inverse = 2.0 ** (-scale / tables.SCALE_STEPS) / MEAN_STEPS
-        mean = raw[at + mixtures + i] + shift
+        mean = raw[mixtures + i] + shift
         edge = symbol * grid.step + grid.first
         low = (edge - mean) * inverse
         high = (edge + grid.step - mean) * inverse

@@ -121,12 +121,12 @@ def prior_intervals(
         _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
         for c in range(latents):
             _prior_raw(c, z[t], prior, base, limit, raw)
-            prepare(raw, 0, 1, 0, prepared, table)
+            prepare(raw, 1, 0, prepared, table)
             symbol = z[t, c] + limit
             low = cumulative(symbol, grid, 1, prepared, table)
             starts[t, c] = low
             freqs[t, c] = cumulative(symbol + 1, grid, 1, prepared, table) - low
-            bits += ideal_bits(symbol, grid, 1, raw, 0, 0)
+            bits += ideal_bits(symbol, grid, 1, raw, 0)
     return bits
 
 
@@ -145,7 +145,7 @@ def prior_pop(message: Message, across: int, prior: Prior, grid: Grid, table: Ta
         _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
         for c in range(latents):
             _prior_raw(c, z[t], prior, base, limit, raw)
-            prepare(raw, 0, 1, 0, prepared, table)
+            prepare(raw, 1, 0, prepared, table)
             symbol, low, high = find(peek(message), grid, 1, prepared, table)
             drop(message, low, high - low)
             z[t, c] = symbol - limit

@@ -294,7 +294,7 @@ def _code_pixels(
             shift = ref[i, channel] << 8
             for q in range(place):
                 shift += raw[3 * m + q] * (np.int64(image[at + ORDER[q]]) - ref[i, ORDER[q]])
-            prepare(raw, 0, m, shift, prepared, table)
+            prepare(raw, m, shift, prepared, table)
             if mode == DECODE:
                 symbol, low, high = find(peek(message), grid, m, prepared, table)
                 drop(message, low, high - low)
@@ -310,7 +310,7 @@ def _code_pixels(
                 starts[y, x, place] = low
                 freqs[y, x, place] = high - low
                 if mode == MEASURE:
-                    bits += ideal_bits(symbol, grid, m, raw, 0, shift)
+                    bits += ideal_bits(symbol, grid, m, raw, shift)
     return bits
 
 

@@ -27,14 +27,14 @@ TABLES = load_tables()
 @njit
 def all_cumulative(raw, mixtures, shift, grid, table):
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
-    prepare(raw, 0, mixtures, shift, prepared, table)
+    prepare(raw, mixtures, shift, prepared, table)
     return np.array([cumulative(k, grid, mixtures, prepared, table) for k in range(grid.count + 1)])
 
 
 @njit
 def find_all(targets, raw, mixtures, shift, grid, table):
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
-    prepare(raw, 0, mixtures, shift, prepared, table)
+    prepare(raw, mixtures, shift, prepared, table)
     found = np.zeros((len(targets), 3), dtype=np.int64)
     for i in range(len(targets)):
         found[i, 0], found[i, 1], found[i, 2] = find(targets[i], grid, mixtures, prepared, table)
@@ -44,7 +44,7 @@ def find_all(targets, raw, mixtures, shift, grid, table):
 @njit
 def prepared_of(raw, mixtures, shift, table):
     prepared = np.zeros(3 * mixtures, dtype=np.int64)
-    prepare(raw, 0, mixtures, shift, prepared, table)
+    prepare(raw, mixtures, shift, prepared, table)
     return prepared
 
 
@@ -116,7 +116,7 @@ def test_ideal_bits_are_close_to_the_frequencies(grid, mixtures, seed):
     scales = rng.integers(tables.SCALE_MIN, tables.SCALE_MAX + 1, mixtures)
     raw = np.concatenate([logits, means, scales])
     frequencies = np.diff(all_cumulative(raw, mixtures, 0, grid, TABLES))
-    ideal = np.array([ideal_bits(k, grid, mixtures, raw, 0, 0) for k in range(grid.count)])
+    ideal = np.array([ideal_bits(k, grid, mixtures, raw, 0) for k in range(grid.count)])
     # Both are codes: their lengths are those of probabilities that sum to 1.
     assert abs((2.0**-ideal).sum() - 1) < 1e-9
     p = frequencies / TOTAL
@@ -131,10 +131,10 @@ def test_ideal_bits_of_known_values():
     raw = np.array([0, 10 * MEAN_STEPS, 0])
     mass = 2 / (1 + np.exp(-0.5)) - 1
     exact = -np.log2(mass * (1 - 256 / TOTAL) + 1 / TOTAL)
-    assert ideal_bits(10, sample_grid(0), 1, raw, 0, 0) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(10, sample_grid(0), 1, raw, 0) == pytest.approx(exact, rel=1e-12)
     # The same after a shift, and 24 bits where there is no mass.
-    assert ideal_bits(30, sample_grid(0), 1, raw, 0, 20 * MEAN_STEPS) == pytest.approx(exact, rel=1e-12)
-    assert ideal_bits(200, sample_grid(0), 1, raw, 0, 0) == pytest.approx(24)
+    assert ideal_bits(30, sample_grid(0), 1, raw, 20 * MEAN_STEPS) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(200, sample_grid(0), 1, raw, 0) == pytest.approx(24)
 
 
 @pytest.mark.parametrize("max_error", range(11))

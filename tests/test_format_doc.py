@@ -223,7 +223,7 @@ def test_example_of_a_distribution():
     table, grid = distributions.load_tables(), distributions.sample_grid(0)
     prepared = np.zeros(6, dtype=np.int64)
     raw = np.array([0, -64, 300, -77, 16, 64])
-    distributions.prepare(raw, 0, 2, 25600, prepared, table)
+    distributions.prepare(raw, 2, 25600, prepared, table)
     assert prepared[[0, 1, 4, 5]].tolist() == [21846, 10922, 741455, 262144]
     text = section("Examples")
     assert "weights are 21846 and 10922" in text

@@ -128,7 +128,7 @@ def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
             (distributions.sample_grid(d), reference.sample_grid(d)),
             (distributions.latent_grid(31), reference.latent_grid(31)),
         ):
-            distributions.prepare(raw[0], 0, mixtures, shift[0], prepared, table)
+            distributions.prepare(raw[0], mixtures, shift[0], prepared, table)
             cum = [distributions.cumulative(k, ours, mixtures, prepared, table) for k in range(ours.count + 1)]
             assert reference.cumulative(raw, shift, theirs)[0].tolist() == cum
             assert (np.diff(cum) >= 1).all()

@@ -57,7 +57,9 @@ class Layer:
     gain: F64
 
 
-def quantise_layer(weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int) -> Layer:
+def quantise_layer(
+    weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int, bias: F64 | float = 0.0
+) -> Layer:
     """Return a float layer's integers.
 
     Parameters
@@ -71,12 +73,15 @@ def quantise_layer(weight: F64, gain: F64, largest: F64, allowance: F64 | float,
         What the sums of the layer must leave to biases, in units of the sum; per float unit if an array.
     peak : float64 array (outputs,) or None
         Largest activations seen, float units; None for an output layer.
+    bias : float64 array (outputs,)
+        Biases of an output layer, float units: where weights are tiny, they are what limits the scale.
     """
     folded = weight / gain
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
     reach = (np.abs(folded) * largest).sum(1) + relative
     with np.errstate(divide="ignore"):
         scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
+        scale = np.minimum(scale, 0.98 * EXACT / (reach + np.abs(bias)))
     scale[~np.isfinite(scale)] = 1.0
     integers = np.rint(folded * scale[:, None]).astype(np.int64).T
     shift = np.zeros(len(scale), dtype=np.int64)
@@ -184,7 +189,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
         bias[2 * m : 3 * m] += 0.5
         head_gain = split.gain.reshape(3, -1)[place]
         limits = np.full(config.head, float(ACTIVATION_LIMIT))
-        layer = quantise_layer(_f64(out.weight), head_gain, limits, 0.0, None, 0)
+        layer = quantise_layer(_f64(out.weight), head_gain, limits, 0.0, None, 0, bias)
         n = len(units)
         weights[place, :, :n] = layer.weight
         biases[place, :n] = _fit(bias * layer.scale, np.int32)
@@ -244,8 +249,8 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
         "biases": _fit(np.rint(biases * dense.scale) + _half(dense), np.int32),
     }
     limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
-    layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0)
     offset = np.repeat([0.0, 1.0], config.latents)
+    layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0, _f64(net.out.bias) + offset)
     parts["posterior.out"] = _output(net.out, layer, _latent_units(config.latents), offset)
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
@@ -262,7 +267,7 @@ def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[s
         ACTIVATION_LIMIT,
     )
     limits = np.full(len(first.gain), float(ACTIVATION_LIMIT))
-    second = quantise_layer(_f64(model.modulate2.weight), first.gain, limits, 0.0, None, 0)
+    second = quantise_layer(_f64(model.modulate2.weight), first.gain, limits, 0.0, None, 0, _f64(model.modulate2.bias))
     parts = {
         "modulation.hidden": _hidden(first, _f64(model.modulate1.bias)),
         "modulation.out": _output(model.modulate2, second, units),
@@ -280,7 +285,8 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))
     own = _f64(net.channels * net.causal) / 8
     reach = config.grid * np.abs(own).sum(1)
-    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, reach, None, 0)
+    offset = np.repeat([0.0, 2.0], n)
+    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, reach, None, 0, _f64(net.out.bias) + offset)
     channels = own * out.scale[:, None]
     parts = {
         "prior.hidden": {
@@ -288,7 +294,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
             "shift": hidden.shift.astype(np.int8),
             "biases": _fit(np.rint(biases * hidden.scale) + _half(hidden), np.int32),
         },
-        "prior.out": _output(net.out, out, _latent_units(n), np.repeat([0.0, 2.0], n)),
+        "prior.out": _output(net.out, out, _latent_units(n), offset),
     }
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
     return tensors | {"prior.channels": _fit(channels, np.int32)}

@@ -256,7 +256,7 @@ def _output(tensors: dict[str, NDArray[Any]], name: str, shift: int) -> Output:
 
 
 def _check(name: str, layer: Hidden | Output, largest: float) -> None:
-    exact.check_bound(name, layer.weight, largest, float(np.abs(layer.bias).max()))
+    exact.check_bound(name, layer.weight, largest, np.abs(layer.bias.astype(np.float64)))
 
 
 def parse_model(data: bytes) -> Model:
@@ -383,7 +383,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
             bias[2 * head :] += COMPRESS_MAX * np.abs(conditioning[1:]).sum(0)
         exact.check_bound(f"likelihood {i}", layer.weight, limit if i else COMPRESS_MAX, bias)
     for place in range(3):
-        exact.check_bound(f"output {place}", outputs[place], limit, float(np.abs(output_bias[place]).max()))
+        exact.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
     network = Network(
         offsets,
         np.array(places, dtype=np.int64),

@@ -220,7 +220,7 @@ def symbol_times() -> list[dict[str, Any]]:
     rows.append(
         {
             "model": "one component for each symbol, 256 symbols",
-            "ours": _ours_ns(mixture(one, sample_grid(0)), symbols),
+            "ours": _ours_ns(mixture(one, sample_grid(0, 0)), symbols),
             "constriction": _theirs_ns(family, symbols, (means, deviations)),
         }
     )
@@ -229,7 +229,7 @@ def symbol_times() -> list[dict[str, Any]]:
     rows.append(
         {
             "model": "mixture of four for each symbol, 256 symbols",
-            "ours": _ours_ns(mixture(four, sample_grid(0)), symbols),
+            "ours": _ours_ns(mixture(four, sample_grid(0, 0)), symbols),
             "constriction": None,
         }
     )

@@ -172,10 +172,11 @@ def _code(
     encoded = vlae.encode(model, pixels.samples, max_error, latents, threads=threads, progress=progress)
     fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
     coded = Container(
-        _header(pixels, fidelity, max_error, image_io.samples_crc(encoded.decoded, pixels.alpha)),
+        _header(pixels, fidelity, max_error, image_io.samples_crc(encoded.samples, pixels.alpha)),
         CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
         encoded.band_table,
         pixels.metadata,
+        encoded.adaptation,
         b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
         encoded.payload,
     )
@@ -228,18 +229,7 @@ def _decode(file: Container, coding: CodingHeader, threads: int | None, progress
     alpha = png.unpack_alpha(file.alpha, (header.width, header.height)) if header.has_alpha else None
     model = models.load_model(coding.model)
     _check_model(model, coding)
-    samples = vlae.decode(
-        model,
-        file.payload,
-        file.band_table,
-        (header.height, header.width, header.channels),
-        header.max_error,
-        coding.latents,
-        coding.lanes,
-        coding.band_height,
-        threads=threads,
-        progress=progress,
-    )
+    samples = vlae.decode(model, file, threads=threads, progress=progress).samples
     _check_samples(header, samples, alpha)
     return image_io.to_pillow(Pixels(header.mode, samples, alpha, file.metadata, codable=True))
 

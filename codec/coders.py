@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, load_tables, prepare
+from codec.distributions import COMPONENTS, Grid, Tables, cumulative, find, ideal_bits, load_tables, prepare
 from codec.rans import PRECISION, Message, check_not_dry, drop, peek, push, reserve
 
 I64 = NDArray[np.int64]
@@ -60,23 +60,23 @@ def _mixture_intervals(
     starts: NDArray[np.uint32],
     freqs: NDArray[np.uint32],
 ) -> float:
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     bits = 0.0
     for i in range(len(symbols)):
         prepare(raw[i], mixtures, 0, prepared, table)
-        low = cumulative(symbols[i], grid, mixtures, prepared, table)
+        low = cumulative(symbols[i], grid, prepared, table)
         starts[i] = low
-        freqs[i] = cumulative(symbols[i] + 1, grid, mixtures, prepared, table) - low
+        freqs[i] = cumulative(symbols[i] + 1, grid, prepared, table) - low
         bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0)
     return bits
 
 
 @kernel
 def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: Tables, symbols: I64) -> None:
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     for i in range(len(symbols)):
         prepare(raw[i], mixtures, 0, prepared, table)
-        symbol, low, high = find(peek(message), grid, mixtures, prepared, table)
+        symbol, low, high = find(peek(message), grid, prepared, table)
         drop(message, low, high - low)
         symbols[i] = symbol
 

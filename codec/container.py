@@ -1,7 +1,7 @@
 """The bytes of a file: headers, band table, chunks, checksums. Nothing here decodes a pixel.
 
-    header | coding header | band table | metadata | alpha | payload     fidelity 1 and 2
-    header | metadata | PNG                                              fidelity 0, stored
+    header | coding header | band table | metadata | adaptation | alpha | payload     fidelity 1 and 2
+    header | metadata | PNG                                                           fidelity 0, stored
 
 All numbers are little-endian. The second checksum covers every byte but its own and is tested
 before any field is believed; limits are checked before anything is allocated.
@@ -14,6 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ CODING_HEADER = (
     Field("lanes", "B"),
     Field("band_height", "H"),
     Field("model", "H"),
-    Field("reserved", "H"),
+    Field("adaptation_bytes", "H"),
     Field("weights_hash", f"{HASH_BYTES}s"),
     Field("alpha_bytes", "I"),
     Field("payload_bytes", "I"),
@@ -179,7 +180,7 @@ class Container:
         None in a stored file.
     band_table : int64 array (bands,)
         Words left in each lane when the decoding of a band begins; (0, 0) in a stored file.
-    metadata, alpha : bytes
+    metadata, adaptation, alpha : bytes
     payload : bytes
         The messages of the lanes, or the PNG of a stored file.
     """
@@ -188,13 +189,14 @@ class Container:
     coding: CodingHeader | None
     band_table: NDArray[np.int64]
     metadata: bytes
+    adaptation: bytes
     alpha: bytes
     payload: bytes
 
 
 def stored(header: Header, metadata: bytes, png: bytes) -> Container:
     """Return the container of a stored file."""
-    return Container(header, None, np.zeros((0, 0), dtype=np.int64), metadata, b"", png)
+    return Container(header, None, np.zeros((0, 0), dtype=np.int64), metadata, b"", b"", png)
 
 
 def band_count(height: int, band_height: int) -> int:
@@ -229,14 +231,14 @@ def pack(container: Container) -> bytes:
             "lanes": container.coding.lanes,
             "band_height": container.coding.band_height,
             "model": container.coding.model,
-            "reserved": 0,
+            "adaptation_bytes": len(container.adaptation),
             "weights_hash": container.coding.weights_hash,
             "alpha_bytes": len(container.alpha),
             "payload_bytes": len(container.payload),
             "band_count": len(container.band_table),
         }
         parts = [_write(CODING_HEADER, values), container.band_table.astype("<u4").tobytes()]
-    body = b"".join([*parts, container.metadata, container.alpha, container.payload])
+    body = b"".join([*parts, container.metadata, container.adaptation, container.alpha, container.payload])
     values["file_crc"] = _file_crc(_write(HEADER, values), body)
     _check_header(values, None)
     if container.coding is not None:
@@ -309,15 +311,16 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
     bands = _number(values, "band_count")
     table_end = table_start + WORD_BYTES * bands
     metadata_end = table_end + metadata_bytes
-    alpha_end = metadata_end + _number(values, "alpha_bytes")
+    adaptation_end = metadata_end + _number(values, "adaptation_bytes")
+    alpha_end = adaptation_end + _number(values, "alpha_bytes")
     expected = alpha_end + _number(values, "payload_bytes")
     if len(data) != expected:
         raise CorruptDataError(f"file: expected {expected} bytes, got {len(data)}", min(len(data), expected))
     table = np.frombuffer(data, "<u4", bands, table_start).astype(np.int64)
     _check_table(table, values)
-    container = Container(
-        header, coding, table, data[table_end:metadata_end], data[metadata_end:alpha_end], data[alpha_end:]
-    )
+    ends = (table_end, metadata_end, adaptation_end, alpha_end, expected)
+    chunks = (data[begin:end] for begin, end in pairwise(ends))
+    container = Container(header, coding, table, *chunks)
     if not holds_samples(container):
         raise CorruptDataError("header: asks for more samples than the payload can hold", OFFSETS["width"])
     return container
@@ -328,14 +331,14 @@ def holds_samples(container: Container) -> bool:
 
     Notes
     -----
-    No symbol of n costs less than -log2(1 - (n - 1) / 2**24) bits, of which the division in a push
+    No symbol of n or more costs less than -log2(1 - (n - 1) / 2**24) bits, of which the division in a push
     can lose 1 in 128. (Posterior bits that bits-back returns could be spent on further samples,
     but a model's real costs are far above this floor. An encoder asks here before it writes.)
     """
     header = container.header
     if container.coding is None:
         return True
-    others = (255 + header.max_error) // (2 * header.max_error + 1)
+    others = 255 // (2 * header.max_error + 1)
     # log2(e) * 127 / 128 > 1465 / 1024: the decision is made in integers, alike on every machine.
     least = header.width * header.height * header.channels * others * 1465
     return least <= 8 * len(container.payload) << (PRECISION + 10)
@@ -348,6 +351,7 @@ def part_bits(container: Container) -> dict[str, int]:
         "header_bits": 8 * (headers - CHECKSUM_BYTES),
         "index_bits": 8 * WORD_BYTES * container.band_table.size,
         "metadata_bits": 8 * len(container.metadata),
+        "adaptation_bits": 8 * len(container.adaptation),
         "alpha_bits": 8 * len(container.alpha),
         "checksum_bits": 8 * CHECKSUM_BYTES,
         "payload_bits": 8 * len(container.payload),
@@ -396,13 +400,14 @@ def _check_header(values: dict[str, int | bytes], max_pixels: int | None) -> Non
 def _check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     latents, lanes, band_height = (_number(values, name) for name in ("latents", "lanes", "band_height"))
     _require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
+    if header.fidelity == Fidelity.NEAR_LOSSLESS:  # its samples depend on z: no posterior could choose z
+        _require(latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
     if max(header.width, header.height) > SIDE_LIMIT:
         raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")
     legal = band_height % BAND_UNIT == 0 and BAND_UNIT <= band_height <= MAX_BAND_HEIGHT
     _require(legal, "band_height", f"a multiple of {BAND_UNIT} up to {MAX_BAND_HEIGHT}", values)
     most = min(MAX_LANES, band_count(header.height, band_height))
     _require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
-    _require(values["reserved"] == 0, "reserved", "0", values)
     has_alpha = _number(values, "alpha_bytes") > 0
     _require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)
     bands = band_count(header.height, band_height)

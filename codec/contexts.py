@@ -15,6 +15,9 @@ IntArray = NDArray[np.int64]
 SLOPE = 2
 """Columns a wave advances per row; 2 makes 1,790 waves of 768x512 and allows north-east contexts."""
 
+ORDER = (1, 0, 2)
+"""Channels in coding order: green, red, blue. Green predicts the others best."""
+
 NO_PIXEL = 128
 """Sample that stands for the missing neighbours of the very first pixel: mid grey."""
 

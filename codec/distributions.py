@@ -27,12 +27,16 @@ MEAN_STEPS = 256
 """Means and edges are in 1/256 of a grid unit."""
 SUM_BITS = 15
 """The weights of a mixture sum to 2**15."""
+COMPONENTS = 4
+"""Most components of a mixture. Loops run over all of them, unused ones have weight 0: a compiler
+that knows the count makes the search five times faster."""
 
 _HALF = tables.LOGISTIC_RANGE << tables.LOGISTIC_STEP_BITS
 _FRACTION = tables.INVERSE_BITS + 8 - tables.LOGISTIC_STEP_BITS
 _FRACTION_MASK = (1 << _FRACTION) - 1
 _ONE = 1 << tables.LOGISTIC_BITS
 _TOTAL = 1 << PRECISION
+_UNIT = MEAN_STEPS << tables.INVERSE_BITS
 
 IntArray = NDArray[np.int64]
 
@@ -58,15 +62,31 @@ def load_tables() -> Tables:
     return Tables(tables.logistic(), tables.weights(), tables.inverse_scales())
 
 
-def sample_grid(max_error: int) -> Grid:
-    """Return the grid of 8-bit samples coded within ``max_error``: step 2 d + 1, symbol (x + d) // step."""
-    step = 2 * max_error + 1
-    return Grid((255 + max_error) // step + 1, step * MEAN_STEPS, -max_error * MEAN_STEPS - MEAN_STEPS // 2)
-
-
 def latent_grid(limit: int) -> Grid:
     """Return the grid of latents -limit..limit; symbol 0 is -limit."""
     return Grid(2 * limit + 1, MEAN_STEPS, -limit * MEAN_STEPS - MEAN_STEPS // 2)
+
+
+@njit
+def sample_grid(centre: int, max_error: int) -> Grid:
+    """Return the grid of 8-bit samples coded within ``max_error``: bins of 2 d + 1, one around ``centre``."""
+    step = 2 * max_error + 1
+    centre = min(max(centre, 0), 255)
+    first = centre - (centre + max_error) // step * step  # the middle of the first bin, -d..d
+    count = (255 - first + max_error) // step + 1
+    return Grid(count, step * MEAN_STEPS, (first - max_error) * MEAN_STEPS - MEAN_STEPS // 2)
+
+
+@njit
+def sample_symbol(sample: int, grid: Grid) -> int:
+    """Return the symbol whose bin holds a sample."""
+    return (sample * MEAN_STEPS - grid.first) // grid.step
+
+
+@njit
+def symbol_sample(symbol: int, grid: Grid) -> int:
+    """Return the sample in the middle of a symbol's bin, clipped to 0..255."""
+    return min(max((symbol * grid.step + grid.first + grid.step // 2) // MEAN_STEPS, 0), 255)
 
 
 @njit
@@ -79,32 +99,55 @@ def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table:
         ``mixtures`` logits, as many means, as many scales; more may follow.
     shift : int
         Added to the means, 1/256 unit.
-    prepared : int64 array (3 * mixtures,)
+    prepared : int64 array (3 * COMPONENTS,)
         Filled with weights that sum to 2**15, means, inverse scales.
     """
     largest = 0
-    for i in range(1, mixtures):
-        if raw[i] > raw[largest]:
+    for i in range(1, COMPONENTS):
+        if i < mixtures and raw[i] > raw[largest]:
             largest = i
     total = 0
-    for i in range(mixtures):
-        below = raw[largest] - raw[i]
-        weight = table.weights[min(below, tables.WEIGHT_COUNT - 1)]
-        prepared[i] = weight
-        total += weight
+    for i in range(COMPONENTS):
+        prepared[i] = prepared[COMPONENTS + i] = prepared[2 * COMPONENTS + i] = 0
+        if i < mixtures:
+            prepared[i] = table.weights[min(raw[largest] - raw[i], tables.WEIGHT_COUNT - 1)]
+            prepared[COMPONENTS + i] = raw[mixtures + i] + shift
+            scale = min(max(raw[2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
+            prepared[2 * COMPONENTS + i] = table.inverse_scales[scale - tables.SCALE_MIN]
+            total += prepared[i]
     rest = 1 << SUM_BITS
-    for i in range(mixtures):
-        weight = (prepared[i] << SUM_BITS) // total
-        prepared[i] = weight
-        rest -= weight
-        prepared[mixtures + i] = raw[mixtures + i] + shift
-        scale = min(max(raw[2 * mixtures + i], tables.SCALE_MIN), tables.SCALE_MAX)
-        prepared[2 * mixtures + i] = table.inverse_scales[scale - tables.SCALE_MIN]
+    for i in range(COMPONENTS):
+        # A quotient of whole numbers below 2**31 and 2**18 that is not whole is further from a whole
+        # one than float64 rounds: this is the division of integers, but faster.
+        prepared[i] = np.int64(np.float64(prepared[i] << SUM_BITS) / total)
+        rest -= prepared[i]
     prepared[largest] += rest
 
 
 @njit
-def cumulative(k: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tables) -> int:
+def mean(prepared: IntArray) -> int:
+    """Return the mean of a prepared mixture, rounded to a grid unit."""
+    total = 0
+    for i in range(COMPONENTS):
+        total += prepared[i] * prepared[COMPONENTS + i]
+    return (total + (1 << (SUM_BITS + 7))) >> (SUM_BITS + 8)
+
+
+@njit
+def logistic(u: int, table: Tables) -> int:
+    """Return T of an argument in 1/(256 * 2**20) unit, between two entries of the table; one is 2**30."""
+    place = (u >> _FRACTION) + _HALF
+    if place < 0:
+        return 0
+    if place >= 2 * _HALF:
+        return _ONE
+    low = table.logistic[place]
+    rise = table.logistic[place + 1] - low
+    return low + ((rise * (u & _FRACTION_MASK)) >> _FRACTION)  # type: ignore[no-any-return]
+
+
+@njit
+def cumulative(k: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
     """Return cum(k), for k = 0..grid.count."""
     if k <= 0:
         return 0
@@ -112,38 +155,34 @@ def cumulative(k: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tab
         return _TOTAL
     edge = k * grid.step + grid.first
     total = 0
-    for i in range(mixtures):
-        u = (edge - prepared[mixtures + i]) * prepared[2 * mixtures + i]
-        place = (u >> _FRACTION) + _HALF
-        if place < 0:
-            continue
-        if place >= 2 * _HALF:
-            total += prepared[i] << tables.LOGISTIC_BITS
-            continue
-        low = table.logistic[place]
-        rise = table.logistic[place + 1] - low
-        total += prepared[i] * (low + ((rise * (u & _FRACTION_MASK)) >> _FRACTION))
+    for i in range(COMPONENTS):
+        total += prepared[i] * logistic((edge - prepared[COMPONENTS + i]) * prepared[2 * COMPONENTS + i], table)
     f = total >> SUM_BITS
     return ((f * (_TOTAL - grid.count)) >> tables.LOGISTIC_BITS) + k
 
 
 @njit
-def find(target: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
+def find(target: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
     """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1).
 
-    The search starts at the mean of the first component and widens until it holds the symbol, then
-    halves: most symbols lie near.
+    The search starts where the component of the largest weight has the target, and widens until it
+    holds the symbol, then halves: 3.4 values on average. Where it starts does not change what it finds.
     """
-    guess = (prepared[mixtures] - grid.first) // grid.step
-    guess = min(max(guess, 1), grid.count - 1)
+    largest = 0
+    for i in range(1, COMPONENTS):
+        if prepared[i] > prepared[largest]:
+            largest = i
+    share = (target + 0.5) / _TOTAL
+    middle = prepared[COMPONENTS + largest] + math.log(share / (1 - share)) * _UNIT / prepared[2 * COMPONENTS + largest]
+    guess = min(max(int((middle - grid.first) / grid.step), 1), grid.count - 1)
     low, high = 0, grid.count
     at_low, at_high = 0, _TOTAL
-    value = cumulative(guess, grid, mixtures, prepared, table)
-    reach = 2
+    value = cumulative(guess, grid, prepared, table)
+    reach = 1
     if value <= target:
         low, at_low = guess, value
         while low + reach < high:
-            value = cumulative(low + reach, grid, mixtures, prepared, table)
+            value = cumulative(low + reach, grid, prepared, table)
             if value > target:
                 high, at_high = low + reach, value
             else:
@@ -152,19 +191,19 @@ def find(target: int, grid: Grid, mixtures: int, prepared: IntArray, table: Tabl
     else:
         high, at_high = guess, value
         while high - reach > low:
-            value = cumulative(high - reach, grid, mixtures, prepared, table)
+            value = cumulative(high - reach, grid, prepared, table)
             if value <= target:
                 low, at_low = high - reach, value
             else:
                 high, at_high = high - reach, value
                 reach *= 2
     while high - low > 1:
-        middle = (low + high) >> 1
-        value = cumulative(middle, grid, mixtures, prepared, table)
+        between = (low + high) >> 1
+        value = cumulative(between, grid, prepared, table)
         if value <= target:
-            low, at_low = middle, value
+            low, at_low = between, value
         else:
-            high, at_high = middle, value
+            high, at_high = between, value
     return low, at_low, at_high
 
 

@@ -7,13 +7,14 @@ The cache lies beside the modules or, where the installation is read-only, in th
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Timer
 
 import numpy as np
 
 from codec.container import Latents
 from codec.model import load_model
-from codec.vlae import decode, encode
+from codec.vlae import Image, decode_bands, encode
 
 PATIENCE_S = 1.5
 """Loading compiled kernels takes less; whoever waits longer is told why."""
@@ -31,10 +32,13 @@ def prepare(announce: Callable[[str], None]) -> None:
     timer.start()
     try:
         model = load_model()
-        rows = 3 * model.tile  # three bands: the first gets its bits back
-        samples = np.zeros((rows, 2, 3), dtype=np.uint8)
-        coded = encode(model, samples, 0, Latents.BITS_BACK)
-        table, shape = coded.band_table, samples.shape
-        decode(model, coded.payload, table, shape, 0, coded.latents, coded.lanes, coded.band_height)
+        # Three bands: the first gets its bits back.
+        samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
+        encoded = encode(model, samples, 0, Latents.BITS_BACK)
+        encode(model, samples, 1, Latents.NONE)
+        image = Image(model, samples, samples, 3, 0, encoded.lanes)
+        decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+        with ThreadPoolExecutor(1) as pool:
+            image.adapt(False, 1, pool, 1)
     finally:
         timer.cancel()

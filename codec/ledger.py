@@ -7,9 +7,11 @@ the file's length:
     initial                    the posterior of latents that could not be returned: no bits were there yet
     rounding                   integer frequencies instead of true probabilities
     rans                       words and heads of the message over the frequencies' bits
-    header, index, metadata, alpha, checksum, stored
+    header, index, metadata, adaptation, alpha, checksum, stored
 
-``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x).
+``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x), with
+the file's adaptation and its cost. A file without latents is promised its likelihood alone, and the
+posterior of a near-lossless file is a point (`codec.vlae`).
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ import numpy as np
 import threadpoolctl
 from PIL import Image as PillowImage
 
-from codec import api, container, image_io
+from codec import adaptation, api, container, image_io
 from codec.container import Container, Latents
 from codec.model import Model, load_model
 from codec.rans import random_message
-from codec.vlae import Image, decode_image
+from codec.vlae import Image, decode
 
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
@@ -44,6 +46,7 @@ ROWS = (
     "header_bits",
     "index_bits",
     "metadata_bits",
+    "adaptation_bits",
     "alpha_bits",
     "checksum_bits",
     "stored_bits",
@@ -98,6 +101,7 @@ class Report:
     header_bits: int
     index_bits: int
     metadata_bits: int
+    adaptation_bits: int
     alpha_bits: int
     checksum_bits: int
     stored_bits: int
@@ -175,16 +179,7 @@ def _account(file: Container, model: Model, payload_bits: int) -> dict[str, floa
     """Return the rows of a coded file's payload, and what the model promised."""
     header, coding = file.header, file.coding
     assert coding is not None  # noqa: S101 - for the type checker: stored files do not come here
-    image = decode_image(
-        model,
-        file.payload,
-        file.band_table,
-        (header.height, header.width, header.channels),
-        header.max_error,
-        coding.latents,
-        coding.lanes,
-        coding.band_height,
-    )
+    image = decode(model, file)
     rows = dict.fromkeys(MODEL_ROWS, 0.0)
     coded = 0.0
     promised = np.zeros((ELBO_SAMPLES, image.bands))
@@ -195,25 +190,30 @@ def _account(file: Container, model: Model, payload_bits: int) -> dict[str, floa
             ideal = pixels.ideal_bits
             rows["pixel_bits"] += pixels.ideal_bits
             if z is not None:
-                prior, posterior = image.prior_intervals(z), image.posterior_intervals(index, z)
+                prior = image.prior_intervals(z)
                 rows["prior_bits"] += prior.ideal_bits
-                rows["posterior_bits"] -= posterior.ideal_bits
                 parts.append(prior.coded_bits)
                 ideal += prior.ideal_bits
+            if z is None or header.max_error:  # the posterior is a point
+                promised[:, index] = ideal
+            else:
+                posterior = image.posterior_intervals(index, z)
+                rows["posterior_bits"] -= posterior.ideal_bits
                 if coding.latents == Latents.TWO_PART or image.is_dry(index):
                     rows["initial_bits"] += posterior.ideal_bits
                 else:
                     parts.append(-posterior.coded_bits)
                     ideal -= posterior.ideal_bits
+                for sample in range(ELBO_SAMPLES):
+                    promised[sample, index] = _fresh_bits(image, index, seed=sample * image.bands + index)
             coded += sum(parts)
             rows["rounding_bits"] += sum(parts) - ideal
-            for sample in range(ELBO_SAMPLES):
-                promised[sample, index] = _fresh_bits(image, index, seed=sample * image.bands + index)
     rows["rans_bits"] = payload_bits - coded
-    path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"]
+    adapted = adaptation.ideal_bits(image.moved, model.network)
+    path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"] + adapted
     spread = promised.var(0, ddof=1).sum() / ELBO_SAMPLES
     promises: dict[str, float | None] = {
-        "elbo_bits": float(promised.mean(0).sum()),
+        "elbo_bits": float(promised.mean(0).sum()) + adapted,
         "elbo_stderr_bits": float(np.sqrt(spread)),
         "coded_path_bits": path,
     }

@@ -12,20 +12,18 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from codec import contexts, exact, tables
-from codec.compiled import kernel
-from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, latent_grid, prepare
+from codec.distributions import COMPONENTS, Grid, latent_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
-from codec.rans import Message, drop, peek
+from codec.prior import Prior
 from codec.wavefront import Network
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -33,6 +31,9 @@ DEFAULT = 0
 """Number of the model that `compress` uses."""
 COMPRESS_MAX = 322
 """Largest entry of the table of context differences."""
+
+ADAPTATION_STEP = 4
+"""A unit of adaptation changes an activation by this much."""
 
 LATENT_HIDDEN = ("posterior.dense", "modulation.hidden", "prior.hidden")
 """Hidden layers of the networks around z."""
@@ -42,113 +43,6 @@ MULTIPLIER_LIMIT = 1 << 38
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
-
-
-class Prior(NamedTuple):
-    """Weights of p(z), int64; see FORMAT.md, "Prior".
-
-    Attributes
-    ----------
-    weight : (latents + 1, hidden), rows: z of the tile to the left, and whether it exists
-    bias : (hidden,), of one max_error
-    shift : (hidden,)
-    limit : int
-    out : (hidden, 2 latents)
-    out_bias : (2 latents,)
-    channels : (2 latents, latents); only channels before the row's own are used
-    multiplier : (2 latents,)
-    out_shift : int
-    """
-
-    weight: I64
-    bias: I64
-    shift: I64
-    limit: int
-    out: I64
-    out_bias: I64
-    channels: I64
-    multiplier: I64
-    out_shift: int
-
-
-@njit
-def _prior_hidden(left: I64, present: int, prior: Prior, hidden: I64, base: I64) -> None:
-    """Fill the outputs of a tile before its own channels are added."""
-    latents = len(left)
-    for h in range(len(hidden)):
-        total = prior.bias[h] + present * prior.weight[latents, h]
-        for c in range(latents):
-            total += left[c] * prior.weight[c, h]
-        hidden[h] = min(max(total >> prior.shift[h], 0), prior.limit)
-    for o in range(len(base)):
-        total = prior.out_bias[o]
-        for h in range(len(hidden)):
-            total += hidden[h] * prior.out[h, o]
-        base[o] = total
-
-
-@njit
-def _prior_raw(channel: int, own: I64, prior: Prior, base: I64, limit: int, raw: I64) -> None:
-    """Fill the raw parameters (logit, mean, scale) of one channel given the channels before it."""
-    latents = len(own)
-    middle = 1 << (prior.out_shift - 1)
-    for part in range(2):
-        row = part * latents + channel
-        total = base[row]
-        for c in range(channel):
-            total += own[c] * prior.channels[row, c]
-        raw[1 + part] = (total * prior.multiplier[row] + middle) >> prior.out_shift
-    raw[0] = 0
-    raw[1] = min(max(raw[1], -limit * 256), limit * 256)
-    raw[2] = min(max(raw[2], -32), 160)
-
-
-@kernel
-def prior_intervals(
-    z: I64, across: int, prior: Prior, grid: Grid, table: Tables, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]
-) -> float:
-    """Fill the intervals (tiles, latents) of latents z (tiles, latents) under the prior; return ideal bits."""
-    tiles, latents = z.shape
-    limit = (grid.count - 1) // 2
-    hidden = np.zeros(len(prior.bias), dtype=np.int64)
-    base = np.zeros(2 * latents, dtype=np.int64)
-    raw = np.zeros(3, dtype=np.int64)
-    prepared = np.zeros(3, dtype=np.int64)
-    nothing = np.zeros(latents, dtype=np.int64)
-    bits = 0.0
-    for t in range(tiles):
-        present = 1 if t % across else 0
-        _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
-        for c in range(latents):
-            _prior_raw(c, z[t], prior, base, limit, raw)
-            prepare(raw, 1, 0, prepared, table)
-            symbol = z[t, c] + limit
-            low = cumulative(symbol, grid, 1, prepared, table)
-            starts[t, c] = low
-            freqs[t, c] = cumulative(symbol + 1, grid, 1, prepared, table) - low
-            bits += ideal_bits(symbol, grid, 1, raw, 0)
-    return bits
-
-
-@kernel
-def prior_pop(message: Message, across: int, prior: Prior, grid: Grid, table: Tables, z: I64) -> None:
-    """Pop latents z (tiles, latents) under the prior, tile by tile and channel by channel."""
-    tiles, latents = z.shape
-    limit = (grid.count - 1) // 2
-    hidden = np.zeros(len(prior.bias), dtype=np.int64)
-    base = np.zeros(2 * latents, dtype=np.int64)
-    raw = np.zeros(3, dtype=np.int64)
-    prepared = np.zeros(3, dtype=np.int64)
-    nothing = np.zeros(latents, dtype=np.int64)
-    for t in range(tiles):
-        present = 1 if t % across else 0
-        _prior_hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
-        for c in range(latents):
-            _prior_raw(c, z[t], prior, base, limit, raw)
-            prepare(raw, 1, 0, prepared, table)
-            symbol, low, high = find(peek(message), grid, 1, prepared, table)
-            drop(message, low, high - low)
-            z[t, c] = symbol - limit
 
 
 @dataclass(frozen=True)
@@ -187,15 +81,31 @@ class Model:
     prior_weights: Prior
     prior_biases: I64
 
-    def biases(self, z: I64 | None, max_error: int, tiles: int) -> F32:
-        """Return the likelihood's biases (tiles, bias count) for latents z (tiles, latents), or None: off."""
+    def biases(self, z: I64 | None, max_error: int, tiles: int, adaptation: I64 | None) -> F32:
+        """Return the likelihood's biases (tiles, bias count).
+
+        Parameters
+        ----------
+        z : int64 array (tiles, latents), or None: latents off
+        adaptation : int64 array (bias count,) or None
+            What the file's adaptation adds, in units of `adaptation_units`.
+        """
         fixed = self.fixed_biases[max_error]
         if z is None:
             moved = np.repeat(self.off_biases[None], tiles, 0)
         else:
             moved = exact.output(exact.hidden(z.astype(np.float32), self.modulate_hidden), self.modulate_out)
+        if adaptation is not None:
+            moved = moved + adaptation * self.adaptation_units
         biases: F32 = np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.float32)
         return biases
+
+    @property
+    def adaptation_units(self) -> I64:
+        """Return by how much a unit of the adaptation moves each bias, (bias count,)."""
+        net = self.network
+        scales = np.concatenate([net.s1, net.s2, net.s3, net.s_head])
+        return (ADAPTATION_STEP / scales).astype(np.int64)
 
     def posterior(self, tiles: U8, max_error: int) -> I64:
         """Return the raw parameters (B latents, 3) of q(z|x) for tiles (B, T, T, 3) of decoded samples."""
@@ -280,7 +190,7 @@ def parse_model(data: bytes) -> Model:
 CONFIG = {
     "number": (0, 65535),
     "radius": (2, 16),
-    "mixtures": (1, 16),
+    "mixtures": (1, COMPONENTS),
     "tile": (64, 1024),
     "latents": (1, 256),
     "grid": (1, 1023),
@@ -431,9 +341,9 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         t["prior.out.multiplier"].astype(np.int64),
         shift,
     )
-    hidden_sum = np.abs(prior.weight).sum(0).max() * config["grid"] + np.abs(prior_biases).max()
-    out_sum = (np.abs(prior.out).sum(0) * limit + np.abs(prior.channels).sum(1) * config["grid"]).max()
-    if max(hidden_sum, out_sum + np.abs(prior.out_bias).max()) > exact.EXACT:
+    hidden_sum = np.abs(prior.weight).sum(0) * config["grid"] + np.abs(prior_biases).max(0)
+    out_sum = np.abs(prior.out).sum(0) * limit + np.abs(prior.channels).sum(1) * config["grid"]
+    if max(hidden_sum.max(), (out_sum + np.abs(prior.out_bias)).max()) > exact.EXACT:
         raise ModelError(f"prior: sums may exceed {exact.EXACT}")
     return Model(
         number=config["number"],

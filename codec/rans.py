@@ -81,11 +81,6 @@ def reserve(message: Message, symbols: int) -> Message:
     return message._replace(tail=tail)
 
 
-def length_bits(message: Message) -> int:
-    """Return the bits that `flatten` writes: 64 of the head and 32 a word."""
-    return 64 + 32 * int(message.size[0])
-
-
 def flatten(message: Message) -> bytes:
     """Return a message's bytes: the head, then the words from the last pushed to the first."""
     words = message.tail[: message.size[0]][::-1]

@@ -8,25 +8,31 @@ Encoded from the last band to the first and decoded from the first to the last, 
 bits that choose its z from the bands below it. Bands go in turn to the lanes of the file, each a
 message of its own, so that as many bands are worked at once. In the last band of each lane there
 is nothing to borrow yet: its z is the posterior's mode and is not returned.
+
+Near-lossless coding rounds each sample around the mean that the likelihood predicts. What is coded
+then depends on z, so no posterior of it could choose z: z is sent as it is, as in two-part files.
 See FORMAT.md, "Bands".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Condition
 
 import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
 
+from codec import adaptation, pipeline
 from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals, push_intervals, two_part
-from codec.container import Latents
-from codec.distributions import load_tables, sample_grid
+from codec.container import Container, Latents
+from codec.distributions import load_tables
 from codec.errors import CorruptDataError, UnsupportedError
-from codec.model import Model, prior_intervals, prior_pop
+from codec.model import Model
+from codec.near_lossless import approximate
+from codec.pipeline import CHUNK, Progress, Ready
+from codec.prior import code_latents
 from codec.rans import (
     PRECISION,
     Message,
@@ -38,18 +44,33 @@ from codec.rans import (
     reserve,
     unflatten,
 )
-from codec.wavefront import BATCH, DECODE, ENCODE, MEASURE, Band, code_band, lag, make_work, push_band, wave_count
+from codec.wavefront import (
+    BATCH,
+    DECODE,
+    ENCODE,
+    MEASURE,
+    ROUND,
+    Band,
+    code_band,
+    lag,
+    make_work,
+    push_band,
+    wave_count,
+)
 
 LANES = 2
 """Lanes of a file with more than one band: as many threads can decode it."""
-CHUNK = 32
-"""Waves between two looks at the band above."""
-ESTIMATE_EVERY = 24
-"""An estimate of the code length looks at one batch of pixels in so many."""
+ESTIMATE_EVERY = 47
+"""An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
+makes the batches stand below each other."""
 
+F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
+
+
+def _at_once(waves: int) -> None:
+    """Wait for nothing: encoding knows all pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +80,22 @@ class Encoded:
     Attributes
     ----------
     latents : Latents
+    adaptation : bytes
+        Chunk of the biases' changes, empty if there are none.
     lanes, band_height : int
     band_table : int64 array (bands,)
         Words in the band's lane when its decoding begins.
     payload : bytes
-    decoded : uint8 array (H, W, C)
-    z : list of int64 arrays (tiles, latents), or None for a band without
+    samples : uint8 array (H, W, C)
     """
 
     latents: Latents
+    adaptation: bytes
     lanes: int
     band_height: int
     band_table: I64
     payload: bytes
-    decoded: U8
-    z: list[I64 | None]
+    samples: U8
 
 
 class Image:
@@ -84,6 +106,8 @@ class Image:
     model : Model
     raster : uint8 array (H, W, 3), contiguous
         Decoded samples; a grey image has its channel three times.
+    source : uint8 array (H, W, 3), contiguous
+        What is coded, if it is known; of a lossless image the raster itself.
     channels : int
         3, or 1 for a grey image.
     max_error : int
@@ -92,15 +116,18 @@ class Image:
 
     Attributes
     ----------
+    moved : int64 array (bias count,) or None
+        Adaptation of the biases.
     z : list of int64 arrays (across, latents) or None
         Latents of the bands coded so far.
     """
 
-    def __init__(self, model: Model, raster: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
+    def __init__(self, model: Model, raster: U8, source: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
         if max_error > model.max_error:
             raise UnsupportedError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
         self.model = model
         self.raster = raster
+        self.source = source
         self.channels = channels
         self.max_error = max_error
         self.height: int = raster.shape[0]
@@ -109,32 +136,50 @@ class Image:
         self.bands: int = -(-self.height // self.rows)
         self.lanes: int = min(lanes, self.bands)
         self.across: int = -(-self.width // model.tile)
-        self.grid = sample_grid(max_error)
         self.table = load_tables()
         self.prior_net = model.prior(max_error)
+        self.moved: I64 | None = None
         self.z: list[I64 | None] = [None] * self.bands
         self._posteriors: dict[int, I64] = {}
 
-    def band(self, index: int, z: I64 | None) -> Band:
-        """Return a band with the biases that its latents set."""
-        top = index * self.rows
-        biases = self.model.biases(z, self.max_error, self.across)
-        rows = min(self.rows, self.height - top)
-        return Band(self.raster.reshape(-1), self.width, top, rows, self.channels, self.max_error, biases)
+    @property
+    def samples(self) -> U8:
+        """The decoded samples (H, W, C)."""
+        return self.raster if self.channels == 3 else np.ascontiguousarray(self.raster[..., :1])
 
-    def waves(self, index: int) -> int:
-        """Return the number of waves of a band."""
-        return wave_count(self.width, min(self.rows, self.height - index * self.rows))
+    def _rows(self, top: int, rows: int, biases: F32) -> Band:
+        flat = self.raster.reshape(-1), self.source.reshape(-1)
+        return Band(*flat, self.width, top, rows, self.channels, self.max_error, biases)
+
+    def band(self, index: int, z: I64 | None) -> Band:
+        """Return a band with the biases that its latents and the adaptation set."""
+        top = index * self.rows
+        biases = self.model.biases(z, self.max_error, self.across, self.moved)
+        return self._rows(top, min(self.rows, self.height - top), biases)
+
+    def adapt(self, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
+        """Return an adaptation (bias count,) that shortens the image with its latents at their mode, or off."""
+        modes = [self.mode(index) if latents else None for index in range(self.bands)]
+        biases = [self.model.biases(z, self.max_error, self.across, None) for z in modes]
+        whole = self._rows(0, self.height, np.concatenate(biases))
+        net, units = self.model.network, self.model.adaptation_units
+        return adaptation.adapt(whole, net, units, self.table, steps, pool, workers)
+
+    @property
+    def wave_counts(self) -> list[int]:
+        """Waves of each band."""
+        heights = (min(self.rows, self.height - top) for top in range(0, self.height, self.rows))
+        return [wave_count(self.width, rows) for rows in heights]
 
     def tiles(self, index: int) -> U8:
         """Return a band's tiles (across, T, T, 3), their last row and column repeated to fill them."""
         t = self.model.tile
-        area = self.raster[index * self.rows : (index + 1) * self.rows]
+        area = self.source[index * self.rows : (index + 1) * self.rows]
         padded = np.pad(area, ((0, t - len(area)), (0, -self.width % t), (0, 0)), "edge")
         return np.ascontiguousarray(padded.reshape(t, self.across, t, 3).swapaxes(0, 1))
 
     def posterior_raw(self, index: int) -> I64:
-        """Return the raw posterior parameters (across * latents, 3) of a decoded band."""
+        """Return the raw posterior parameters (across * latents, 3) of a band."""
         if index not in self._posteriors:
             self._posteriors[index] = self.model.posterior(self.tiles(index), self.max_error)
         return self._posteriors[index]
@@ -161,7 +206,8 @@ class Image:
         """Return the intervals of z (across, latents) under p(z)."""
         starts = np.zeros(z.shape, dtype=np.uint32)
         freqs = np.zeros(z.shape, dtype=np.uint32)
-        bits = prior_intervals(z, self.across, self.prior_net, self.model.grid, self.table, starts, freqs)
+        net, grid, unused = self.prior_net, self.model.grid, empty_message(1)
+        bits = code_latents(False, z, self.across, net, grid, self.table, unused, starts, freqs)
         return Intervals(starts.reshape(-1), freqs.reshape(-1), bits)
 
     def posterior_intervals(self, index: int, z: I64) -> Intervals:
@@ -180,7 +226,8 @@ class Image:
 
         def pop(message: Message) -> tuple[Message, I64]:
             z = np.zeros((self.across, self.model.latents), dtype=np.int64)
-            prior_pop(message, self.across, self.prior_net, self.model.grid, self.table, z)
+            net, grid = self.prior_net, self.model.grid
+            code_latents(True, z, self.across, net, grid, self.table, message, _NOTHING[0], _NOTHING[0])
             check_not_dry(message)
             return message, z
 
@@ -195,14 +242,25 @@ class Image:
         work = make_work(self.model.network, BATCH)
         mode = MEASURE if ideal else ENCODE
         unused = empty_message(1)
-        bits = code_band(mode, batches, band, self.model.network, self.grid, self.table, unused, starts, freqs, work)
+        bits = code_band(mode, batches, band, self.model.network, self.table, unused, starts, freqs, work)
         return Intervals(starts, freqs, bits)
 
-    def likelihood(self, index: int, ready: Callable[[int], None] | None = None) -> Callable[[I64 | None], Codec]:
+    def in_waves(self, mode: int, index: int, z: I64 | None, message: Message, ready: Ready) -> None:
+        """Decode or round a band's rows of the raster; ``ready(waves)`` is called before each chunk of waves."""
+        band, net = self.band(index, z), self.model.network
+        work = make_work(net, self.rows)
+        count = wave_count(band.width, band.rows)
+        for begin in range(0, count, CHUNK):
+            end = min(begin + CHUNK, count)
+            ready(end)
+            code_band(mode, (begin, end, 1), band, net, self.table, message, _NOTHING, _NOTHING, work)
+            check_not_dry(message)
+
+    def likelihood(self, index: int, ready: Ready) -> Callable[[I64 | None], Codec]:
         """Return p(x|z) of a band: from z to the codec of its rows of the raster.
 
         The raster itself is read and written, so the value that is pushed or popped is the band's index.
-        ``ready(waves)`` is called before that many waves are decoded, and may wait.
+        `in_waves` says what ``ready`` is.
         """
 
         def codec(z: I64 | None) -> Codec:
@@ -216,16 +274,7 @@ class Image:
                 return message
 
             def pop(message: Message) -> tuple[Message, int]:
-                band, net = self.band(index, z), self.model.network
-                work = make_work(net, self.rows)
-                count = self.waves(index)
-                for begin in range(0, count, CHUNK):
-                    end = min(begin + CHUNK, count)
-                    if ready is not None:
-                        ready(end)
-                    waves = (begin, end, 1)
-                    code_band(DECODE, waves, band, net, self.grid, self.table, message, _NOTHING, _NOTHING, work)
-                    check_not_dry(message)
+                self.in_waves(DECODE, index, z, message, ready)
                 return message, index
 
             return Codec(push, pop)
@@ -236,7 +285,7 @@ class Image:
         """Return whether a band is the first that is encoded in its lane."""
         return index >= self.bands - self.lanes
 
-    def codec(self, index: int, latents: Latents, ready: Callable[[int], None] | None = None) -> Codec:
+    def codec(self, index: int, latents: Latents, ready: Ready = _at_once) -> Codec:
         """Return the codec of a band; its value is the band's index."""
         likelihood = self.likelihood(index, ready)
         if latents == Latents.NONE:
@@ -250,50 +299,66 @@ _NOTHING = np.zeros((1, 1, 1), dtype=np.uint32)
 """Stands for the intervals that decoding does not write."""
 
 
-def quantise(samples: U8, max_error: int) -> U8:
-    """Return the samples that are coded: on the grid of step 2 d + 1, nowhere further than d away."""
-    if max_error == 0:
-        return samples
-    step = 2 * max_error + 1
-    return np.minimum((samples.astype(np.int16) + max_error) // step * step, 255).astype(np.uint8)
-
-
 def _raster(samples: U8) -> U8:
     return np.array(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
-def _threads(image: Image, threads: int | None) -> int:
+def _workers(image: Image, threads: int | None) -> int:
     return image.lanes if threads is None else max(1, min(threads, image.lanes))
 
 
-def choose_latents(image: Image, threads: int) -> Latents:
-    """Return how latents are coded best, estimated from some of the pixels.
+def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) -> tuple[Latents, I64 | None]:
+    """Return how latents are coded best, and the adaptation, estimated from some of the pixels.
 
     Bits-back pays for samples of the posterior but gets their bits back; two parts pay for its mode
     in full; without latents nothing is paid and the likelihood knows less.
     """
+    allowed = list(Latents) if latents is None else [latents]
+    if image.max_error and Latents.BITS_BACK in allowed:
+        allowed = [mode for mode in allowed if mode != Latents.BITS_BACK] or [Latents.TWO_PART]
 
-    def band(index: int) -> tuple[float, float, float]:
+    def cost(candidate: tuple[Latents, I64 | None]) -> float:
+        mode, image.moved = candidate
+        bits = sum(pool.map(lambda index: _estimate(image, index, mode), range(image.bands)))
+        return bits + 8 * len(adaptation.pack(image.moved, image.model.network))
+
+    def adapted(latents: bool, steps: int) -> I64:
+        return image.adapt(latents, steps, pool, workers)
+
+    if image.height * image.width < adaptation.LEAST_PIXELS:
+        return min(((mode, None) for mode in allowed), key=cost)
+    if len(allowed) > 1:
+        off = cost((Latents.NONE, adapted(False, adaptation.TRIAL_STEPS)))
+        on = cost((Latents.TWO_PART, adapted(True, adaptation.TRIAL_STEPS)))
+        allowed = [mode for mode in allowed if (mode != Latents.NONE) == (on < off)]
+    moved = adapted(allowed[0] != Latents.NONE, adaptation.STEPS)
+    return min(((mode, change) for mode in allowed for change in (moved, None)), key=cost)
+
+
+def _estimate(image: Image, index: int, latents: Latents) -> float:
+    """Return about how many bits a band costs."""
+    z, bits = None, 0.0
+    if latents == Latents.BITS_BACK and not image.is_dry(index):
         words = random_message(image.across * image.model.latents + 2, seed=index)
-        _, sample = image.posterior(index).pop(words)
-        mode = image.mode(index)
-        two = image.prior_intervals(mode).coded_bits + pixels(index, mode)
-        back = two
-        if not image.is_dry(index):
-            latent = image.prior_intervals(sample).coded_bits - image.posterior_intervals(index, sample).coded_bits
-            back = latent + pixels(index, sample)
-        return pixels(index, None), back, two
+        _, z = image.posterior(index).pop(words)
+        bits -= image.posterior_intervals(index, z).coded_bits
+    elif latents != Latents.NONE:
+        z = image.mode(index)
+    if z is not None:
+        bits += image.prior_intervals(z).coded_bits
+    freqs = image.pixel_intervals(index, z, every=ESTIMATE_EVERY).freqs
+    freqs = freqs[freqs > 0]
+    return bits + ESTIMATE_EVERY * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
 
-    def pixels(index: int, z: I64 | None) -> float:
-        freqs = image.pixel_intervals(index, z, every=ESTIMATE_EVERY).freqs
-        freqs = freqs[freqs > 0]
-        return ESTIMATE_EVERY * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
 
-    with ThreadPoolExecutor(threads) as pool:
-        none, back, two = np.sum(list(pool.map(band, range(image.bands))), 0)
-    if none <= min(back, two):
-        return Latents.NONE
-    return Latents.BITS_BACK if back < two else Latents.TWO_PART
+def _round(image: Image, latents: Latents, workers: int, progress: Progress | None) -> None:
+    """Turn the raster into what near-lossless coding leaves of the source."""
+
+    def band(index: int, ready: Ready) -> None:
+        z = None if latents == Latents.NONE else image.mode(index)
+        image.in_waves(ROUND, index, z, empty_message(1), ready)
+
+    pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
 
 
 def encode(
@@ -309,11 +374,18 @@ def encode(
 
     ``latents`` None takes what makes the file shortest.
     """
-    decoded = quantise(samples, max_error)
-    image = Image(model, _raster(decoded), samples.shape[2], max_error)
-    workers = _threads(image, threads)
+    source = _raster(samples)
+    raster = _raster(approximate(samples, max_error)) if max_error else source
+    image = Image(model, raster, source, samples.shape[2], max_error)
+    workers = _workers(image, threads)
     table = np.zeros(image.bands, dtype=np.int64)
     done: list[int] = []
+    # Bands to work: near-lossless they are rounded first, and coded then.
+    total = 2 * image.bands if max_error else image.bands
+
+    def report(rounded: int, coded: int) -> None:
+        if progress is not None:
+            progress(rounded + coded, total)
 
     def lane(number: int) -> bytes:
         message = empty_message()
@@ -321,134 +393,69 @@ def encode(
             message = image.codec(index, mode).push(message, index)
             table[index] = message.size[0]
             done.append(index)
-            if progress is not None:
-                progress(len(done), image.bands)
+            report(total - image.bands, len(done))
         return flatten(message)
 
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        mode = choose_latents(image, workers) if latents is None else latents
-        with ThreadPoolExecutor(workers) as pool:
-            payload = b"".join(pool.map(lane, range(image.lanes)))
-    return Encoded(mode, image.lanes, image.rows, table, payload, decoded, image.z)
+    with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        mode, image.moved = choose(image, latents, pool, workers)
+        if max_error:
+            _round(image, mode, workers, lambda rounded, _: report(rounded, 0))
+        payload = b"".join(pool.map(lane, range(image.lanes)))
+    chunk = adaptation.pack(image.moved, model.network)
+    return Encoded(mode, chunk, image.lanes, image.rows, table, payload, image.samples)
 
 
-class _Waves:
-    """How many waves of each band are decoded: what the thread of the band below waits for."""
-
-    def __init__(self, image: Image) -> None:
-        self.image = image
-        self.done = [0] * image.bands
-        self.failed = False
-        self.changed = Condition()
-
-    def wait(self, band: int, waves: int) -> None:
-        """Wait until so many waves of a band can be decoded; say so of the band's earlier waves."""
-        needed = 0
-        if band:
-            needed = min(self.image.waves(band - 1), waves + lag(self.image.rows))
-        with self.changed:
-            self.done[band] = (waves - 1) // CHUNK * CHUNK
-            self.changed.notify_all()
-            self.changed.wait_for(lambda: self.failed or needed == 0 or self.done[band - 1] >= needed)
-            if self.failed:
-                raise CorruptDataError("message: a band above could not be decoded")
-
-    def finish(self, band: int) -> None:
-        """Say that a band is decoded."""
-        with self.changed:
-            self.done[band] = self.image.waves(band)
-            self.changed.notify_all()
-
-    def fail(self) -> None:
-        """Let nobody wait any longer."""
-        with self.changed:
-            self.failed = True
-            self.changed.notify_all()
-
-
-def decode(
-    model: Model,
-    payload: bytes,
-    band_table: I64,
-    shape: tuple[int, int, int],
-    max_error: int,
-    latents: Latents,
-    lanes: int,
-    band_height: int,
-    *,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> U8:
-    """Return the samples (H, W, C) that `encode` coded.
+def decode(model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Image:
+    """Return the image of a coded file, with the latents and the adaptation that it holds.
 
     Raises
     ------
     CorruptDataError
         The payload does not hold these samples.
     """
-    image = decode_image(
-        model, payload, band_table, shape, max_error, latents, lanes, band_height, threads=threads, progress=progress
-    )
-    return image.raster if shape[2] == 3 else np.ascontiguousarray(image.raster[..., :1])
+    header, coding = file.header, file.coding
+    if coding is None:
+        raise ValueError("expected a coded file")
+    if coding.band_height != model.tile:
+        raise CorruptDataError(
+            f"header: bands of model {model.number} have {model.tile} rows, got {coding.band_height}"
+        )
+    raster = np.zeros((header.height, header.width, 3), dtype=np.uint8)
+    image = Image(model, raster, raster, header.channels, header.max_error, coding.lanes)
+    image.moved = adaptation.unpack(file.adaptation, model.network)
+    decode_bands(image, file.payload, file.band_table, coding.latents, threads=threads, progress=progress)
+    return image
 
 
-def decode_image(
-    model: Model,
+def decode_bands(
+    image: Image,
     payload: bytes,
     band_table: I64,
-    shape: tuple[int, int, int],
-    max_error: int,
     latents: Latents,
-    lanes: int,
-    band_height: int,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Image:
-    """Return the image as `decode` does, together with the latents that its file holds."""
-    if band_height != model.tile:
-        raise CorruptDataError(f"header: bands of model {model.number} have {model.tile} rows, got {band_height}")
-    height, width, channels = shape
-    image = Image(model, np.zeros((height, width, 3), dtype=np.uint8), channels, max_error, lanes)
+) -> None:
+    """Decode the raster of an image that is otherwise known; errors are those of `decode`."""
     messages = []
     begin = 0
     for lane in range(image.lanes):
         end = begin + 8 + 4 * int(band_table[lane])
         messages.append(unflatten(payload[begin:end]))
         begin = end
-    waves = _Waves(image)
-    done: list[int] = []
 
-    def band(index: int) -> None:
+    def band(index: int, ready: Ready) -> None:
         lane = index % image.lanes
         if messages[lane].size[0] != band_table[index]:
             raise CorruptDataError(
                 f"band {index}: expected {band_table[index]} words in its lane, got {messages[lane].size[0]}"
             )
-        codec = image.codec(index, latents, lambda count: waves.wait(index, count))
-        messages[lane], _ = codec.pop(messages[lane])
-        waves.finish(index)
-        done.append(index)
-        if progress is not None:
-            progress(len(done), image.bands)
+        messages[lane], _ = image.codec(index, latents, ready).pop(messages[lane])
 
-    def worker(first: int, step: int) -> None:
-        try:
-            for index in range(first, image.bands, step):
-                band(index)
-        except BaseException:
-            waves.fail()
-            raise
-
+    # A single thread takes the bands as they come, several one lane each.
+    workers = image.lanes if _workers(image, threads) == image.lanes else 1
     with threadpoolctl.threadpool_limits(1, "blas"):
-        # A single thread takes the bands as they come, several one lane each.
-        workers = image.lanes if _threads(image, threads) == image.lanes else 1
-        with ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(worker, first, workers) for first in range(workers)]
-        errors = [e for e in (f.exception() for f in futures) if e is not None]
-        for error in sorted(errors, key=lambda e: "above" in str(e)):
-            raise error
+        pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
     for number, message in enumerate(messages):
         if not is_empty(message):
             raise CorruptDataError(f"message: lane {number} holds more than the image")
-    return image

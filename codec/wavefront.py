@@ -16,18 +16,28 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.contexts import NO_PIXEL, SLOPE
-from codec.distributions import Grid, Tables, cumulative, find, ideal_bits, prepare
+from codec.contexts import NO_PIXEL, ORDER, SLOPE
+from codec.distributions import (
+    COMPONENTS,
+    Tables,
+    cumulative,
+    find,
+    ideal_bits,
+    mean,
+    prepare,
+    sample_grid,
+    sample_symbol,
+    symbol_sample,
+)
+from codec.exact import product
 from codec.rans import Message, drop, peek, push
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
-ORDER = (1, 0, 2)
-"""Channels in coding order: green, red, blue. Green predicts the others best."""
-
-DECODE, ENCODE, MEASURE = 0, 1, 2
-"""What is done with symbols: pop them; write their intervals; also sum their ideal code length."""
+DECODE, ROUND, ENCODE, MEASURE = 0, 1, 2, 3
+"""What is done with symbols: pop them; choose them for a source's samples, which near-lossless coding
+rounds by what was decoded before; write their intervals; also sum their ideal code length."""
 
 BATCH = 256
 """Pixels that are encoded at once, in any order: larger matrix products than a wave gives."""
@@ -80,6 +90,8 @@ class Band(NamedTuple):
     ----------
     image : uint8 array (H * W * 3,)
         Decoded samples; a grey image has its channel three times.
+    source : uint8 array (H * W * 3,)
+        What is coded. Of a decoded image the raster itself: its samples lie in the same bins.
     width : int
     top, rows : int
     channels : int, 3, or 1: only the first in coding order is coded
@@ -88,6 +100,7 @@ class Band(NamedTuple):
     """
 
     image: NDArray[np.uint8]
+    source: NDArray[np.uint8]
     width: int
     top: int
     rows: int
@@ -102,6 +115,7 @@ class Work(NamedTuple):
     inputs: F32
     h1: F32
     h2: F32
+    h3: F32
     heads: F32
     act: F32
     out: F32
@@ -109,8 +123,10 @@ class Work(NamedTuple):
     tiles: I64
     ys: I64
     xs: I64
+    steps: I64
     prepared: I64
     raw: I64
+    shifts: I64
 
 
 def make_work(network: Network, pixels: int) -> Work:
@@ -126,6 +142,7 @@ def make_work(network: Network, pixels: int) -> Work:
         f32(network.w1.shape[0]),
         f32(width),
         f32(width),
+        f32(width),
         f32(3 * head),
         f32(head),
         f32(outs),
@@ -133,8 +150,10 @@ def make_work(network: Network, pixels: int) -> Work:
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
-        np.zeros(3 * network.mixtures, dtype=np.int64),
-        np.zeros(outs, dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(3 * COMPONENTS, dtype=np.int64),
+        np.zeros((pixels, outs), dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
     )
 
 
@@ -174,32 +193,52 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 
 
 @njit
-def _gather(y: int, x: int, image: NDArray[np.uint8], width: int, network: Network, inputs: F32, ref: I64) -> None:
-    """Fill the network's inputs (3 P + 3,) and the references (3,) of a pixel."""
-    contexts = len(network.offsets)
-    radius = network.radius
-    rows = inputs[: 3 * contexts].reshape(contexts, 3)
-    # Samples are kept in the inputs until the reference is known.
-    if y >= radius and x >= radius and x + radius < width:
-        for p in range(contexts):
-            at = 3 * ((y - network.offsets[p, 0]) * width + x + network.offsets[p, 1])
-            for c in range(3):
-                rows[p, c] = image[at + c]
-    else:
-        for p in range(contexts):
-            at = _neighbour(y, x, network.offsets[p, 0], network.offsets[p, 1], width)
-            for c in range(3):
-                rows[p, c] = NO_PIXEL if at < 0 else image[3 * at + c]
-    for c in range(3):
-        total = 2
-        for r in range(len(network.reference)):
-            total += network.reference[r, 1] * np.int64(rows[network.reference[r, 0], c])
-        ref[c] = min(max(total >> 2, 0), 255)
+def _gather(
+    count: int,
+    top: int,
+    ys: I64,
+    xs: I64,
+    image: NDArray[np.uint8],
+    width: int,
+    offsets: I64,
+    reference: I64,
+    compress: F32,
+    radius: int,
+    steps: I64,
+    inputs: F32,
+    ref: I64,
+) -> None:
+    """Fill the network's inputs (count, 3 P + 3) and the references (count, 3) of pixels."""
+    contexts = len(offsets)
     for p in range(contexts):
+        steps[p] = 3 * (offsets[p, 1] - offsets[p, 0] * width)
+    for i in range(count):
+        y, x = top + ys[i], xs[i]
+        at = 3 * (y * width + x)
+        inside = y >= radius and x >= radius and x + radius < width
         for c in range(3):
-            rows[p, c] = network.compress[np.int64(rows[p, c]) - ref[c] + 255]
-    for c in range(3):
-        inputs[3 * contexts + c] = np.float32((ref[c] - NO_PIXEL) >> 1)
+            total = 2
+            for r in range(len(reference)):
+                p = reference[r, 0]
+                place = at + steps[p]
+                if not inside:
+                    place = 3 * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+                total += reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else NO_PIXEL)
+            ref[i, c] = min(max(total >> 2, 0), 255)
+            inputs[i, 3 * contexts + c] = np.float32((ref[i, c] - NO_PIXEL) >> 1)
+        first, second, third = 255 - ref[i, 0], 255 - ref[i, 1], 255 - ref[i, 2]
+        for p in range(contexts):
+            place = at + steps[p]
+            if not inside:
+                place = 3 * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+            if place >= 0:
+                inputs[i, 3 * p] = compress[image[place] + first]
+                inputs[i, 3 * p + 1] = compress[image[place + 1] + second]
+                inputs[i, 3 * p + 2] = compress[image[place + 2] + third]
+            else:
+                inputs[i, 3 * p] = compress[NO_PIXEL + first]
+                inputs[i, 3 * p + 1] = compress[NO_PIXEL + second]
+                inputs[i, 3 * p + 2] = compress[NO_PIXEL + third]
 
 
 @njit
@@ -216,15 +255,50 @@ def _activate(x: F32, bias: F32, scale: F32, limit: np.float32) -> None:
 
 @njit
 def _hidden(x: F32, weight: F32, out: F32, tiles: I64, at: int, scale: F32, band: Band, limit: np.float32) -> None:
-    np.dot(x, weight, out)
+    product(x, weight, out)
     units = len(scale)
     for i in range(len(out)):
         _activate(out[i], band.biases[tiles[i], at : at + units], scale, limit)
 
 
 @njit
-def _head(place: int, heads: F32, act: F32, work: Work, band: Band, network: Network) -> None:
-    """Fill the activations (count, head) of one channel's head, which sees the channels before."""
+def run_body(count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill ``work`` up to the heads' sums for the first ``count`` pixels of its ``ys`` and ``xs``."""
+    inputs, h1, h2, h3 = work.inputs[:count], work.h1[:count], work.h2[:count], work.h3[:count]
+    tiles = work.tiles[:count]
+    units = h1.shape[1]
+    across = (band.width + network.tile - 1) // network.tile
+    for i in range(count):
+        y, x = work.ys[i], work.xs[i]
+        tiles[i] = y // network.tile * across + x // network.tile
+    _gather(
+        count,
+        band.top,
+        work.ys,
+        work.xs,
+        band.image,
+        band.width,
+        network.offsets,
+        network.reference,
+        network.compress,
+        network.radius,
+        work.steps,
+        inputs,
+        work.ref,
+    )
+    _hidden(inputs, network.w1, h1, tiles, 0, network.s1, band, network.limit)
+    _hidden(h1, network.w2, h2, tiles, units, network.s2, band, network.limit)
+    _hidden(h2, network.w3, h3, tiles, 2 * units, network.s3, band, network.limit)
+    product(h3, network.split, work.heads[:count])
+
+
+@njit
+def run_head(place: int, count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill ``act``, and ``raw`` parameters with the ``shifts`` of their means, of one channel.
+
+    Its head sees the channels before.
+    """
+    heads, act, out, raw = work.heads, work.act[:count], work.out[:count], work.raw
     image, ref = band.image, work.ref
     head = act.shape[1]
     scale = network.s_head[place * head : (place + 1) * head]
@@ -248,6 +322,19 @@ def _head(place: int, heads: F32, act: F32, work: Work, band: Band, network: Net
                 for u in range(head):
                     row[u] += g * first_row[u] + r * second_row[u] + b * third_row[u]
         _activate(row, band.biases[work.tiles[i], begin : begin + head], scale, network.limit)
+    product(act, network.outputs[place], out)
+    m = network.mixtures
+    middle = 1 << (network.shift - 1)
+    used = 3 * m + place
+    bias, multiplier = network.output_bias[place, :used], network.multiplier[place, :used]
+    for i in range(count):
+        for q in range(used):
+            raw[i, q] = ((np.int64(out[i, q]) + bias[q]) * multiplier[q] + middle) >> network.shift
+        at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
+        shift = ref[i, ORDER[place]] << 8
+        for q in range(place):
+            shift += raw[i, 3 * m + q] * (np.int64(image[at + ORDER[q]]) - ref[i, ORDER[q]])
+        work.shifts[i] = shift
 
 
 @njit
@@ -256,7 +343,6 @@ def _code_pixels(
     count: int,
     band: Band,
     network: Network,
-    grid: Grid,
     table: Tables,
     message: Message,
     starts: NDArray[np.uint32],
@@ -264,49 +350,35 @@ def _code_pixels(
     work: Work,
 ) -> float:
     """Code the first ``count`` pixels of ``work.ys`` and ``xs``; return their ideal bits (MEASURE only)."""
-    width, image, m = band.width, band.image, network.mixtures
-    inputs, h1, h2 = work.inputs[:count], work.h1[:count], work.h2[:count]
-    heads, act, out = work.heads[:count], work.act[:count], work.out[:count]
-    ref, tiles, prepared, raw = work.ref[:count], work.tiles[:count], work.prepared, work.raw
-    units = h1.shape[1]
-    across = (width + network.tile - 1) // network.tile
-    step = 2 * band.max_error + 1
-    middle = 1 << (network.shift - 1)
+    image, m = band.image, network.mixtures
+    prepared = work.prepared
+    grid = sample_grid(0, 0)
     bits = 0.0
-    for i in range(count):
-        y, x = work.ys[i], work.xs[i]
-        tiles[i] = y // network.tile * across + x // network.tile
-        _gather(band.top + y, x, image, width, network, inputs[i], ref[i])
-    _hidden(inputs, network.w1, h1, tiles, 0, network.s1, band, network.limit)
-    _hidden(h1, network.w2, h2, tiles, units, network.s2, band, network.limit)
-    _hidden(h2, network.w3, h1, tiles, 2 * units, network.s3, band, network.limit)
-    np.dot(h1, network.split, heads)
+    run_body(count, band, network, work)
     for place in range(band.channels):
         channel = ORDER[place]
-        _head(place, heads, act, work, band, network)
-        np.dot(act, network.outputs[place], out)
+        run_head(place, count, band, network, work)
         for i in range(count):
             y, x = work.ys[i], work.xs[i]
-            at = 3 * ((band.top + y) * width + x)
-            for q in range(3 * m + place):
-                total = np.int64(out[i, q]) + network.output_bias[place, q]
-                raw[q] = (total * network.multiplier[place, q] + middle) >> network.shift
-            shift = ref[i, channel] << 8
-            for q in range(place):
-                shift += raw[3 * m + q] * (np.int64(image[at + ORDER[q]]) - ref[i, ORDER[q]])
+            at = 3 * ((band.top + y) * band.width + x)
+            raw, shift = work.raw[i], work.shifts[i]
             prepare(raw, m, shift, prepared, table)
+            if band.max_error > 0:
+                grid = sample_grid(mean(prepared), band.max_error)
             if mode == DECODE:
-                symbol, low, high = find(peek(message), grid, m, prepared, table)
+                symbol, low, high = find(peek(message), grid, prepared, table)
                 drop(message, low, high - low)
-                value = min(symbol * step, 255)
+            else:
+                symbol = sample_symbol(np.int64(band.source[at + channel]), grid)
+            if mode <= ROUND:
+                value = symbol_sample(symbol, grid)
                 if band.channels == 3:
                     image[at + channel] = value
                 else:
                     image[at], image[at + 1], image[at + 2] = value, value, value
             else:
-                symbol = (np.int64(image[at + channel]) + band.max_error) // step
-                low = cumulative(symbol, grid, m, prepared, table)
-                high = cumulative(symbol + 1, grid, m, prepared, table)
+                low = cumulative(symbol, grid, prepared, table)
+                high = cumulative(symbol + 1, grid, prepared, table)
                 starts[y, x, place] = low
                 freqs[y, x, place] = high - low
                 if mode == MEASURE:
@@ -320,7 +392,6 @@ def code_band(
     pieces: tuple[int, int, int],
     band: Band,
     network: Network,
-    grid: Grid,
     table: Tables,
     message: Message,
     starts: NDArray[np.uint32],
@@ -331,9 +402,9 @@ def code_band(
 
     Parameters
     ----------
-    mode : DECODE, ENCODE or MEASURE
+    mode : DECODE, ROUND, ENCODE or MEASURE
     pieces : begin, end and step of a range
-        Of waves when decoding, which must not leave one out; otherwise of batches of pixels.
+        Of waves to DECODE and ROUND, which must not leave one out; otherwise of batches of pixels.
     message : Message
         Symbols are popped from it; encoding leaves it as it is.
     starts, freqs : uint32 arrays (rows, width, channels)
@@ -345,7 +416,7 @@ def code_band(
     """
     bits = 0.0
     for piece in range(pieces[0], pieces[1], pieces[2]):
-        if mode == DECODE:
+        if mode <= ROUND:
             first, count = _wave_rows(piece, band.width, band.rows)
             for i in range(count):
                 work.ys[i] = first + i
@@ -354,7 +425,7 @@ def code_band(
             count = min(BATCH, band.rows * band.width - piece * BATCH)
             for i in range(count):
                 work.ys[i], work.xs[i] = divmod(piece * BATCH + i, band.width)
-        bits += _code_pixels(mode, count, band, network, grid, table, message, starts, freqs, work)
+        bits += _code_pixels(mode, count, band, network, table, message, starts, freqs, work)
         if message.size[0] < 0:
             break
     return bits

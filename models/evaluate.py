@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec.near_lossless import approximate
 from models.data import load_images
 from models.networks import VLAE
-from models.objective import Inputs, Pixels, latent_bits, pixel_bits, quantise, tiles_of
+from models.objective import Inputs, Pixels, latent_bits, pixel_bits, tiles_of
 
 
 def pad_to_tiles(image: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
@@ -47,7 +48,8 @@ def image_bits(
     tile = config.tile
     h, w = image.shape[:2]
     errors = torch.tensor([error])
-    decoded = quantise(torch.from_numpy(np.array(image))[None], errors)
+    original = torch.from_numpy(np.array(image))[None]
+    decoded = torch.from_numpy(approximate(image, error).copy())[None]
     rows, columns = -(-h // tile), -(-w // tile)
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
@@ -62,7 +64,7 @@ def image_bits(
     latent = 0.0
     biases = model.biases(None, errors)[:, None].expand(1, rows * columns, -1)
     if latents and config.latents:
-        padded = torch.from_numpy(pad_to_tiles(decoded[0].numpy(), tile))[None]
+        padded = torch.from_numpy(pad_to_tiles(image, tile))[None]
         repeated = errors.expand(rows * columns)
         means, scales = model.posterior(tiles_of(padded, 0, 0, rows, columns, tile), repeated)
         shape = (1, rows, columns, config.latents)
@@ -70,7 +72,7 @@ def image_bits(
         z, prior, posterior = latent_bits(model, means.reshape(shape), scales.reshape(shape), errors, sample=sample)
         latent = float((prior - posterior).sum())
         biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
-    bits = pixel_bits(model, Inputs(config.radius), decoded, Pixels(y[None], x[None]), biases, errors)
+    bits = pixel_bits(model, Inputs(config.radius), original, decoded, Pixels(y[None], x[None]), biases, errors)
     areas = (heights * widths)[:, 0]
     return float((bits[0].sum(-1).mean(-1).double().numpy() * areas).sum()), latent
 

@@ -54,7 +54,7 @@ def freezing_percent(model: VLAE, frozen: Model, folder: Path) -> float:
         crop = np.ascontiguousarray(image[y : y + h, x : x + w])
         pixels, latent = image_bits(model, crop, None, sample=False)
         float_bits += pixels + latent
-        coded = Image(frozen, crop.copy(), 3, 0)
+        coded = Image(frozen, crop, crop, 3, 0)
         with threadpoolctl.threadpool_limits(1, "blas"):
             for band in range(coded.bands):
                 z = coded.mode(band)

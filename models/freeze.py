@@ -74,7 +74,7 @@ def quantise_layer(
     peak : float64 array (outputs,) or None
         Largest activations seen, float units; None for an output layer.
     bias : float64 array (outputs,)
-        Biases of an output layer, float units: where weights are tiny, they are what limits the scale.
+        Largest biases that are not clipped, float units: where weights are tiny, they are what limits the scale.
     """
     folded = weight / gain
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
@@ -280,8 +280,9 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     n = config.latents
     gain = np.append(np.full(n, 8.0), 1.0)
     largest = np.append(np.full(n, float(config.grid)), 1.0)
-    hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT)
     biases = _f64(net.hidden.bias) + _f64(net.errors.weight)
+    most = np.abs(biases).max(0)
+    hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT, most)
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))
     own = _f64(net.channels * net.causal) / 8
     reach = config.grid * np.abs(own).sum(1)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec import contexts
+from codec.contexts import ORDER
+from codec.near_lossless import approximate
 from models.networks import BEYOND, CONTEXT_UNIT, MAX_ERROR, VLAE, bin_mass, compress_table, logistic_bits
-
-ORDER = (1, 0, 2)
-"""Channels in coding order: green, red, blue."""
 
 
 @dataclass
@@ -46,10 +45,7 @@ class Inputs:
         ``images`` is a uint8 tensor (B, H, W, 3) of decoded values.
         """
         b, h, w, _ = images.shape
-        # Four bytes a pixel are gathered as one 32-bit word: three times faster than by bytes.
-        flat = torch.full((b, h * w + 1, 4), contexts.NO_PIXEL, dtype=torch.uint8)
-        flat[:, :-1, :3] = images.reshape(b, h * w, 3)
-        words = flat.view(torch.int32)[..., 0].reshape(-1)
+        words = self._words(images)
         k, j = self.offsets.T
         where = contexts.neighbour(pixels.y[..., None], pixels.x[..., None], k, j, w)
         where[where < 0] = h * w
@@ -65,27 +61,55 @@ class Inputs:
         level = torch.floor((reference - contexts.NO_PIXEL) / 2)
         return values, reference, torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
 
+    def samples(self, images: Tensor, pixels: Pixels) -> Tensor:
+        """Return the samples (B, T, N, 3) of the chosen pixels."""
+        b, h, w, _ = images.shape
+        start = np.arange(b)[:, None, None] * (h * w + 1)
+        return self._samples(self._words(images), pixels.y * w + pixels.x + start)
+
+    @staticmethod
+    def _words(images: Tensor) -> Tensor:
+        """Return images as 32-bit words, a missing pixel after each: gathered three times faster than bytes."""
+        b, h, w, _ = images.shape
+        flat = torch.full((b, h * w + 1, 4), contexts.NO_PIXEL, dtype=torch.uint8)
+        flat[:, :-1, :3] = images.reshape(b, h * w, 3)
+        return flat.view(torch.int32)[..., 0].reshape(-1)
+
     @staticmethod
     def _samples(words: Tensor, where: NDArray[np.int64]) -> Tensor:
         return words[torch.from_numpy(where)][..., None].view(torch.uint8)[..., :3].int()
 
 
-def quantise(images: Tensor, errors: Tensor) -> Tensor:
-    """Return uint8 images (B, ...) on the grid of step 2 d + 1, within d of the given ones."""
-    d = errors.view(-1, *[1] * (images.dim() - 1)).int()
-    return ((images.int() + d) // (2 * d + 1) * (2 * d + 1)).clamp(max=255).to(torch.uint8)
+def bins(samples: Tensor, centre: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the edges of the bins that hold samples, and how many bins there are.
+
+    The bins are 2 d + 1 wide, one of them has ``centre`` in its middle, and the outermost take the
+    tails; see FORMAT.md, "Distributions". All tensors are floats of whole numbers, shapes broadcast.
+    """
+    step = 2 * d + 1
+    first = centre - step * torch.floor((centre + d) / step)
+    value = first + step * torch.floor((samples - first + d) / step)
+    low = torch.where(value - d <= 0, -BEYOND, value - d - 0.5)
+    high = torch.where(value + d >= 255, BEYOND, value + d + 0.5)
+    return low, high, torch.floor((255 - first + d) / step) + 1
 
 
-def pixel_bits(model: VLAE, gather: Inputs, images: Tensor, pixels: Pixels, biases: Tensor, errors: Tensor) -> Tensor:
+def pixel_bits(
+    model: VLAE, gather: Inputs, images: Tensor, decoded: Tensor, pixels: Pixels, biases: Tensor, errors: Tensor
+) -> Tensor:
     """Return -log2 p(x|z) per pixel and channel (B, T, N, 3), channels in coding order.
 
     Parameters
     ----------
-    images : uint8 tensor (B, H, W, 3), already on the grid of ``errors``
+    images : uint8 tensor (B, H, W, 3)
+        What is coded, within ``errors``.
+    decoded : uint8 tensor (B, H, W, 3)
+        What the contexts hold: ``images`` themselves if they are coded losslessly.
     biases : float tensor (B, T, bias_count), one row a tile
     errors : int64 tensor (B,)
     """
-    values, reference, inputs = gather(images, pixels)
+    values, reference, inputs = gather(decoded, pixels)
+    samples = gather.samples(images, pixels)
     green, red, _ = ((values - reference)[..., c] for c in ORDER)
 
     def unit(d: Tensor) -> Tensor:
@@ -94,18 +118,14 @@ def pixel_bits(model: VLAE, gather: Inputs, images: Tensor, pixels: Pixels, bias
     colours = (unit(green)[..., None], torch.stack([unit(green), unit(red), unit(red - green)], -1))
     raw = model.likelihood(inputs, colours, biases[:, :, None])
     d = errors[:, None, None].float()
-    step = 2 * d + 1
-    count = torch.floor((255 + d) / step) + 1
     bits, earlier = [], []
     for place, channel in enumerate(ORDER):
-        x = values[..., channel].float()
         ref = reference[..., channel].float()
-        symbol = torch.floor((x + d) / step)
         weights, means, scales = model.likelihood.mixture(raw[place], ref, earlier)
-        low = torch.where(symbol == 0, -BEYOND, symbol * step - d - 0.5)
-        high = torch.where(symbol == count - 1, BEYOND, symbol * step + d + 0.5)
+        centre = (weights * means).sum(-1).detach().round().clamp(0, 255)
+        low, high, count = bins(samples[..., channel].float(), centre, d)
         bits.append(-torch.log2(bin_mass(weights, means, scales, low, high, count)))
-        earlier.append(x - ref)
+        earlier.append(values[..., channel].float() - ref)
     return torch.stack(bits, -1)
 
 
@@ -149,6 +169,19 @@ def latent_bits(
     return z, prior, posterior
 
 
+def is_grey(crops: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which of the crops (B, S, S, 3) have three equal channels."""
+    grey: NDArray[np.bool_] = (crops == crops[..., :1]).all((1, 2, 3))
+    return grey
+
+
+def _decoded(crop: NDArray[np.uint8], error: int, grey: bool) -> NDArray[np.uint8]:
+    """Return what the contexts of a crop hold; of a grey one the codec sees a single channel."""
+    if grey:
+        return np.repeat(approximate(crop[..., :1], error), 3, -1)
+    return approximate(crop, error)
+
+
 def crop_terms(
     model: VLAE, gather: Inputs, crops: NDArray[np.uint8], count: int, rng: np.random.Generator, *, drop: float
 ) -> Terms:
@@ -175,7 +208,9 @@ def crop_terms(
     left = int(rng.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
     d = rng.choice(MAX_ERROR + 1, size=b, p=[0.62, *([0.38 / MAX_ERROR] * MAX_ERROR)])
     errors = torch.from_numpy(d)
-    images = quantise(torch.from_numpy(crops), errors)
+    images = torch.from_numpy(crops)
+    grey = is_grey(crops)
+    decoded = torch.from_numpy(np.stack([_decoded(*one) for one in zip(crops, d, grey, strict=True)]))
     y, x = rng.integers(0, tile, (2, b, 4, count))
     corner = np.arange(4)[:, None]
     pixels = Pixels(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
@@ -193,10 +228,9 @@ def crop_terms(
     else:
         biases = off
         prior = posterior = torch.zeros(b, 4)
-    bits = pixel_bits(model, gather, images, pixels, biases, errors)
-    grey = torch.from_numpy((crops[..., 0] == crops[..., 1]).all((1, 2)) & (crops[..., 1] == crops[..., 2]).all((1, 2)))
+    bits = pixel_bits(model, gather, images, decoded, pixels, biases, errors)
     # Of a grey image only the first channel is coded; it counts three times to weigh like others.
-    weight = torch.where(grey[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
+    weight = torch.where(torch.from_numpy(grey)[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
     return Terms((bits * weight).sum(-1), prior, posterior)
 
 

@@ -35,6 +35,13 @@ def draw(mode, width, height, seed):
     return Image.fromarray(np.clip(planes, 0, 255).astype(np.uint8).squeeze())
 
 
+def draw_mosaic(width, height, seed):
+    """Return a grey image whose rows and columns differ in brightness by turns: it is worth an adaptation."""
+    y, x = np.mgrid[0:height, 0:width]
+    samples = np.asarray(draw("L", width, height, seed)) + (x % 2 + y % 2) * 7
+    return Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8))
+
+
 def draw_palette(width, height):
     """Return a P image of flat areas, which PNG stores well."""
     y, x = np.mgrid[0:height, 0:width]
@@ -47,7 +54,10 @@ def sources():
     """Return, by file name, the image of each golden file and the arguments that code it."""
     return {
         "lossless-rgb-bits-back.vlae": (draw("RGB", 40, 140, 1), {"lossless": True, "latents": Latents.BITS_BACK}),
-        "near-lossless-rgb.vlae": (draw("RGB", 37, 21, 2), {"max_error": 3, "latents": Latents.TWO_PART}),
+        "lossless-grey-adapted.vlae": (draw_mosaic(257, 129, 5), {"lossless": True, "latents": Latents.BITS_BACK}),
+        "near-lossless-rgb.vlae": (draw("RGB", 37, 70, 2), {"max_error": 3, "latents": Latents.TWO_PART}),
+        "near-lossless-la.vlae": (draw("LA", 60, 40, 6), {"max_error": 10, "latents": Latents.NONE}),
+        "near-lossless-grey-adapted.vlae": (draw_mosaic(257, 129, 7), {"max_error": 1, "latents": Latents.NONE}),
         "lossless-grey-no-latents.vlae": (draw("L", 50, 70, 3), {"lossless": True, "latents": Latents.NONE}),
         "lossless-rgba.vlae": (draw("RGBA", 31, 40, 4), {"lossless": True, "latents": Latents.TWO_PART}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
@@ -66,6 +76,7 @@ def describe(data):
         "fidelity": facts.fidelity,
         "max_error": facts.max_error,
         "latents": facts.latents,
+        "adapted": facts.part_bits.get("adaptation_bits", 0) > 0,
     }
 
 

@@ -70,16 +70,17 @@ def decode_coded(
     data: bytes, metadata_bytes: int, shape: tuple[int, int, int], has_alpha: bool, max_error: int, folder: Path
 ) -> NDArray[np.uint8]:
     require(len(data) >= 56, "cut")
-    latents, lanes, band_height, _, reserved, weights_hash, alpha_bytes, payload_bytes, band_count = struct.unpack_from(
-        "<BBHHH8sIII", data, 28
+    latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes, payload_bytes, band_count = (
+        struct.unpack_from("<BBHHH8sIII", data, 28)
     )
     height, width, _ = shape
-    require(latents <= 2 and reserved == 0, "latents or reserved")
+    require(latents <= 2 and (latents != BITS_BACK or max_error == 0), "latents")
     require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
     require(band_count == -(-height // band_height), "band_count")
     require(1 <= lanes <= min(8, band_count), "lanes")
     require((alpha_bytes > 0) == has_alpha, "alpha_bytes")
-    alpha_at = 56 + 4 * band_count + metadata_bytes
+    adaptation_at = 56 + 4 * band_count + metadata_bytes
+    alpha_at = adaptation_at + adaptation_bytes
     payload_at = alpha_at + alpha_bytes
     require(len(data) == payload_at + payload_bytes, "length")
     table = list(struct.unpack_from(f"<{band_count}I", data, 56))
@@ -91,7 +92,8 @@ def decode_coded(
         payload_at = end
     model = load_model(folder, weights_hash)
     require(band_height == model.tile and max_error < len(model.tensors["likelihood.fixed_biases"]), "model")
-    samples = decode_bands(model, messages, table, shape, max_error, latents)
+    moved = pop_adaptation(model, data[adaptation_at:alpha_at])
+    samples = decode_bands(model, messages, table, shape, max_error, latents, moved)
     if not has_alpha:
         return samples
     chunk = data[alpha_at : alpha_at + alpha_bytes]
@@ -146,6 +148,7 @@ class Message:
     """A lane: the head, a Python integer, and the words, the last one on top."""
 
     def __init__(self, data: bytes) -> None:
+        require(len(data) >= 8 and len(data) % 4 == 0, "message: length")
         self.head = int.from_bytes(data[:8], "little")
         self.words = list(struct.unpack(f"<{len(data) // 4 - 2}I", data[8:]))[::-1]
         require(2**31 <= self.head < 2**63, "message: head")
@@ -168,47 +171,85 @@ class Message:
             self.head >>= 32
         self.head = ((self.head // freq) << 24) + self.head % freq + start
 
+    def is_empty(self) -> bool:
+        return self.head == 2**31 and not self.words
+
 
 # Distributions
 
 
 @dataclass(frozen=True)
 class Grid:
-    count: int
+    """The grids of N symbols, or one for all."""
+
+    count: I64
     step: int
-    first: int
+    first: I64
 
 
-def sample_grid(max_error: int) -> Grid:
+def sample_grid(centre: I64, max_error: int) -> Grid:
+    """Return the grids of samples within ``max_error``, a bin of each in the middle of its centre (N,)."""
     step = 2 * max_error + 1
-    return Grid((255 + max_error) // step + 1, 256 * step, -256 * max_error - 128)
+    middle = centre - (centre + max_error) // step * step  # of the first bin
+    return Grid((255 - middle + max_error) // step + 1, 256 * step, 256 * (middle - max_error) - 128)
 
 
-def latent_grid(limit: int) -> Grid:
-    return Grid(2 * limit + 1, 256, -256 * limit - 128)
+def symbol_sample(symbol: int, centre: int, max_error: int) -> int:
+    step = 2 * max_error + 1
+    middle = centre - (centre + max_error) // step * step
+    return min(max(step * symbol + middle, 0), 255)
 
 
-def cumulative(raw: I64, shift: I64, grid: Grid) -> I64:
-    """Return cum (N, count + 1) of N mixtures: raw (N, 3 M) logits, means, scales; shift (N,) of the means."""
+def number_grid(limit: int) -> Grid:
+    return Grid(np.array([2 * limit + 1]), 256, np.array([-256 * limit - 128]))
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """N mixtures of M logistics: weights, means and inverse scales (N, M)."""
+
+    weights: I64
+    means: I64
+    inverse: I64
+
+
+def mixtures(raw: I64, shift: I64) -> Mixtures:
+    """Return the mixtures of raw (N, 3 M) logits, means, scales; shift (N,) of the means."""
     logits, means, scales = np.split(raw, 3, axis=1)
     largest = logits.argmax(1)  # the first of several
     rows = np.arange(len(raw))
     weights = WEIGHTS[np.minimum(logits[rows, largest][:, None] - logits, 1023)]
     weights = weights * 2**15 // weights.sum(1, keepdims=True)
     weights[rows, largest] += 2**15 - weights.sum(1)
-    inverse = INVERSE_SCALES[np.clip(scales, -128, 224) + 128]
-    edges = np.arange(1, grid.count) * grid.step + grid.first
-    u = (edges[None, :, None] - (means + shift[:, None])[:, None, :]) * inverse[:, None, :]
+    return Mixtures(weights, means + shift[:, None], INVERSE_SCALES[np.clip(scales, -128, 224) + 128])
+
+
+def centres(mixed: Mixtures) -> I64:
+    return np.clip(((mixed.weights * mixed.means).sum(1) + 2**22) >> 23, 0, 255)
+
+
+def cumulative(mixed: Mixtures, grid: Grid) -> I64:
+    """Return cum (N, largest count + 1) of N mixtures; beyond its own count a row stays 2^24."""
+    count, first = grid.count[:, None], grid.first[:, None]
+    k = np.arange(1, grid.count.max())[None, :]
+    edges = k * grid.step + first
+    u = (edges[:, :, None] - mixed.means[:, None, :]) * mixed.inverse[:, None, :]
     place = (u >> 23) + 640
     inside = np.clip(place, 0, 1279)
     low, high = LOGISTIC[inside], LOGISTIC[inside + 1]
     value = low + ((high - low) * (u & (2**23 - 1)) >> 23)
     value = np.where(place < 0, 0, np.where(place >= 1280, 2**30, value))
-    f = (value * weights[:, None, :]).sum(2) >> 15
-    cum = np.zeros((len(raw), grid.count + 1), dtype=np.int64)
-    cum[:, 1:-1] = (f * (2**24 - grid.count) >> 30) + np.arange(1, grid.count)
-    cum[:, -1] = 2**24
+    f = (value * mixed.weights[:, None, :]).sum(2) >> 15
+    cum = np.full((len(f), k.size + 2), 2**24, dtype=np.int64)
+    cum[:, 0] = 0
+    cum[:, 1:-1] = np.where(k < count, (f * (2**24 - count) >> 30) + k, 2**24)
     return cum
+
+
+def number_cumulative(means: I64, scales: I64, limit: int) -> I64:
+    """Return cum (N, 2 limit + 2) of numbers within a limit, each with one component (N,)."""
+    raw = np.stack([0 * means, means, scales], axis=1)
+    return cumulative(mixtures(raw, 0 * means), number_grid(limit))
 
 
 # Models
@@ -274,7 +315,7 @@ def output(model: Model, name: str, x: I64) -> I64:
 # Posterior
 
 
-def posterior_cumulative(model: Model, tiles: I64, max_error: int) -> I64:
+def posterior_cumulative(model: Model, tiles: I64) -> I64:
     """Return cum (tiles * latents, count + 1) of q(z|x) for tiles (A, T, T, 3) of decoded samples."""
     x = np.zeros((*tiles.shape[:3], 9), dtype=np.int64)
     x[:, :, 1:, 0:3] = COMPRESS[tiles[:, :, 1:] - tiles[:, :, :-1] + 255]
@@ -288,13 +329,12 @@ def posterior_cumulative(model: Model, tiles: I64, max_error: int) -> I64:
         x = hidden(model, name, np.concatenate(parts, 3), model.tensors[f"{name}.bias"], model.posterior_limit)
     flat = x.reshape(len(x), -1, x.shape[3])
     pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
-    biases = model.tensors["posterior.dense.biases"][max_error]
+    biases = model.tensors["posterior.dense.biases"][0]
     h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
     out = output(model, "posterior.out", h)
     means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
     scales = np.clip(out[:, model.latents :], -32, 128).reshape(-1)
-    raw = np.stack([0 * means, means, scales], axis=1)
-    return cumulative(raw, 0 * means, latent_grid(model.grid))
+    return number_cumulative(means, scales, model.grid)
 
 
 def cut_tiles(area: I64, side: int) -> I64:
@@ -322,24 +362,39 @@ def pop_latents(model: Model, message: Message, across: int, max_error: int) -> 
             total = base[rows] + t["prior.channels"][rows, :c] @ z[tile, :c]
             mean, scale = scaled(model, total, t["prior.out.multiplier"][rows])
             mean, scale = np.clip(mean, -256 * model.grid, 256 * model.grid), np.clip(scale, -32, 160)
-            raw = np.array([[0, mean, scale]])
-            z[tile, c] = message.pop(cumulative(raw, np.zeros(1, dtype=np.int64), latent_grid(model.grid))[0])
-            z[tile, c] -= model.grid
+            z[tile, c] = message.pop(number_cumulative(mean[None], scale[None], model.grid)[0]) - model.grid
     return z
 
 
 # Modulation
 
 
-def modulate(model: Model, z: I64 | None, across: int, max_error: int) -> I64:
-    """Return the likelihood's biases (tiles, biases) for latents z, or for a file without."""
+def modulate(model: Model, z: I64 | None, across: int, max_error: int, adaptation: I64) -> I64:
+    """Return the likelihood's biases (tiles, biases) for latents z, or for a file without, and the adaptation."""
     t = model.tensors
     if z is None:
         moved = np.repeat(t["likelihood.off_biases"][None], across, 0)
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(t["likelihood.fixed_biases"][max_error] + moved, -(2**22), 2**22)
+    return np.clip(t["likelihood.fixed_biases"][max_error] + moved + adaptation, -(2**22), 2**22)
+
+
+# Adaptation
+
+
+def pop_adaptation(model: Model, chunk: bytes) -> I64:
+    """Return what the adaptation adds to each of the likelihood's biases (B,)."""
+    shifts = [model.tensors[f"likelihood.{name}.shift"] for name in ("hidden1", "hidden2", "hidden3", "split")]
+    layer = np.repeat(np.arange(4), [len(s) for s in shifts])
+    if not chunk:
+        return np.zeros(len(layer), dtype=np.int64)
+    message = Message(chunk)
+    scales = np.array([message.pop(np.arange(257) << 16) for _ in range(4)]) - 96
+    cum = number_cumulative(0 * layer, scales[layer], 127)
+    u = np.array([message.pop(row) for row in cum]) - 127
+    require(message.is_empty(), "adaptation: more than the biases")
+    return u * (4 << np.concatenate(shifts))
 
 
 # Waves and contexts
@@ -382,7 +437,6 @@ def pop_pixels(
 ) -> None:
     """Pop the rows ``top`` to ``top + rows - 1`` of the raster (H W + 1, 3), whose last entry is NO_PIXEL."""
     t, m, limit = model.tensors, model.mixtures, model.activation_limit
-    grid, step = sample_grid(max_error), 2 * max_error + 1
     offsets = contexts(model.radius)
     w, n, ne, nw = (offsets.index(o) for o in ((0, -1), (1, 0), (1, 1), (1, -1)))
     units, head = len(t["likelihood.hidden1.shift"]), t["likelihood.conditioning"].shape[1]
@@ -415,8 +469,11 @@ def pop_pixels(
             shift = 256 * ref[:, channel]
             for q in range(place):
                 shift = shift + raw[:, 3 * m + q] * (green, red)[q]
-            cum = cumulative(raw[:, : 3 * m], shift, grid)
-            values = np.array([min(message.pop(row) * step, 255) for row in cum])
+            mixed = mixtures(raw[:, : 3 * m], shift)
+            centre = centres(mixed)
+            cum = cumulative(mixed, sample_grid(centre, max_error))
+            symbols = [message.pop(row) for row in cum]
+            values = np.array([symbol_sample(k, int(c), max_error) for k, c in zip(symbols, centre, strict=True)])
             if grey:
                 raster[here] = values[:, None]
             else:
@@ -427,7 +484,13 @@ def pop_pixels(
 
 
 def decode_bands(
-    model: Model, messages: list[Message], table: list[int], shape: tuple[int, int, int], max_error: int, latents: int
+    model: Model,
+    messages: list[Message],
+    table: list[int],
+    shape: tuple[int, int, int],
+    max_error: int,
+    latents: int,
+    adaptation: I64,
 ) -> NDArray[np.uint8]:
     height, width, channels = shape
     raster = np.full((height * width + 1, 3), NO_PIXEL, dtype=np.int64)
@@ -439,12 +502,12 @@ def decode_bands(
         top = band * model.tile
         rows = min(model.tile, height - top)
         z = None if latents == NO_LATENTS else pop_latents(model, message, across, max_error)
-        biases = modulate(model, z, across, max_error)
+        biases = modulate(model, z, across, max_error, adaptation)
         pop_pixels(model, message, raster, width, top, rows, channels == 1, max_error, biases)
         if z is not None and latents == BITS_BACK and band < bands - lanes:
             area = raster[top * width : (top + rows) * width].reshape(rows, width, 3)
-            cum = posterior_cumulative(model, cut_tiles(area, model.tile), max_error)
+            cum = posterior_cumulative(model, cut_tiles(area, model.tile))
             for row, symbol in reversed(list(zip(cum, z.reshape(-1) + model.grid, strict=True))):
                 message.push(row, int(symbol))
-    require(all(m.head == 2**31 and not m.words for m in messages), "message: more than the image")
+    require(all(message.is_empty() for message in messages), "message: more than the image")
     return raster[:-1].reshape(height, width, 3)[:, :, :channels].astype(np.uint8)

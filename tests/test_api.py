@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import codec
-from codec import container, metadata
+from codec import adaptation, api, container, metadata, vlae
 from codec.container import Latents
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
+from codec.model import load_model
 
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 5), (17, 300), (300, 17)]
 
@@ -95,6 +97,63 @@ def test_the_way_of_coding_latents_can_be_chosen(latents):
     assert_same(codec.decompress(data), image)
 
 
+@pytest.mark.parametrize("latents", Latents)
+def test_near_lossless_files_have_no_bits_back(latents):
+    image = picture("RGB", (50, 140))
+    facts = codec.info(codec.compress(image, max_error=2, latents=latents))
+    assert facts.fidelity == "near-lossless"
+    assert facts.latents == ("none" if latents == Latents.NONE else "two-part")
+
+
+def adapted_file(monkeypatch):
+    """Return a small file with an adaptation, and its image; such an image would not pay for one."""
+    u = np.random.default_rng(0).integers(-3, 4, len(load_model().adaptation_units))
+    monkeypatch.setattr(vlae, "choose", lambda *_: (Latents.TWO_PART, u))
+    monkeypatch.setattr(api, "QUICK_FACTOR", 0)
+    image = picture("RGB")
+    return codec.compress(image, lossless=True), image
+
+
+def test_the_bits_of_an_adaptation_are_told(monkeypatch, photo):
+    data, image = adapted_file(monkeypatch)
+    chunk = container.unpack(data).adaptation
+    assert codec.info(data).part_bits["adaptation_bits"] == 8 * len(chunk) > 0
+    assert sum(codec.info(data).part_bits.values()) == 8 * len(data)
+    assert codec.info(photo[0]).part_bits["adaptation_bits"] == 0
+    assert_same(codec.decompress(data), image)
+
+
+def test_damage_in_an_adaptation_is_corrupt_behind_a_right_checksum(monkeypatch):
+    data, _ = adapted_file(monkeypatch)
+    file = container.unpack(data)
+    begin = data.index(file.adaptation)
+    assert begin == 60  # behind the headers and the table of one band
+    for bit in np.random.default_rng(6).integers(8 * begin, 8 * (begin + len(file.adaptation)), 60).tolist():
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptDataError, match=r"^(message|adaptation): "):
+            codec.decompress(resealed(bytes(damaged)))
+    for chunk in (
+        file.adaptation[:-4],
+        file.adaptation[:-1],
+        file.adaptation + bytes(4),
+        file.adaptation[:7],
+        bytes(8),
+    ):
+        with pytest.raises(CorruptDataError, match=r"^(message|adaptation): "):
+            codec.decompress(container.pack(replace(file, adaptation=chunk)))
+
+
+def test_an_adaptation_belongs_to_its_image(monkeypatch):
+    # Another one, or none, is found at the latest by the checksum of the samples.
+    data, _ = adapted_file(monkeypatch)
+    file = container.unpack(data)
+    other = adaptation.pack(-adaptation.unpack(file.adaptation, load_model().network), load_model().network)
+    for chunk in (b"", other):
+        with pytest.raises(CorruptDataError):
+            codec.decompress(container.pack(replace(file, adaptation=chunk)))
+
+
 def test_max_error_0_is_lossless(photo):
     data, image = photo
     assert codec.compress(image, max_error=0) == data
@@ -110,7 +169,7 @@ def test_the_same_image_gives_the_same_bytes(photo):
 def test_what_png_says_shorter_is_stored():
     # A repeated tile of noise: PNG finds the repetition, a local model cannot.
     tile = np.random.default_rng(1).integers(0, 256, (16, 16), dtype=np.uint8)
-    image = Image.fromarray(np.tile(tile, (12, 12)))
+    image = Image.fromarray(np.tile(tile, (11, 11)))
     for max_error in (0, 1):
         data = codec.compress(image, max_error=max_error)
         assert codec.info(data).fidelity == "stored"

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import __version__, cli, container, demo
+from codec import __version__, cli, container, demo, kernels
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let nothing be said of compiling, however busy this machine is."""
+    monkeypatch.setattr(kernels, "PATIENCE_S", 600.0)
 
 
 @pytest.fixture

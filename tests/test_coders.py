@@ -82,7 +82,12 @@ def test_uniform_costs_its_bits():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 80), st.integers(1, 5), st.sampled_from([LATENTS, SAMPLES, sample_grid(0)]), seeds)
+@given(
+    st.integers(1, 80),
+    st.integers(1, 4),
+    st.sampled_from([LATENTS, SAMPLES, sample_grid(0, 0), sample_grid(7, 3)]),
+    seeds,
+)
 def test_mixture(count, mixtures, grid, seed):
     rng = np.random.default_rng(seed)
     check_codec(mixture(random_raw(rng, count, mixtures), grid), rng.integers(0, grid.count, count), seed=seed)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from codec import contexts, tables, wavefront
+from codec import contexts, distributions, rans, tables, wavefront
 from codec.contexts import NO_PIXEL, SLOPE, neighbour, offsets
 from codec.model import WEIGHTS, load_model
+from codec.vlae import Image
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
@@ -104,19 +105,27 @@ def gathered(image, network):
     return np.concatenate([differences.reshape(len(ref), -1), (ref - NO_PIXEL) // 2], axis=1), ref
 
 
+def compiled_inputs(model, image):
+    """Return inputs and references of an image of one batch, as the compiled loop finds them."""
+    pixels = image.shape[0] * image.shape[1]
+    assert pixels <= wavefront.BATCH
+    band = Image(model, image, image, 3, 0).band(0, None)
+    work = wavefront.make_work(model.network, wavefront.BATCH)
+    starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
+    unused, table = rans.empty_message(1), distributions.load_tables()
+    wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)
+    return work.inputs[:pixels], work.ref[:pixels]
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 3), (6, 9), (13, 17)])
 def test_compiled_gather_is_the_same(number, size):
-    network = load_model(number).network
-    height, width = size
+    model = load_model(number)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    image[: height // 2] = np.where(image[: height // 2] < 128, 0, 255)  # references that must be clipped
-    inputs = np.zeros((height * width, 3 * len(network.offsets) + 3), dtype=np.float32)
-    ref = np.zeros((height * width, 3), dtype=np.int64)
-    for i in range(height * width):
-        y, x = divmod(i, width)
-        wavefront._gather(y, x, image.reshape(-1), width, network, inputs[i], ref[i])
-    expected_inputs, expected_ref = gathered(image, network)
+    half = size[0] // 2
+    image[:half] = np.where(image[:half] < 128, 0, 255)  # references that must be clipped
+    inputs, ref = compiled_inputs(model, image)
+    expected_inputs, expected_ref = gathered(image, model.network)
     np.testing.assert_array_equal(ref, expected_ref)
     np.testing.assert_array_equal(inputs, expected_inputs)
 

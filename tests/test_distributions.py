@@ -8,6 +8,7 @@ from numba import njit
 
 from codec import tables
 from codec.distributions import (
+    COMPONENTS,
     MEAN_STEPS,
     Grid,
     cumulative,
@@ -15,8 +16,12 @@ from codec.distributions import (
     ideal_bits,
     latent_grid,
     load_tables,
+    logistic,
+    mean,
     prepare,
     sample_grid,
+    sample_symbol,
+    symbol_sample,
 )
 
 TOTAL = 1 << 24
@@ -26,29 +31,30 @@ TABLES = load_tables()
 # Compiled anew each time: numba's cache does not notice changes in the functions called here.
 @njit
 def all_cumulative(raw, mixtures, shift, grid, table):
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     prepare(raw, mixtures, shift, prepared, table)
-    return np.array([cumulative(k, grid, mixtures, prepared, table) for k in range(grid.count + 1)])
+    return np.array([cumulative(k, grid, prepared, table) for k in range(grid.count + 1)])
 
 
 @njit
 def find_all(targets, raw, mixtures, shift, grid, table):
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     prepare(raw, mixtures, shift, prepared, table)
     found = np.zeros((len(targets), 3), dtype=np.int64)
     for i in range(len(targets)):
-        found[i, 0], found[i, 1], found[i, 2] = find(targets[i], grid, mixtures, prepared, table)
+        found[i, 0], found[i, 1], found[i, 2] = find(targets[i], grid, prepared, table)
     return found
 
 
 @njit
 def prepared_of(raw, mixtures, shift, table):
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     prepare(raw, mixtures, shift, prepared, table)
     return prepared
 
 
-grids = st.one_of(st.integers(0, 10).map(sample_grid), st.integers(1, 60).map(latent_grid), st.just(Grid(2, 256, -128)))
+sample_grids = st.builds(sample_grid, st.integers(0, 255), st.integers(0, 10))
+grids = st.one_of(sample_grids, st.integers(1, 127).map(latent_grid), st.just(Grid(2, 256, -128)))
 
 
 def with_extremes(usual, extreme):
@@ -58,7 +64,7 @@ def with_extremes(usual, extreme):
 @st.composite
 def parameters(draw):
     """Return (mixtures, raw, shift): usual ones and the largest that a layer can put out."""
-    mixtures = draw(st.integers(1, 5))
+    mixtures = draw(st.integers(1, COMPONENTS))
 
     def several(strategy):
         return draw(st.lists(strategy, min_size=mixtures, max_size=mixtures))
@@ -96,10 +102,13 @@ def test_find_inverts_cumulative(model, grid, targets):
 def test_weights_sum_to_one(model):
     mixtures, raw, shift = model
     prepared = prepared_of(raw, mixtures, shift, TABLES)
-    assert prepared[:mixtures].sum() == 1 << 15
-    assert prepared[:mixtures].min() >= 0
-    assert prepared[:mixtures].argmax() == raw[:mixtures].argmax()
-    np.testing.assert_array_equal(prepared[mixtures : 2 * mixtures], raw[mixtures : 2 * mixtures] + shift)
+    weights, means, _ = prepared.reshape(3, COMPONENTS)
+    assert weights.sum() == 1 << 15
+    assert weights.min() >= 0
+    assert weights.argmax() == raw[:mixtures].argmax()
+    np.testing.assert_array_equal(means[:mixtures], raw[mixtures : 2 * mixtures] + shift)
+    # What is not used has no weight.
+    assert not weights[mixtures:].any()
 
 
 def test_weights_are_in_steps_of_an_octave():
@@ -108,7 +117,7 @@ def test_weights_are_in_steps_of_an_octave():
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(0, 10).map(sample_grid), st.integers(1, 4), st.integers(0, 2**32))
+@given(sample_grids, st.integers(1, 4), st.integers(0, 2**32))
 def test_ideal_bits_are_close_to_the_frequencies(grid, mixtures, seed):
     rng = np.random.default_rng(seed)
     logits = rng.integers(-300, 300, mixtures)
@@ -131,23 +140,90 @@ def test_ideal_bits_of_known_values():
     raw = np.array([0, 10 * MEAN_STEPS, 0])
     mass = 2 / (1 + np.exp(-0.5)) - 1
     exact = -np.log2(mass * (1 - 256 / TOTAL) + 1 / TOTAL)
-    assert ideal_bits(10, sample_grid(0), 1, raw, 0) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(10, sample_grid(0, 0), 1, raw, 0) == pytest.approx(exact, rel=1e-12)
     # The same after a shift, and 24 bits where there is no mass.
-    assert ideal_bits(30, sample_grid(0), 1, raw, 20 * MEAN_STEPS) == pytest.approx(exact, rel=1e-12)
-    assert ideal_bits(200, sample_grid(0), 1, raw, 0) == pytest.approx(24)
+    assert ideal_bits(30, sample_grid(0, 0), 1, raw, 20 * MEAN_STEPS) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(200, sample_grid(0, 0), 1, raw, 0) == pytest.approx(24)
+
+
+@njit
+def coded_samples(centre, max_error):
+    """Return the symbol of each sample, and what each symbol is decoded as."""
+    grid = sample_grid(centre, max_error)
+    symbols = np.array([sample_symbol(x, grid) for x in range(256)])
+    return symbols, np.array([symbol_sample(k, grid) for k in range(grid.count)])
 
 
 @pytest.mark.parametrize("max_error", range(11))
-def test_sample_grid_covers_every_sample_within_max_error(max_error):
-    grid = sample_grid(max_error)
-    samples = np.arange(256)
-    symbols = (samples + max_error) // (2 * max_error + 1)
-    assert (symbols[0], symbols[-1]) == (0, grid.count - 1)
-    decoded = np.minimum(symbols * (2 * max_error + 1), 255)
-    assert np.abs(decoded - samples).max() == max_error
-    # The edge below a symbol lies half a sample below the first sample that maps to it.
-    for k in range(1, grid.count):
-        assert k * grid.step + grid.first == (np.argmax(symbols == k) * 2 - 1) * MEAN_STEPS // 2
+def test_sample_grids_cover_every_sample_within_max_error(max_error):
+    width = 2 * max_error + 1
+    least = 256
+    for centre in range(256):
+        grid = sample_grid(centre, max_error)
+        symbols, decoded = coded_samples(centre, max_error)
+        # Bins without gap or overlap: the first holds 0, the last 255, and all between are whole.
+        assert (symbols[0], symbols[-1]) == (0, grid.count - 1)
+        assert set(np.diff(symbols)) <= {0, 1}
+        assert (np.bincount(symbols)[1:-1] == width).all()
+        assert np.bincount(symbols).max() <= width
+        # There and back.
+        assert np.abs(decoded[symbols] - np.arange(256)).max() <= max_error
+        np.testing.assert_array_equal(symbols[decoded], np.arange(grid.count))
+        assert decoded[symbols[centre]] == centre
+        assert (np.diff(decoded) > 0).all()
+        # The edge below a symbol lies half a sample below the first sample that maps to it.
+        edges = np.arange(1, grid.count) * grid.step + grid.first
+        firsts = np.searchsorted(symbols, np.arange(1, grid.count))
+        np.testing.assert_array_equal(edges, (2 * firsts - 1) * MEAN_STEPS // 2)
+        least = min(least, grid.count)
+    assert least == 255 // width + 1  # as `codec.container.holds_samples` counts
+
+
+def test_without_an_error_the_centre_changes_nothing():
+    for centre in range(256):
+        assert sample_grid(centre, 0) == Grid(256, MEAN_STEPS, -MEAN_STEPS // 2)
+
+
+@pytest.mark.parametrize("max_error", [0, 3, 10])
+def test_a_centre_outside_counts_as_the_nearest_sample(max_error):
+    for centre in (-1, -1000, -(1 << 40)):
+        assert sample_grid(centre, max_error) == sample_grid(0, max_error)
+    for centre in (256, 1000, 1 << 40):
+        assert sample_grid(centre, max_error) == sample_grid(255, max_error)
+
+
+@njit
+def mean_of(raw, mixtures, shift, table):
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
+    prepare(raw, mixtures, shift, prepared, table)
+    return mean(prepared)
+
+
+@settings(deadline=None)
+@given(parameters())
+def test_the_mean_is_that_of_the_weights_rounded_half_up(model):
+    mixtures, raw, shift = model
+    weights, means, _ = prepared_of(raw, mixtures, shift, TABLES).reshape(3, COMPONENTS).tolist()
+    total = sum(w * m for w, m in zip(weights, means, strict=True))
+    assert mean_of(raw, mixtures, shift, TABLES) == (2 * total + (1 << 23)) // (1 << 24)
+
+
+def test_means_of_known_mixtures():
+    for raw_mean, rounded in ((10 * 256, 10), (10 * 256 + 127, 10), (10 * 256 + 128, 11), (-128, 0), (-129, -1)):
+        assert mean_of(np.array([0, raw_mean, 0]), 1, 0, TABLES) == rounded
+    # A quarter of the weight about 200, the rest about 100, and a shift of 3.
+    raw = np.array([0, 0, 0, 0, 100 * 256, 100 * 256, 100 * 256, 200 * 256, -90, 0, 90, 200])
+    assert mean_of(raw, 4, 3 * 256, TABLES) == 128
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**36), 2**36), min_size=2, max_size=50))
+def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
+    arguments = np.sort(np.array(arguments))
+    values = np.array([logistic(u, TABLES) for u in arguments])
+    assert (np.diff(values) >= 0).all()
+    exact = 2**30 / (1 + np.exp(-arguments / (MEAN_STEPS << tables.INVERSE_BITS)))
+    assert np.abs(values - exact).max() < 2**30 * 2.0**-15
 
 
 def test_latent_grid_is_symmetric():

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load
 
 import codec
-from codec import container, contexts, distributions, exact, metadata, model, png, rans, tables, wavefront
+from codec import adaptation, container, contexts, distributions, exact, metadata, model, png, rans, tables
 from codec.coders import push_intervals
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +87,9 @@ def test_constants():
         "missing pixel": contexts.NO_PIXEL,
         "exact sum": exact.EXACT,
         "bias limit": exact.BIAS_LIMIT,
+        "adaptation step": model.ADAPTATION_STEP,
+        "adaptation limit": adaptation.LIMIT,
+        "adaptation scale": adaptation.SCALE_FIRST,
     }
 
 
@@ -118,18 +121,42 @@ def test_tables():
 
 
 def test_grids_and_coding_order():
-    (_, *samples), (_, *latents) = rows("Distributions", "grid")
+    (_, *samples), (_, *numbers) = rows("Distributions", "grid")
+    middle = re.search(r"^    b = (.+)$", section("Distributions"), re.MULTILINE)[1]
+    symbol = re.search(r"codes the symbol (.+?), whose", section("Near-lossless"))[1]
+    clip = {"clip": lambda value, low, high: min(max(value, low), high)}
 
     def value(cell, **names):
-        python = re.sub(r"(\d) ([a-zA-Z(])", r"\1 * \2", cell)
-        return eval(python, {}, names)  # noqa: S307  our own document
+        python = re.sub(r"([\d)]) ([a-zA-Z(])", r"\1 * \2", cell)
+        return eval(python, clip, names)  # noqa: S307  our own document
 
     for d in range(container.MAX_ERROR + 1):
-        assert distributions.sample_grid(d) == tuple(value(cell, d=d) for cell in samples[:3])
-    for limit in (1, 31):
-        assert distributions.latent_grid(limit) == tuple(value(cell, K=limit) for cell in latents[:3])
+        for c in range(0, 256, 5):
+            b = value(middle, c=c, d=d)
+            grid = distributions.sample_grid(c, d)
+            assert grid == tuple(value(cell, b=b, d=d) for cell in samples[:3])
+            for k in (0, grid.count // 2, grid.count - 1):
+                meaning = value(samples[3].removeprefix("the sample "), b=b, d=d, k=k)
+                assert meaning == distributions.symbol_sample(k, grid)
+            assert value(symbol, x=c // 2, b=b, d=d) == distributions.sample_symbol(c // 2, grid)
+    for limit in (1, 31, 127):
+        assert distributions.latent_grid(limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
     names = ("red", "green", "blue")
-    assert f"in the order {', '.join(names[c] for c in wavefront.ORDER)}:" in section("Likelihood")
+    assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
+@pytest.mark.parametrize("d", [0, 1, 10])
+def test_the_bound_on_samples(mode, channels, d):
+    bound = re.search(r"too short for the image: (.+) > (.+)\.$", section("Lengths"), re.MULTILINE)
+    python = [re.sub(r"(\d) ([a-z])", r"\1 * \2", t.replace("·", "*").replace("^", "**")) for t in bound.groups()]
+    coding = container.CodingHeader(container.Latents.NONE, 1, 64, 0, b"")
+    names = {"W": 1, "H": 7, "C": channels, "d": d, "payload_bytes": 1000}
+    least, limit = (eval(term, {}, names) for term in python)  # noqa: S307  our own document
+    for width in (limit // least, limit // least + 1):
+        header = container.Header(container.Fidelity.LOSSLESS, mode, d, width, 7, 0)
+        file = container.Container(header, coding, np.zeros(1), b"", b"", b"", bytes(1000))
+        assert container.holds_samples(file) == (width * least <= limit)
 
 
 @pytest.mark.parametrize("path", sorted(model.WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -176,7 +203,8 @@ def test_every_section_that_code_cites_exists():
 
 
 def test_every_file_of_the_format_cites_a_section():
-    for name in ("container", "metadata", "png", "tables", "rans", "distributions", "exact", "model", "contexts"):
+    names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
+    for name in names.split():
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 
@@ -220,16 +248,25 @@ def test_example_of_a_message():
 
 
 def test_example_of_a_distribution():
-    table, grid = distributions.load_tables(), distributions.sample_grid(0)
-    prepared = np.zeros(6, dtype=np.int64)
+    table, grid = distributions.load_tables(), distributions.sample_grid(0, 0)
+    prepared = np.zeros(3 * distributions.COMPONENTS, dtype=np.int64)
     raw = np.array([0, -64, 300, -77, 16, 64])
     distributions.prepare(raw, 2, 25600, prepared, table)
-    assert prepared[[0, 1, 4, 5]].tolist() == [21846, 10922, 741455, 262144]
+    weights, _, inverse = prepared.reshape(3, -1)[:, :2].tolist()
+    assert (weights, inverse) == ([21846, 10922], [741455, 262144])
     text = section("Examples")
     assert "weights are 21846 and 10922" in text
     assert "scales 741455 and 262144" in text
     cums = []
     for k, _, _, cum in rows("Examples", "k"):
-        cums.append(distributions.cumulative(int(k), grid, 2, prepared, table))
+        cums.append(distributions.cumulative(int(k), grid, prepared, table))
         assert int(cum) == cums[-1]
     assert f"start {cums[0]} and freq {cums[1] - cums[0]}" in text
+    centre = distributions.mean(prepared)
+    grid = distributions.sample_grid(centre, 2)
+    middle = (grid.first + grid.step // 2) // 256
+    assert f"centre is {centre}, so b = {middle}, n = {grid.count} and first = {grid.first}." in text
+    symbol = distributions.sample_symbol(centre, grid)
+    same = [x for x in range(256) if distributions.sample_symbol(x, grid) == symbol]
+    decoded = distributions.symbol_sample(symbol, grid)
+    assert f"samples {same[0]}..{same[-1]} have symbol {symbol} and are decoded as {decoded}." in text

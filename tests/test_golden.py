@@ -13,21 +13,24 @@ import pytest
 
 import codec
 from codec.container import unpack
+from codec.model import WEIGHTS
 
-SCRIPT = Path(__file__).parent / "make_golden.py"
+SCRIPT = Path(__file__).with_name("make_golden.py")
 FOLDER = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parent.parent
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("make_golden", SCRIPT)
+def load_script(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
 
-golden = load_script()
+golden = load_script(SCRIPT)
+reference = load_script(SCRIPT.with_name("reference_decoder.py"))
 
 
 def test_the_manifest_lists_every_file():
@@ -38,7 +41,11 @@ def test_the_manifest_lists_every_file():
 def test_every_kind_of_file_is_there():
     assert {entry["fidelity"] for entry in MANIFEST.values()} == {"lossless", "near-lossless", "stored"}
     assert {entry["latents"] for entry in MANIFEST.values()} == {"none", "bits-back", "two-part", None}
-    assert {entry["mode"] for entry in MANIFEST.values()} >= {"L", "RGB", "RGBA", "P"}
+    assert {entry["mode"] for entry in MANIFEST.values()} >= {"L", "LA", "RGB", "RGBA", "P"}
+    near = [entry for entry in MANIFEST.values() if entry["fidelity"] == "near-lossless"]
+    assert {entry["latents"] for entry in near} == {"none", "two-part"}
+    assert len({entry["max_error"] for entry in near}) >= 3
+    assert {entry["fidelity"] for entry in MANIFEST.values() if entry["adapted"]} == {"lossless", "near-lossless"}
     assert max(codec.info((FOLDER / name).read_bytes()).bands or 0 for name in MANIFEST) >= 3
 
 
@@ -47,6 +54,21 @@ def test_a_golden_file_decodes_to_its_samples(name):
     data = (FOLDER / name).read_bytes()
     assert hashlib.sha256(data).hexdigest() == MANIFEST[name]["file_sha256"]
     assert golden.describe(data) == MANIFEST[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if entry["width"] * entry["height"] >= 1 << 15 else [])
+        for name, entry in MANIFEST.items()
+    ],
+)
+def test_the_reference_decodes_a_golden_file(name):
+    data = (FOLDER / name).read_bytes()
+    mode, samples = reference.decode(data, WEIGHTS)
+    decoded = codec.decompress(data)
+    assert mode == decoded.mode == MANIFEST[name]["mode"]
+    np.testing.assert_array_equal(samples.squeeze(), np.asarray(decoded))
 
 
 @pytest.mark.parametrize("name", MANIFEST)

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import api, container, demo, kernels, ledger
+from codec import adaptation, api, container, demo, kernels, ledger
 from codec.container import Latents
+from codec.model import load_model
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """Let the encoder take fewer steps to an adaptation: they do as well here."""
+    monkeypatch.setattr(adaptation, "STEPS", 32)
+    monkeypatch.setattr(adaptation, "TRIAL_STEPS", 8)
 
 
 def photo(seed=0, height=200, width=150, mode="RGB"):
@@ -52,14 +60,45 @@ def test_latents_pay_in_the_rows_that_are_theirs():
     assert back.naive_bits == two.file_bits
 
 
-@pytest.mark.parametrize("max_error", [0, 2])
-def test_the_file_is_as_long_as_promised(max_error):
-    image = photo(1, 260, 220)
-    report = ledger.measure(image, max_error=max_error, latents=Latents.BITS_BACK)
-    fixed = report.header_bits + report.index_bits + report.checksum_bits + report.initial_bits + report.rans_bits
+def fixed_bits(report):
+    """Return what a file holds besides what the model promises."""
+    return report.header_bits + report.index_bits + report.checksum_bits + report.initial_bits + report.rans_bits
+
+
+@pytest.mark.parametrize("latents", [Latents.BITS_BACK, Latents.TWO_PART])
+def test_the_file_is_as_long_as_promised(latents):
+    report = measured(photo(1, 260, 220), latents=latents)
     assert report.elbo_stderr_bits > 0
-    assert abs(report.file_bits - fixed - report.elbo_bits) < 0.005 * report.elbo_bits + 4 * report.elbo_stderr_bits
+    left = report.file_bits - fixed_bits(report) - report.elbo_bits
+    assert abs(left) < 0.005 * report.elbo_bits + 4 * report.elbo_stderr_bits
     assert report.coded_path_bits == pytest.approx(report.elbo_bits, rel=0.005)
+
+
+@pytest.mark.parametrize(("max_error", "latents"), [(0, 0), (2, 0), (2, 2), (5, 1)])
+def test_without_a_posterior_the_promise_is_what_was_coded(max_error, latents):
+    report = ledger.measure(photo(1, 150, 100), max_error=max_error, latents=Latents(latents))
+    assert report.posterior_bits == report.initial_bits == report.elbo_stderr_bits == 0
+    assert report.elbo_bits == pytest.approx(report.prior_bits + report.pixel_bits)
+    assert report.coded_path_bits == pytest.approx(report.elbo_bits)
+    assert (report.prior_bits > 0) == (report.latents == "two-part") == (latents > 0)
+    left = report.file_bits - fixed_bits(report) - report.elbo_bits
+    assert left == pytest.approx(report.rounding_bits)
+    assert abs(left) < 1e-4 * report.elbo_bits
+
+
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_an_adaptation_has_its_row_and_its_part_of_the_promise(max_error):
+    image = photo(1, 170, 210)
+    report = ledger.measure(image, max_error=max_error, latents=Latents.NONE)
+    file = container.unpack(api.compress(image, max_error=max_error, latents=Latents.NONE))
+    assert report.adaptation_bits == 8 * len(file.adaptation) > 0
+    network = load_model().network
+    ideal = adaptation.ideal_bits(adaptation.unpack(file.adaptation, network), network)
+    assert report.elbo_bits == pytest.approx(report.pixel_bits + ideal)
+    assert report.coded_path_bits == pytest.approx(report.elbo_bits)
+    assert 0 < report.adaptation_bits - ideal < 100
+    assert math.fsum(getattr(report, name) for name in ledger.ROWS) == pytest.approx(report.file_bits, abs=0.01)
+    assert measured(photo(0, 100, 100)).adaptation_bits == 0
 
 
 def test_alpha_metadata_and_grey_are_accounted_for():

@@ -3,6 +3,8 @@
 import ast
 import importlib.util
 import sys
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from PIL import Image
 
 import codec
-from codec import container, contexts, distributions
+from codec import api, container, contexts, demo, distributions, vlae
 from codec.container import Fidelity, Latents
-from codec.model import WEIGHTS
+from codec.errors import CorruptDataError
+from codec.model import WEIGHTS, load_model
 
 SOURCE = Path(__file__).with_name("reference_decoder.py")
 ALLOWED = {
@@ -63,10 +66,12 @@ def assert_same_decoding(data):
     ("mode", "size", "max_error", "latents"),
     [
         ("RGB", (40, 140), 0, Latents.BITS_BACK),
-        ("RGB", (66, 131), 2, Latents.BITS_BACK),
+        ("RGB", (66, 131), 2, Latents.TWO_PART),
         ("RGB", (20, 66), 0, Latents.TWO_PART),
         ("RGB", (16, 66), 0, Latents.NONE),
         ("RGB", (31, 29), 10, Latents.NONE),
+        ("RGB", (23, 31), 1, None),
+        ("RGBA", (23, 31), 4, None),
         ("L", (65, 140), 0, Latents.BITS_BACK),
         ("L", (20, 40), 6, None),
         ("LA", (9, 11), 0, None),
@@ -85,6 +90,90 @@ def test_coded_images(mode, size, max_error, latents):
         assert file.coding.latents == latents
     error = np.abs(assert_same_decoding(data).astype(int) - samples(image)).max()
     assert error <= max_error
+
+
+@pytest.mark.parametrize("max_error", range(1, 11))
+def test_every_error_of_near_lossless(max_error):
+    image = picture("RGB", (19, 17), seed=max_error)
+    data = codec.compress(image, max_error=max_error)
+    assert container.unpack(data).header.fidelity == Fidelity.NEAR_LOSSLESS
+    assert np.abs(assert_same_decoding(data).astype(int) - samples(image)).max() == max_error
+
+
+def adaptation_of(seed):
+    """Return an adaptation: u (bias count,) with zeros, usual numbers and the largest."""
+    rng = np.random.default_rng(seed)
+    count = len(load_model().adaptation_units)
+    return np.where(rng.random(count) < 0.02, rng.choice([-127, 127], count), rng.integers(-2, 3, count))
+
+
+def adapt_to(monkeypatch, latents, u):
+    """Let the encoder adapt all images to u, though they get longer."""
+    monkeypatch.setattr(vlae, "choose", lambda *_: (latents, u))
+    monkeypatch.setattr(api, "QUICK_FACTOR", 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "max_error", "latents"),
+    [
+        ("RGB", (30, 150), 0, Latents.BITS_BACK),
+        ("RGB", (70, 20), 0, Latents.NONE),
+        ("RGB", (70, 20), 3, Latents.TWO_PART),
+        ("LA", (30, 20), 2, Latents.NONE),
+        ("L", (70, 20), 0, Latents.TWO_PART),
+    ],
+)
+def test_adapted_images(monkeypatch, mode, size, max_error, latents):
+    # An image that is worth its adaptation would take this decoder long.
+    u = adaptation_of(max_error)
+    adapt_to(monkeypatch, latents, u)
+    data = codec.compress(picture(mode, size), max_error=max_error)
+    file = container.unpack(data)
+    assert file.coding.latents == latents
+    model = reference.load_model(WEIGHTS, file.coding.weights_hash)
+    moved = reference.pop_adaptation(model, file.adaptation)
+    assert np.array_equal(moved, u * load_model().adaptation_units)
+    error = np.abs(assert_same_decoding(data).astype(int) - samples(picture(mode, size))).max()
+    assert error <= max_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_error", [0, 3])
+def test_an_image_that_is_worth_its_adaptation(max_error):
+    tiled = np.tile(demo.draw()[:, :, 1], (2, 2))[:128, :256]
+    noise = np.random.default_rng(0).integers(-2, 3, tiled.shape)  # PNG would find the repetition
+    image = Image.fromarray(np.clip(tiled + noise, 0, 255).astype(np.uint8))
+    data = codec.compress(image, max_error=max_error)
+    assert container.unpack(data).adaptation
+    assert np.abs(assert_same_decoding(data).astype(int) - samples(image)).max() <= max_error
+
+
+@pytest.mark.parametrize("damage", ["cut", "half a word", "head", "longer", "empty"])
+def test_a_damaged_adaptation_is_refused(monkeypatch, damage):
+    adapt_to(monkeypatch, Latents.NONE, adaptation_of(1))
+    file = container.unpack(codec.compress(picture("L", (20, 30)), lossless=True))
+    chunk = file.adaptation
+    changed, message = {
+        "cut": (chunk[:-4], "exhausted"),
+        "half a word": (chunk[:-2], "length"),
+        "head": (bytes(8) + chunk[8:], "head"),
+        "longer": (chunk + bytes(4), "more than the biases"),
+        "empty": (b"", "message|samples_crc"),
+    }[damage]
+    with pytest.raises(ValueError, match=message):
+        reference.decode(container.pack(replace(file, adaptation=changed)), WEIGHTS)
+
+
+def test_bits_back_is_refused_in_a_near_lossless_file():
+    data = bytearray(codec.compress(picture("L", (20, 30)), max_error=2, latents=Latents.TWO_PART))
+    at = container.OFFSETS["latents"]
+    assert data[at] == Latents.TWO_PART
+    data[at] = Latents.BITS_BACK
+    data[24:28] = zlib.crc32(data[28:], zlib.crc32(data[:24])).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="latents"):
+        reference.decode(bytes(data), WEIGHTS)
+    with pytest.raises(CorruptDataError, match="latents"):
+        codec.decompress(bytes(data))
 
 
 def test_an_image_of_three_bands_returns_borrowed_bits():
@@ -115,7 +204,7 @@ def test_stored_images(mode):
 def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
     rng = np.random.default_rng(mixtures)
     table = distributions.load_tables()
-    prepared = np.zeros(3 * mixtures, dtype=np.int64)
+    prepared = np.zeros(3 * distributions.COMPONENTS, dtype=np.int64)
     for draw in range(60):
         spread = 1 << rng.integers(1, 26)
         raw = rng.integers(-spread, spread, (1, 3 * mixtures))
@@ -124,14 +213,43 @@ def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
             raw[0, :mixtures] = raw[0, 0]  # which of equal logits takes the rest matters
         shift = rng.integers(-(1 << 16), 1 << 16, 1)
         d = draw % 11
+        distributions.prepare(raw[0], mixtures, shift[0], prepared, table)
+        mixed = reference.mixtures(raw, shift)
+        centre = reference.centres(mixed)
+        assert centre.tolist() == [min(max(distributions.mean(prepared), 0), 255)]
         for ours, theirs in (
-            (distributions.sample_grid(d), reference.sample_grid(d)),
-            (distributions.latent_grid(31), reference.latent_grid(31)),
+            (distributions.sample_grid(distributions.mean(prepared), d), reference.sample_grid(centre, d)),
+            (distributions.latent_grid(31), reference.number_grid(31)),
         ):
-            distributions.prepare(raw[0], mixtures, shift[0], prepared, table)
-            cum = [distributions.cumulative(k, ours, mixtures, prepared, table) for k in range(ours.count + 1)]
-            assert reference.cumulative(raw, shift, theirs)[0].tolist() == cum
+            cum = [distributions.cumulative(k, ours, prepared, table) for k in range(ours.count + 1)]
+            assert reference.cumulative(mixed, theirs)[0].tolist() == cum
             assert (np.diff(cum) >= 1).all()
+
+
+@pytest.mark.parametrize("max_error", range(11))
+def test_grids_of_samples_are_equal(max_error):
+    centres = np.arange(256)
+    theirs = reference.sample_grid(centres, max_error)
+    for c in centres.tolist():
+        ours = distributions.sample_grid(c, max_error)
+        assert ours == (theirs.count[c], theirs.step, theirs.first[c])
+        decoded = [distributions.symbol_sample(k, ours) for k in range(ours.count)]
+        assert [reference.symbol_sample(k, c, max_error) for k in range(ours.count)] == decoded
+
+
+def test_grids_of_different_lengths_stand_in_one_table():
+    rng = np.random.default_rng(0)
+    raw = rng.integers(-3000, 3000, (40, 12))
+    mixed = reference.mixtures(raw, rng.integers(0, 1 << 16, 40))
+    centre = reference.centres(mixed)
+    grid = reference.sample_grid(centre, 5)
+    assert len(set(grid.count.tolist())) > 1
+    for row, cum in enumerate(reference.cumulative(mixed, grid)):
+        parts = (mixed.weights, mixed.means, mixed.inverse)
+        alone = reference.Mixtures(*(part[row : row + 1] for part in parts))
+        one = reference.cumulative(alone, reference.sample_grid(centre[row : row + 1], 5))[0]
+        assert cum[: len(one)].tolist() == one.tolist()
+        assert set(cum[len(one) :].tolist()) <= {1 << 24}
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 12), (2, 9), (3, 3), (12, 1), (13, 12)])

@@ -8,13 +8,14 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from codec import contexts, vlae  # noqa: E402
+from codec import adaptation, contexts, distributions, rans, vlae, wavefront  # noqa: E402
 from codec.container import Latents  # noqa: E402
 from codec.model import parse_model  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402
 from models.evaluate import image_bits  # noqa: E402
 from models.finish import finish  # noqa: E402
-from models.objective import Inputs, Pixels, quantise, tiles_of  # noqa: E402
+from models.networks import BEYOND  # noqa: E402
+from models.objective import Inputs, Pixels, bins, tiles_of  # noqa: E402
 from models.optimizer import orthogonal  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
 from models.train import Run, learning_rate, new_model  # noqa: E402
@@ -101,26 +102,28 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     assert model.hash.hex() == card["hash"]
     samples = picture(5)
     for d in (0, 3):
-        coded = vlae.encode(model, samples, d, Latents.BITS_BACK)
-        parts = (coded.payload, coded.band_table, samples.shape, d, coded.latents, coded.lanes, coded.band_height)
-        decoded = vlae.decode(model, *parts)
-        assert np.abs(decoded.astype(int) - samples).max() <= d
-        assert np.array_equal(decoded, coded.decoded)
+        coded = vlae.encode(model, samples, d, None if d else Latents.BITS_BACK)
+        raster = np.zeros_like(samples)
+        image = vlae.Image(model, raster, raster, 3, d, coded.lanes)
+        image.moved = adaptation.unpack(coded.adaptation, model.network)
+        vlae.decode_bands(image, coded.payload, coded.band_table, coded.latents)
+        assert np.abs(image.samples.astype(int) - samples).max() <= d
+        assert np.array_equal(image.samples, coded.samples)
 
 
 def test_inputs_equal_the_codecs(trained):
-    from codec import wavefront
-
-    network = parse_model(_frozen(trained)).network
-    image = picture(4, 20, 30)
-    y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:20, 0:30])
+    model = parse_model(_frozen(trained))
+    image = picture(4, 12, 21)
+    y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:12, 0:21])
     gather = Inputs(trained.recipe.model.radius)
     _, reference, inputs = gather(torch.from_numpy(image)[None], Pixels(y, x))
-    ours, ref = np.zeros(network.w1.shape[0], np.float32), np.zeros(3, np.int64)
-    for i in range(600):
-        wavefront._gather(int(y[0, 0, i]), int(x[0, 0, i]), image.reshape(-1), 30, network, ours, ref)
-        assert np.array_equal(ours, inputs[0, 0, i].numpy() * 64)
-        assert np.array_equal(ref, reference[0, 0, i].numpy())
+    band = vlae.Image(model, image, image, 3, 0).band(0, None)
+    work = wavefront.make_work(model.network, wavefront.BATCH)
+    starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
+    unused, table = rans.empty_message(1), distributions.load_tables()
+    wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)
+    assert np.array_equal(work.inputs[: 12 * 21], inputs[0, 0].numpy() * 64)
+    assert np.array_equal(work.ref[: 12 * 21], reference[0, 0].numpy())
 
 
 def _frozen(run):
@@ -130,11 +133,18 @@ def _frozen(run):
     return freeze(run.recipe, run.average, calibrate(run.recipe, run.average, run.data))
 
 
-def test_quantise_equals_the_codecs():
-    samples = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    for d in range(11):
-        ours = quantise(torch.from_numpy(samples), torch.tensor([d])).numpy()
-        assert np.array_equal(ours, vlae.quantise(samples, d))
+@pytest.mark.parametrize("d", range(11))
+def test_bins_equal_the_codecs(d):
+    samples, centres = torch.arange(256.0)[:, None], torch.arange(256.0)[None]
+    low, high, count = (part.expand(256, 256) for part in bins(samples, centres, torch.tensor([[float(d)]])))
+    for centre in range(256):
+        grid = distributions.sample_grid(centre, d)
+        symbols = np.array([distributions.sample_symbol(x, grid) for x in range(256)])
+        below = (symbols * grid.step + grid.first) / distributions.MEAN_STEPS
+        assert (count[:, centre] == grid.count).all()
+        first, last = symbols == 0, symbols == grid.count - 1
+        assert np.array_equal(low[:, centre], np.where(first, -BEYOND, below))
+        assert np.array_equal(high[:, centre], np.where(last, BEYOND, below + 2 * d + 1))
 
 
 def test_tiles_are_cut_in_raster_order():

@@ -1,15 +1,18 @@
-"""The coder of whole tensors: every shape and error, threads, locality of q, damaged payloads."""
+"""The coder of whole tensors: every shape and error, adaptation, threads, locality of q, damaged payloads."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from codec.container import Latents
+from codec import adaptation, demo, vlae
+from codec.container import CodingHeader, Container, Fidelity, Header, Latents
 from codec.errors import CorruptDataError
 from codec.model import load_model
+from codec.near_lossless import approximate
 from codec.rans import flatten, random_message
-from codec.vlae import Image, _raster, decode, encode, quantise
+from codec.vlae import Image, _raster, decode, encode
 
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
@@ -33,28 +36,35 @@ def photograph(rng, height, width, channels):
     return np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
 
 
-def decoded(encoded, samples, max_error, **changes):
-    """Return what `decode` makes of an encoded image, with some of its parts changed."""
+def decoded(encoded, samples, max_error, *, threads=None, progress=None, **changes):
+    """Return what `decode` makes of an encoded image, with some parts of its file changed."""
+    height, width, channels = changes.pop("shape", samples.shape)
     parts = {
-        "payload": encoded.payload,
-        "band_table": encoded.band_table,
-        "shape": samples.shape,
-        "max_error": max_error,
-        "latents": encoded.latents,
-        "lanes": encoded.lanes,
-        "band_height": encoded.band_height,
+        name: changes.pop(name, getattr(encoded, name))
+        for name in ("latents", "lanes", "band_height", "band_table", "adaptation", "payload")
     }
-    return decode(MODEL, **(parts | changes))
+    assert not changes
+    fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
+    coding = CodingHeader(parts.pop("latents"), parts.pop("lanes"), parts.pop("band_height"), MODEL.number, MODEL.hash)
+    header = Header(fidelity, "RGB" if channels == 3 else "L", max_error, width, height, 0)
+    file = Container(header=header, coding=coding, metadata=b"", alpha=b"", **parts)
+    return decode(MODEL, file, threads=threads, progress=progress)
 
 
 def assert_comes_back(samples, max_error, latents):
     encoded = encode(MODEL, samples, max_error, latents)
-    result = decoded(encoded, samples, max_error)
-    np.testing.assert_array_equal(result, encoded.decoded)
+    result = decoded(encoded, samples, max_error).samples
+    np.testing.assert_array_equal(result, encoded.samples)
     assert (result.shape, result.dtype) == (samples.shape, np.uint8)
     assert np.abs(result.astype(int) - samples).max() <= max_error
     assert len(encoded.payload) == 8 * encoded.lanes + 4 * encoded.band_table[: encoded.lanes].sum()
     return encoded
+
+
+def image_of(samples, max_error=0):
+    """Return samples as an `Image` that is to be encoded."""
+    raster = _raster(samples)
+    return Image(MODEL, raster, raster, samples.shape[2], max_error)
 
 
 @pytest.mark.parametrize("latents", Latents)
@@ -70,16 +80,67 @@ def test_lossless_is_exact(size, channels, latents):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_no_sample_is_further_off_than_max_error(draw, channels, max_error):
     samples = draw(np.random.default_rng(1), 70, 50, channels)
-    assert_comes_back(samples, max_error, Latents.BITS_BACK)
+    assert_comes_back(samples, max_error, Latents.TWO_PART)
+
+
+@pytest.mark.parametrize("latents", [Latents.NONE, Latents.TWO_PART])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [*SIZES, (70, 2)], ids=str)
+def test_near_lossless_comes_back_in_every_size(size, channels, latents):
+    samples = photograph(np.random.default_rng(0), *size, channels)
+    assert assert_comes_back(samples, 4, latents).latents == latents
+
+
+def test_near_lossless_rounds_around_what_the_model_predicts():
+    samples = np.random.default_rng(3).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    encoded = assert_comes_back(samples, 3, Latents.NONE)
+    # A fixed grid would leave 37 values; here every value occurs, and every error is as frequent.
+    assert len(np.unique(encoded.samples)) > 230
+    errors = np.bincount((encoded.samples.astype(int) - samples + 3).reshape(-1))
+    np.testing.assert_allclose(errors / samples.size, np.full(7, 1 / 7), atol=0.03)
+
+
+def test_a_larger_error_is_shorter():
+    samples = photograph(np.random.default_rng(4), 70, 60, 3)
+    sizes = [len(encode(MODEL, samples, d, Latents.NONE).payload) for d in range(11)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 11
+
+
+@pytest.mark.parametrize("max_error", [1, 10])
+def test_near_lossless_cannot_use_bits_back(max_error):
+    samples = photograph(np.random.default_rng(4), 150, 60, 1)
+    asked, given = (encode(MODEL, samples, max_error, mode) for mode in (Latents.BITS_BACK, Latents.TWO_PART))
+    assert asked.latents == Latents.TWO_PART
+    assert asked.payload == given.payload
+    assert encode(MODEL, samples, max_error, None).latents != Latents.BITS_BACK
 
 
 @pytest.mark.parametrize("max_error", range(11))
-def test_quantise_puts_samples_on_the_grid(max_error):
-    samples = np.arange(256, dtype=np.uint8)
-    result = quantise(samples, max_error)
-    assert np.abs(result.astype(int) - samples).max() == max_error
-    np.testing.assert_array_equal(quantise(result, max_error), result)
-    assert len(np.unique(result)) == (255 + max_error) // (2 * max_error + 1) + 1
+@pytest.mark.parametrize("draw", [noise, gradient, photograph])
+def test_the_approximation_is_within_max_error(draw, max_error):
+    for channels in (1, 3):
+        samples = draw(np.random.default_rng(1), 23, 31, channels)
+        result = approximate(samples, max_error)
+        assert (result.shape, result.dtype) == (samples.shape, np.uint8)
+        assert np.abs(result.astype(int) - samples).max() == max_error
+        # A crop is not contiguous.
+        np.testing.assert_array_equal(
+            approximate(samples[:, 3:9], max_error), approximate(samples[:, 3:9].copy(), max_error)
+        )
+
+
+@pytest.mark.parametrize("max_error", [1, 4])
+def test_the_approximation_costs_as_much_as_what_is_coded(max_error):
+    # The encoder's estimates need it.
+    samples = photograph(np.random.default_rng(1), 64, 90, 3)
+    encoded = encode(MODEL, samples, max_error, Latents.NONE)
+    source = _raster(samples)
+    estimated, coded = (
+        Image(MODEL, _raster(raster), source, 3, max_error).pixel_intervals(0, None).coded_bits
+        for raster in (approximate(samples, max_error), encoded.samples)
+    )
+    assert estimated == pytest.approx(coded, rel=0.003 if max_error == 1 else 0.03)
 
 
 def test_saturated_images_come_back():
@@ -97,13 +158,15 @@ def test_latents_are_chosen_where_none_are_given():
 @pytest.mark.parametrize("latents", Latents)
 def test_latents_of_the_bands(latents):
     samples = photograph(np.random.default_rng(2), 130, 70, 3)
-    encoded = encode(MODEL, samples, 0, latents)
-    assert len(encoded.band_table) == len(encoded.z) == -(-130 // MODEL.tile)
-    for z in encoded.z:
+    image = decoded(encode(MODEL, samples, 0, latents), samples, 0)
+    assert image.bands == len(image.z) == -(-130 // MODEL.tile)
+    for index, z in enumerate(image.z):
         if latents == Latents.NONE:
             assert z is None
         else:
             assert z.shape == (-(-70 // MODEL.tile), MODEL.latents)
+            borrowed = latents == Latents.BITS_BACK and not image.is_dry(index)
+            assert (z == image_of(samples).mode(index)).all() != borrowed
 
 
 def test_bits_back_returns_bits():
@@ -113,14 +176,16 @@ def test_bits_back_returns_bits():
 
 
 @pytest.mark.parametrize("latents", Latents)
-def test_threads_change_no_byte(latents):
+@pytest.mark.parametrize("max_error", [0, 1])
+def test_threads_change_no_byte(latents, max_error):
     samples = photograph(np.random.default_rng(3), 200, 70, 3)
-    one, two = (encode(MODEL, samples, 1, latents, threads=threads) for threads in (1, 2))
+    one, two = (encode(MODEL, samples, max_error, latents, threads=threads) for threads in (1, 2))
     assert one.lanes == 2
     assert one.payload == two.payload
+    np.testing.assert_array_equal(one.samples, two.samples)
     np.testing.assert_array_equal(one.band_table, two.band_table)
     for threads in (1, 2, 5, None):
-        np.testing.assert_array_equal(decoded(one, samples, 1, threads=threads), one.decoded)
+        np.testing.assert_array_equal(decoded(one, samples, max_error, threads=threads).samples, one.samples)
 
 
 def test_a_repeated_encoding_is_the_same():
@@ -135,6 +200,144 @@ def test_progress_counts_bands():
     decoded(encoded, samples, 0, progress=lambda *call: calls.append(call))
     bands = len(encoded.band_table)
     assert sorted(calls) == sorted(2 * [(i + 1, bands) for i in range(bands)])
+    # Near-lossless each band is rounded first.
+    calls.clear()
+    encode(MODEL, samples, 2, Latents.NONE, progress=lambda *call: calls.append(call))
+    assert sorted(calls) == [(i + 1, 2 * bands) for i in range(2 * bands)]
+
+
+# ---- Adaptation -------------------------------------------------------------------------------
+
+
+def adapted_to(monkeypatch, u):
+    """Let the encoder adapt images of every size to u (bias count,)."""
+    chosen = vlae.choose
+
+    def choose(image, latents, pool, workers):
+        return chosen(image, latents, pool, workers)[0], u
+
+    monkeypatch.setattr(vlae, "choose", choose)
+
+
+def some_u(seed):
+    """Return u (bias count,) with zeros, usual numbers and the largest."""
+    rng = np.random.default_rng(seed)
+    count = len(MODEL.adaptation_units)
+    return np.where(rng.random(count) < 0.02, rng.choice([-127, 127], count), rng.integers(-2, 3, count))
+
+
+@pytest.mark.parametrize("latents", Latents)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_an_adapted_image_comes_back(monkeypatch, channels, latents, max_error):
+    samples = photograph(np.random.default_rng(8), 140, 40, channels)
+    plain = encode(MODEL, samples, max_error, latents)
+    u = some_u(channels)
+    adapted_to(monkeypatch, u)
+    encoded = assert_comes_back(samples, max_error, latents)
+    image = decoded(encoded, samples, max_error)
+    np.testing.assert_array_equal(image.moved, u)
+    assert (plain.adaptation, decoded(plain, samples, max_error).moved) == (b"", None)
+    assert encoded.payload != plain.payload
+
+
+def test_an_adaptation_reaches_every_tile_of_every_band():
+    image = image_of(photograph(np.random.default_rng(8), 130, 140, 3))
+    for z in (None, np.arange(3 * MODEL.latents).reshape(3, -1) % 9 - 4):
+        before = [image.pixel_intervals(index, z).freqs for index in range(image.bands)]
+        image.moved = some_u(0)
+        for index in range(image.bands):
+            tiles = (before[index] != image.pixel_intervals(index, z).freqs)[:, : 2 * MODEL.tile]
+            rows = tiles.shape[0]
+            changed = tiles.reshape(rows, 2, MODEL.tile, 3).mean((0, 2, 3))
+            assert (changed > 0.9).all()
+        image.moved = None
+
+
+def test_an_adaptation_adds_whole_activations_before_the_clip():
+    u = some_u(1)
+    net = MODEL.network
+    shifts = -np.log2(np.concatenate([net.s1, net.s2, net.s3, net.s_head])).astype(int)
+    for z in (np.arange(MODEL.latents)[None] % 9 - 4, None):
+        plain = MODEL.biases(z, 2, 1, None).astype(int)
+        for scale in (1, 10**9):
+            expected = np.clip(plain + (4 * scale * u << shifts), -(1 << 22), 1 << 22)
+            np.testing.assert_array_equal(MODEL.biases(z, 2, 1, scale * u), expected)
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    """An image of three bands, and its lossless and near-lossless code, which the encoder adapts by itself."""
+    samples = np.tile(demo.draw(), (2, 2, 1))[:150, :220]
+    assert samples.shape[0] * samples.shape[1] >= adaptation.LEAST_PIXELS
+    with pytest.MonkeyPatch.context() as patch:  # a shorter search does as well here
+        patch.setattr(adaptation, "STEPS", 32)
+        patch.setattr(adaptation, "TRIAL_STEPS", 8)
+        yield samples, {d: encode(MODEL, samples, d, None, threads=1) for d in (0, 2)}
+
+
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_adaptation_makes_a_photograph_shorter(adapted, monkeypatch, max_error):
+    samples, encoded = adapted
+    with_it = encoded[max_error]
+    assert with_it.adaptation
+    monkeypatch.setattr(adaptation, "LEAST_PIXELS", 1 << 40)
+    without = encode(MODEL, samples, max_error, with_it.latents)
+    assert without.adaptation == b""
+    assert len(with_it.adaptation) + len(with_it.payload) < 0.99 * len(without.payload)
+
+
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_threads_change_no_byte_of_an_adapted_image(adapted, max_error):
+    samples, encoded = adapted
+    one, two = encoded[max_error], encode(MODEL, samples, max_error, None, threads=2)
+    assert one.adaptation
+    assert (one.latents, one.adaptation, one.payload) == (two.latents, two.adaptation, two.payload)
+    for threads in (1, 2):
+        result = decoded(one, samples, max_error, threads=threads).samples
+        np.testing.assert_array_equal(result, one.samples)
+        assert np.abs(result.astype(int) - samples).max() <= max_error
+
+
+def test_workers_change_no_step_of_the_search():
+    image = image_of(photograph(np.random.default_rng(9), 70, 50, 3))
+    found = []
+    for workers in (1, 2, 3):
+        with ThreadPoolExecutor(workers) as pool:
+            found.append(image.adapt(True, 3, pool, workers))
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_an_adaptation_that_does_not_pay_is_left_out(monkeypatch):
+    samples = photograph(np.random.default_rng(8), 40, 50, 3)
+    plain = encode(MODEL, samples, 0, Latents.NONE)
+    calls = []
+
+    def adapt(image, *_):
+        calls.append(image)
+        return some_u(2)
+
+    monkeypatch.setattr(adaptation, "LEAST_PIXELS", 0)
+    monkeypatch.setattr(Image, "adapt", adapt)
+    again = encode(MODEL, samples, 0, Latents.NONE)
+    assert calls
+    assert (again.adaptation, again.payload) == (b"", plain.payload)
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "word", "head", "emptied"])
+def test_a_damaged_adaptation_is_refused(monkeypatch, damage):
+    samples = photograph(np.random.default_rng(8), 70, 40, 3)
+    adapted_to(monkeypatch, some_u(3))
+    encoded = encode(MODEL, samples, 0, Latents.TWO_PART)
+    chunk = bytearray(encoded.adaptation)
+    if damage == "word":
+        chunk[20] ^= 4
+    elif damage == "head":
+        chunk[0] ^= 1
+    changed = {"cut": chunk[:-4], "longer": chunk + bytes(4), "emptied": b""}.get(damage, chunk)
+    assert_refused(encoded, samples, adaptation=bytes(changed))
 
 
 # ---- Locality of the posterior ----------------------------------------------------------------
@@ -142,7 +345,7 @@ def test_progress_counts_bands():
 
 def posteriors(samples):
     """Return the raw posterior parameters, by band and tile: (bands, across, latents, 3)."""
-    image = Image(MODEL, _raster(samples), samples.shape[2], 0)
+    image = image_of(samples)
     return np.stack([image.posterior_raw(i).reshape(image.across, MODEL.latents, 3) for i in range(image.bands)])
 
 
@@ -168,7 +371,7 @@ def test_pixels_below_a_band_change_nothing_of_it():
     samples = photograph(rng, 3 * MODEL.tile, 80, 3)
     changed = samples.copy()
     changed[MODEL.tile :] = noise(rng, *changed[MODEL.tile :].shape)
-    images = [Image(MODEL, _raster(values), 3, 0) for values in (samples, changed)]
+    images = [image_of(values) for values in (samples, changed)]
     np.testing.assert_array_equal(*(image.posterior_raw(0) for image in images))
     z = images[0].mode(0)
     one, other = (image.pixel_intervals(0, z) for image in images)
@@ -179,7 +382,7 @@ def test_pixels_below_a_band_change_nothing_of_it():
 
 
 def test_latents_change_what_pixels_cost():
-    image = Image(MODEL, _raster(photograph(np.random.default_rng(6), 20, 30, 3)), 3, 0)
+    image = image_of(photograph(np.random.default_rng(6), 20, 30, 3))
     z = np.full((1, MODEL.latents), 5)
     assert (image.pixel_intervals(0, z).freqs != image.pixel_intervals(0, None).freqs).any()
 
@@ -215,7 +418,7 @@ def sound(request):
 
 def test_the_sound_payload_is_accepted(sound):
     encoded, samples = sound
-    np.testing.assert_array_equal(decoded(encoded, samples, 0), samples)
+    np.testing.assert_array_equal(decoded(encoded, samples, 0).samples, samples)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

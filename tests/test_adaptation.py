@@ -1,0 +1,264 @@
+"""The adaptation of the likelihood's biases: its chunk both ways, damage, and the gradient of the search."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec import adaptation, demo, rans
+from codec.adaptation import GRID, LIMIT, bias_codec, ideal_bits, layers, pack, unpack
+from codec.coders import mixture, uniform
+from codec.distributions import load_tables
+from codec.errors import CorruptDataError
+from codec.model import ADAPTATION_STEP, load_model
+from codec.vlae import ESTIMATE_EVERY, Image
+from codec.wavefront import make_work
+
+MODEL = load_model()
+NETWORK = MODEL.network
+LAYERS = layers(NETWORK)
+COUNT = len(MODEL.adaptation_units)
+
+
+@st.composite
+def adaptations(draw):
+    """Return u (bias count,), in each layer narrow, wide or zero, and sometimes at the limit."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    u = np.zeros(COUNT, dtype=np.int64)
+    for part in LAYERS:
+        width = draw(st.sampled_from([0, 1, 3, 20, LIMIT]))
+        u[part] = rng.integers(-width, width + 1, part.stop - part.start)
+    far = draw(st.lists(st.integers(0, COUNT - 1), max_size=3))
+    u[far] = draw(st.sampled_from([-LIMIT, LIMIT]))
+    return u
+
+
+def some_u():
+    rng = np.random.default_rng(0)
+    return np.rint(rng.normal(0, np.repeat([1, 2, 3, 4], [p.stop - p.start for p in LAYERS]))).astype(np.int64)
+
+
+def image_of(samples, max_error=0):
+    raster = np.array(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+    return Image(MODEL, raster, raster, samples.shape[2], max_error)
+
+
+# ---- The chunk --------------------------------------------------------------------------------
+
+
+def test_the_layers_are_the_hidden_ones_and_the_heads():
+    width, head = NETWORK.w2.shape[0], NETWORK.conditioning.shape[1]
+    assert [part.stop - part.start for part in LAYERS] == [width, width, width, 3 * head]
+    assert LAYERS[-1].stop == COUNT
+
+
+@settings(deadline=None, max_examples=60)
+@given(adaptations())
+def test_unpack_undoes_pack(u):
+    chunk = pack(u, NETWORK)
+    np.testing.assert_array_equal(unpack(chunk, NETWORK), u)
+    # As long as its ideal, but for the head and the rest of a word.
+    assert 0 <= 8 * len(chunk) - 31 - ideal_bits(u, NETWORK) <= 64 + 0.01 * COUNT
+
+
+def test_no_adaptation_is_an_empty_chunk():
+    assert pack(None, NETWORK) == b""
+    assert unpack(b"", NETWORK) is None
+    assert ideal_bits(None, NETWORK) == 0
+
+
+def test_numbers_cost_what_their_spread_needs():
+    rng = np.random.default_rng(1)
+    for spread in (0.3, 2, 15, 40):
+        u = np.clip(np.rint(rng.logistic(0, spread, COUNT)), -LIMIT, LIMIT).astype(np.int64)
+        frequencies = np.unique(u, return_counts=True)[1] / COUNT
+        entropy = -(frequencies * np.log2(frequencies)).sum() * COUNT
+        smooth = COUNT * (np.log2(spread) + 2 / np.log(2))
+        assert 8 * len(pack(u, NETWORK)) < max(entropy, smooth) * 1.1 + 120
+    assert len(pack(np.zeros(COUNT, dtype=np.int64), NETWORK)) < 40
+
+
+def with_scales(scales, u):
+    """Return the chunk of u with the given bytes as scales of its layers."""
+    raw = np.zeros((COUNT, 3), dtype=np.int64)
+    for part, scale in zip(LAYERS, scales, strict=True):
+        raw[part, 2] = scale - 96
+    message = mixture(raw, GRID).push(rans.empty_message(), u + LIMIT)
+    return rans.flatten(uniform(4, 8).push(message, np.array(scales)))
+
+
+@pytest.mark.parametrize("scales", [(0, 0, 0, 0), (255, 255, 255, 255), (7, 100, 201, 50)])
+def test_every_scale_is_read(scales):
+    # The encoder tries few of them; a decoder takes all.
+    np.testing.assert_array_equal(unpack(with_scales(scales, some_u()), NETWORK), some_u())
+
+
+def test_u_pops_after_its_scales_in_the_order_of_the_biases():
+    message, scales = uniform(4, 8).pop(rans.unflatten(pack(some_u(), NETWORK)))
+    assert set(scales % 8) == {0}
+    assert (np.diff(scales) > 0).all()  # as the spread of `some_u` does
+    raw = np.zeros((COUNT, 3), dtype=np.int64)
+    raw[:, 2] = np.repeat(scales, [part.stop - part.start for part in LAYERS]) - 96
+    message, symbols = mixture(raw, GRID).pop(message)
+    np.testing.assert_array_equal(symbols - LIMIT, some_u())
+    assert rans.is_empty(message)
+
+
+def test_every_cut_is_refused():
+    chunk = pack(some_u(), NETWORK)
+    for length in range(1, len(chunk)):
+        with pytest.raises(CorruptDataError):
+            unpack(chunk[:length], NETWORK)
+
+
+def test_every_longer_chunk_is_refused():
+    chunk = pack(some_u(), NETWORK)
+    for extra in (b"\0", bytes(2), bytes(4), b"word", bytes(8), chunk):
+        with pytest.raises(CorruptDataError):
+            unpack(chunk + extra, NETWORK)
+    with pytest.raises(CorruptDataError, match="holds more than its biases"):
+        unpack(chunk + bytes(4), NETWORK)
+    with pytest.raises(CorruptDataError, match="holds more than its biases"):
+        unpack(rans.flatten(bias_codec(NETWORK).push(rans.random_message(0, 1), some_u())), NETWORK)
+
+
+def test_flipped_bits_are_refused():
+    chunk = pack(some_u(), NETWORK)
+    bits = [*range(64), *np.random.default_rng(2).integers(64, 8 * len(chunk), 150).tolist()]
+    for bit in bits:
+        damaged = bytearray(chunk)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptDataError):
+            unpack(bytes(damaged), NETWORK)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(min_size=1, max_size=3000))
+def test_noise_is_refused(chunk):
+    with pytest.raises(CorruptDataError):
+        unpack(chunk, NETWORK)
+
+
+# ---- The search -------------------------------------------------------------------------------
+
+
+def small_photo(channels):
+    """Return samples of one band and tile: a cut of the demo picture, all channels or green."""
+    cut = demo.draw()[:64, :64]
+    return np.ascontiguousarray(cut if channels == 3 else cut[..., 1:2])
+
+
+def gradient_of(image, z):
+    """Return the gradient of the ideal bits of band 0 by a unit of adaptation, (bias count,)."""
+    band, work, back = image.band(0, z), make_work(NETWORK, adaptation.PIECE), adaptation._back(NETWORK)
+    sums = np.zeros(COUNT)
+    for begin in range(0, band.rows * band.width, adaptation.PIECE):
+        places = np.arange(begin, begin + adaptation.PIECE)
+        work.ys[:], work.xs[:] = np.divmod(places, band.width)
+        adaptation._piece_gradient(len(places), band, NETWORK, load_tables(), work, back, sums)
+    return ADAPTATION_STEP * sums
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "rgb"])
+def searched(request):
+    """Return the gradient, and the ideal bits of the image as a function of u."""
+    image = image_of(small_photo(request.param))
+    z = image.mode(0)
+
+    def bits(u):
+        image.moved = u
+        return image.pixel_intervals(0, z, ideal=True).ideal_bits
+
+    return gradient_of(image, z), bits
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_the_gradient_is_that_of_the_ideal_bits(searched, layer):
+    # Activations are rounded, and the gradient looks through that: it holds for sums over many pixels.
+    gradient, bits = searched
+    part = LAYERS[layer]
+    for i in part.start + np.argsort(-np.abs(gradient[part]))[:3]:
+        u = np.zeros(COUNT, dtype=np.int64)
+        u[i] = 2
+        difference = (bits(u) - bits(-u)) / 4
+        assert difference == pytest.approx(gradient[i], rel=0.25), i
+
+
+@pytest.mark.parametrize("layer", [*range(4), None])
+def test_the_gradient_holds_in_its_own_direction(searched, layer):
+    gradient, bits = searched
+    part = slice(0, COUNT) if layer is None else LAYERS[layer]
+    u = np.zeros(COUNT, dtype=np.int64)
+    u[part] = np.sign(gradient[part])
+    difference = (bits(u) - bits(-u)) / 2
+    assert difference == pytest.approx(gradient @ u, rel=0.25)
+
+
+def test_biases_of_heads_that_are_not_used_stay():
+    head = NETWORK.conditioning.shape[1]
+    for channels in (1, 3):
+        image = image_of(small_photo(channels))
+        gradient = gradient_of(image, None)
+        assert (gradient[LAYERS[3]][channels * head :] == 0).all()
+        assert (gradient[LAYERS[3]][: channels * head] != 0).mean() > 0.5
+
+
+def test_a_rounded_gradient_is_of_whole_numbers():
+    rng = np.random.default_rng(3)
+    for scale in (1e-20, 1.0, 3e7):
+        exact = rng.normal(0, scale, (7, 5))
+        rounded = exact.copy()
+        unit = adaptation._round(rounded)
+        assert np.log2(unit) == np.rint(np.log2(unit))
+        np.testing.assert_array_equal(rounded, np.rint(rounded))
+        assert 1 << (adaptation.GRADIENT_BITS - 1) <= np.abs(rounded).max() <= 1 << adaptation.GRADIENT_BITS
+        assert np.abs(rounded * unit - exact).max() <= unit / 2
+    nothing = np.zeros((3, 4))
+    assert adaptation._round(nothing) == 1
+    assert (nothing == 0).all()
+
+
+def found(image, steps=4):
+    with ThreadPoolExecutor(1) as pool:
+        return image.adapt(False, steps, pool, 1)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_an_image_of_one_colour_can_be_searched(value):
+    u = found(image_of(np.full((20, 30, 3), value, dtype=np.uint8)))
+    assert np.abs(u).max() <= LIMIT
+
+
+@pytest.mark.parametrize("max_error", [0, 4])
+def test_the_search_shortens_what_it_looks_at(max_error):
+    image = image_of(small_photo(3), max_error)
+    before = image.pixel_intervals(0, None, ideal=True).ideal_bits
+    image.moved = found(image, 48)
+    assert np.abs(image.moved).max() > 0
+    assert image.pixel_intervals(0, None, ideal=True).ideal_bits < 0.985 * before
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 256), (512, 768), (480, 640), (300, 400)])
+def test_the_search_looks_at_all_rows_and_columns(monkeypatch, height, width):
+    # Pictures with a past as JPEG, or scaled up, differ from column to column.
+    seen = np.zeros((height, width), dtype=bool)
+
+    def record(count, band, network, table, work, *_):
+        seen[work.ys[:count], work.xs[:count]] = True
+
+    monkeypatch.setattr(adaptation, "_piece_gradient", record)
+    found(image_of(np.zeros((height, width, 3), dtype=np.uint8)), adaptation.STEPS)
+    assert seen.mean() > 0.5 * adaptation.STEPS * adaptation.PIXELS / seen.size or seen.all()
+    for modulus in (2, 3, 4, 8):
+        for phase in range(modulus):
+            assert seen[phase::modulus].any()
+            assert seen[:, phase::modulus].any()
+
+
+@pytest.mark.parametrize("width", [512, 768, 1024])
+def test_estimates_look_at_all_columns(width):
+    image = image_of(np.zeros((64, width, 3), dtype=np.uint8))
+    freqs = image.pixel_intervals(0, None, every=ESTIMATE_EVERY).freqs
+    assert (freqs > 0).any((0, 2)).all()

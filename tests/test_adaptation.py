@@ -54,7 +54,7 @@ def test_the_layers_are_the_hidden_ones_and_the_heads():
     assert LAYERS[-1].stop == COUNT
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(adaptations())
 def test_unpack_undoes_pack(u):
     chunk = pack(u, NETWORK)

@@ -164,7 +164,7 @@ class Back(NamedTuple):
     w3, w2 : (width, width)
     acts : float32 array (3, PIECE, head), activations of the heads
     raw : (3, PIECE, 3 M + 2), gradients of the heads' results
-    heads, hidden, next : gradients (PIECE, 3 head), (PIECE, width) twice
+    heads, hidden, following : gradients (PIECE, 3 head), (PIECE, width) twice
     """
 
     outputs: F64

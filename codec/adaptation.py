@@ -27,8 +27,8 @@ from codec.compiled import kernel
 from codec.contexts import ORDER
 from codec.distributions import (
     COMPONENTS,
-    MEAN_STEPS,
     SUM_BITS,
+    UNIT,
     Grid,
     Tables,
     latent_grid,
@@ -215,12 +215,11 @@ def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, tabl
         gradient[2 * m + i] = weight * (slope_high * above - slope_low * below)
         total += gradient[i]
     probability = max(total, LEAST)
-    one = MEAN_STEPS << tables.INVERSE_BITS
     for i in range(m):
         gradient[i] = (total * prepared[i] / (1 << SUM_BITS) - gradient[i]) / (probability * tables.WEIGHT_STEPS)
-        gradient[m + i] /= probability * one * LN2
+        gradient[m + i] /= probability * UNIT * LN2
         if tables.SCALE_MIN <= raw[2 * m + i] <= tables.SCALE_MAX:
-            gradient[2 * m + i] /= probability * one * tables.SCALE_STEPS
+            gradient[2 * m + i] /= probability * UNIT * tables.SCALE_STEPS
         else:
             gradient[2 * m + i] = 0.0
 

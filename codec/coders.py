@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.distributions import COMPONENTS, Grid, Tables, cumulative, find, ideal_bits, load_tables, prepare
+from codec.distributions import COMPONENTS, Grid, Tables, ideal_bits, interval, load_tables, pop, prepare
 from codec.rans import PRECISION, Message, check_not_dry, drop, peek, push, reserve
 
 I64 = NDArray[np.int64]
@@ -64,9 +64,7 @@ def _mixture_intervals(
     bits = 0.0
     for i in range(len(symbols)):
         prepare(raw[i], mixtures, 0, prepared, table)
-        low = cumulative(symbols[i], grid, prepared, table)
-        starts[i] = low
-        freqs[i] = cumulative(symbols[i] + 1, grid, prepared, table) - low
+        starts[i], freqs[i] = interval(symbols[i], grid, prepared, table)
         bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0)
     return bits
 
@@ -76,9 +74,7 @@ def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: T
     prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
     for i in range(len(symbols)):
         prepare(raw[i], mixtures, 0, prepared, table)
-        symbol, low, high = find(peek(message), grid, prepared, table)
-        drop(message, low, high - low)
-        symbols[i] = symbol
+        symbols[i] = pop(message, grid, prepared, table)
 
 
 def mixture_intervals(symbols: I64, raw: I64, grid: Grid) -> Intervals:

@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec import tables
-from codec.rans import PRECISION
+from codec.rans import PRECISION, Message, drop, peek
 
 MEAN_STEPS = 256
 """Means and edges are in 1/256 of a grid unit."""
@@ -36,7 +36,8 @@ _FRACTION = tables.INVERSE_BITS + 8 - tables.LOGISTIC_STEP_BITS
 _FRACTION_MASK = (1 << _FRACTION) - 1
 _ONE = 1 << tables.LOGISTIC_BITS
 _TOTAL = 1 << PRECISION
-_UNIT = MEAN_STEPS << tables.INVERSE_BITS
+UNIT = MEAN_STEPS << tables.INVERSE_BITS
+"""One in the arguments of `logistic`."""
 
 IntArray = NDArray[np.int64]
 
@@ -173,7 +174,7 @@ def find(target: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[in
         if prepared[i] > prepared[largest]:
             largest = i
     share = (target + 0.5) / _TOTAL
-    middle = prepared[COMPONENTS + largest] + math.log(share / (1 - share)) * _UNIT / prepared[2 * COMPONENTS + largest]
+    middle = prepared[COMPONENTS + largest] + math.log(share / (1 - share)) * UNIT / prepared[2 * COMPONENTS + largest]
     guess = min(max(int((middle - grid.first) / grid.step), 1), grid.count - 1)
     low, high = 0, grid.count
     at_low, at_high = 0, _TOTAL
@@ -205,6 +206,21 @@ def find(target: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[in
         else:
             high, at_high = between, value
     return low, at_low, at_high
+
+
+@njit
+def interval(symbol: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[int, int]:
+    """Return the start and the frequency of a symbol."""
+    low = cumulative(symbol, grid, prepared, table)
+    return low, cumulative(symbol + 1, grid, prepared, table) - low
+
+
+@njit
+def pop(message: Message, grid: Grid, prepared: IntArray, table: Tables) -> int:
+    """Pop a symbol from a message and return it."""
+    symbol, low, high = find(peek(message), grid, prepared, table)
+    drop(message, low, high - low)
+    return symbol  # type: ignore[no-any-return]
 
 
 @njit

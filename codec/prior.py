@@ -12,8 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.distributions import COMPONENTS, Grid, Tables, cumulative, find, ideal_bits, prepare
-from codec.rans import Message, drop, peek
+from codec.distributions import COMPONENTS, Grid, Tables, ideal_bits, interval, pop, prepare
+from codec.rans import Message
 
 I64 = NDArray[np.int64]
 
@@ -115,13 +115,9 @@ def code_latents(
             _parameters(c, z[t], prior, base, limit, raw)
             prepare(raw, 1, 0, prepared, table)
             if decode:
-                symbol, low, high = find(peek(message), grid, prepared, table)
-                drop(message, low, high - low)
-                z[t, c] = symbol - limit
+                z[t, c] = pop(message, grid, prepared, table) - limit
             else:
                 symbol = z[t, c] + limit
-                low = cumulative(symbol, grid, prepared, table)
-                starts[t, c] = low
-                freqs[t, c] = cumulative(symbol + 1, grid, prepared, table) - low
+                starts[t, c], freqs[t, c] = interval(symbol, grid, prepared, table)
                 bits += ideal_bits(symbol, grid, 1, raw, 0)
     return bits

@@ -314,7 +314,7 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     in full; without latents nothing is paid and the likelihood knows less.
     """
     allowed = list(Latents) if latents is None else [latents]
-    if image.max_error and Latents.BITS_BACK in allowed:
+    if image.max_error:  # no posterior could choose z
         allowed = [mode for mode in allowed if mode != Latents.BITS_BACK] or [Latents.TWO_PART]
 
     def cost(candidate: tuple[Latents, I64 | None]) -> float:

@@ -20,17 +20,17 @@ from codec.contexts import NO_PIXEL, ORDER, SLOPE
 from codec.distributions import (
     COMPONENTS,
     Tables,
-    cumulative,
-    find,
     ideal_bits,
+    interval,
     mean,
+    pop,
     prepare,
     sample_grid,
     sample_symbol,
     symbol_sample,
 )
 from codec.exact import product
-from codec.rans import Message, drop, peek, push
+from codec.rans import Message, push
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -366,8 +366,7 @@ def _code_pixels(
             if band.max_error > 0:
                 grid = sample_grid(mean(prepared), band.max_error)
             if mode == DECODE:
-                symbol, low, high = find(peek(message), grid, prepared, table)
-                drop(message, low, high - low)
+                symbol = pop(message, grid, prepared, table)
             else:
                 symbol = sample_symbol(np.int64(band.source[at + channel]), grid)
             if mode <= ROUND:
@@ -377,10 +376,7 @@ def _code_pixels(
                 else:
                     image[at], image[at + 1], image[at + 2] = value, value, value
             else:
-                low = cumulative(symbol, grid, prepared, table)
-                high = cumulative(symbol + 1, grid, prepared, table)
-                starts[y, x, place] = low
-                freqs[y, x, place] = high - low
+                starts[y, x, place], freqs[y, x, place] = interval(symbol, grid, prepared, table)
                 if mode == MEASURE:
                     bits += ideal_bits(symbol, grid, m, raw, shift)
     return bits

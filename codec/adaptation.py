@@ -4,8 +4,8 @@ It is a global latent u of the image, a whole number for each bias, coded in two
 few steps of gradient descent find on some thousand pixels, and its prior is a logistic whose scale
 is sent for each layer. See FORMAT.md, "Adaptation".
 
-The search never leaves exact arithmetic, though no decoder depends on it: gradients are rounded to
-integers before each matrix product, and float64 holds every sum of those. So a file is the same
+The search never depends on the order of a sum, though no decoder depends on it: gradients are rounded
+to integers before each matrix product, which `codec.products` sums exactly. So a file is the same
 whatever machine writes it.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from codec import tables
+from codec import products, tables
 from codec.coders import Codec, mixture, mixture_intervals, two_part, uniform
 from codec.compiled import kernel
 from codec.contexts import ORDER
@@ -39,7 +39,7 @@ from codec.distributions import (
     sample_symbol,
 )
 from codec.errors import CorruptDataError
-from codec.exact import product
+from codec.products import I16, I32, padded_columns, padded_rows, product
 from codec.rans import Message, empty_message, flatten, is_empty, unflatten
 from codec.wavefront import Band, Network, Work, make_work, run_body, run_head
 
@@ -65,19 +65,18 @@ SCALE_FIRST = -96
 LEAST = 2.0**-24
 """Least probability of a symbol."""
 LN2 = math.log(2)
-GRADIENT_BITS = 29
-"""Of a rounded gradient; with weights of 10 bits and some hundred of them, sums stay below 2**53."""
+GRADIENT_BITS = 12
+"""Of a rounded gradient; with weights of 10 bits and some hundred of them, sums stay below 2**31."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Pixels are taken so far apart, as a share of all: any run of them is spread over the image."""
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 
 def layers(network: Network) -> list[slice]:
     """Return the biases of each hidden layer and of the heads."""
-    width, head = network.w2.shape[1], network.conditioning.shape[1]
+    width, head = len(network.shift2), network.conditioning.shape[1]
     ends = [0, width, 2 * width, 3 * width, 3 * width + 3 * head]
     return [slice(a, b) for a, b in pairwise(ends)]
 
@@ -155,45 +154,52 @@ def unpack(chunk: bytes, network: Network) -> I64 | None:
 
 
 class Back(NamedTuple):
-    """Transposed weights, float64, and buffers of a piece for the way back.
+    """Transposed weights, packed, and buffers of a piece for the way back.
 
     Attributes
     ----------
-    outputs : (3, 3 M + 2, head)
-    split : (3 head, width)
-    w3, w2 : (width, width)
-    acts : float32 array (3, PIECE, head), activations of the heads
-    raw : (3, PIECE, 3 M + 2), gradients of the heads' results
-    heads, hidden, following : gradients (PIECE, 3 head), (PIECE, width) twice
+    outputs : int16 array (3, ...)
+    split, w3, w2 : int16 arrays
+    acts : int16 array (3, PIECE, head), activations of the heads
+    raw : float64 array (3, PIECE, 3 M + 2), gradients of the heads' results
+    heads, hidden : float64 arrays (PIECE, 3 head), (PIECE, width), gradients of activations, then of sums
+    rounded : int16 array, a layer's gradients of sums
+    units : float64 array (PIECE,), what one of them stands for
+    sums : int32 array, gradients of the layer's inputs
     """
 
-    outputs: F64
-    split: F64
-    w3: F64
-    w2: F64
-    acts: F32
+    outputs: I16
+    split: I16
+    w3: I16
+    w2: I16
+    acts: I16
     raw: F64
     heads: F64
     hidden: F64
-    following: F64
+    rounded: I16
+    units: F64
+    sums: I32
 
 
 def _back(network: Network) -> Back:
-    width, head, outs = network.w2.shape[1], network.conditioning.shape[1], network.outputs.shape[2]
+    width, head, outs = len(network.shift2), network.conditioning.shape[1], network.output_bias.shape[1]
+    rows, most = padded_rows(PIECE), padded_columns(max(width, 3 * head))
 
-    def transposed(weight: F32) -> F64:
-        return np.ascontiguousarray(weight.swapaxes(-1, -2), dtype=np.float64)
+    def transposed(packed: I16, inputs: int, outputs: int) -> I16:
+        return products.pack(products.unpack(packed)[:inputs, :outputs].T)
 
     return Back(
-        transposed(network.outputs),
-        transposed(network.split),
-        transposed(network.w3),
-        transposed(network.w2),
-        np.zeros((3, PIECE, head), dtype=np.float32),
+        np.stack([transposed(packed, head, outs) for packed in network.outputs]),
+        transposed(network.split, width, 3 * head),
+        transposed(network.w3, width, width),
+        transposed(network.w2, width, width),
+        np.zeros((3, PIECE, head), dtype=np.int16),
         np.zeros((3, PIECE, outs)),
         np.zeros((PIECE, 3 * head)),
         np.zeros((PIECE, width)),
-        np.zeros((PIECE, width)),
+        np.zeros((rows, most), dtype=np.int16),
+        np.zeros(PIECE),
+        np.zeros((rows, most), dtype=np.int32),
     )
 
 
@@ -225,43 +231,47 @@ def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, tabl
 
 
 @njit
-def _round(gradient: F64) -> float:
-    """Scale to integers of `GRADIENT_BITS` bits, in place, and return what one of them stands for."""
-    flat = gradient.reshape(-1)
-    largest = 0.0
-    for i in range(len(flat)):
-        largest = max(largest, abs(flat[i]))
-    if largest == 0.0:
-        return 1.0
-    unit = math.ldexp(1.0, math.frexp(largest)[1] - GRADIENT_BITS)
-    inverse = 1.0 / unit
-    for i in range(len(flat)):
-        flat[i] = np.floor(flat[i] * inverse + 0.5)
-    return unit
+def _before(count: int, gradient: F64, weight: I16, back: Back, result: F64) -> None:
+    """Fill gradients of a layer's inputs from those of its sums, as many as ``result`` has.
+
+    Each pixel's gradients are rounded to integers of `GRADIENT_BITS` bits.
+    """
+    inputs = gradient.shape[1]
+    for i in range(count):
+        largest = 0.0
+        for u in range(inputs):
+            largest = max(largest, abs(gradient[i, u]))
+        back.units[i] = math.ldexp(1.0, math.frexp(largest)[1] - GRADIENT_BITS) if largest > 0 else 1.0
+        inverse = 1.0 / back.units[i]
+        for u in range(inputs):
+            back.rounded[i, u] = np.int16(np.floor(gradient[i, u] * inverse + 0.5))
+    product(count, back.rounded, weight, back.sums)
+    for i in range(count):
+        for u in range(result.shape[1]):
+            result[i, u] = back.sums[i, u] * back.units[i]
 
 
 @njit
-def _through(gradient: F64, act: F32, scale: F32, limit: np.float32, unit: float, biases: F64) -> float:
-    """Go back through activations: add the gradient of the biases, and return the new unit."""
-    for i in range(len(act)):
-        for u in range(len(scale)):
+def _through(count: int, gradient: F64, act: I16, shift: I32, limit: int, biases: F64) -> None:
+    """Go back from activations to sums, in place, and add up the gradient of the biases."""
+    for i in range(count):
+        for u in range(len(shift)):
             if not 0 < act[i, u] < limit:
                 gradient[i, u] = 0.0
-            biases[u] += gradient[i, u] * unit
-            gradient[i, u] *= scale[u]
-    return unit * _round(gradient)  # type: ignore[no-any-return]
+            biases[u] += gradient[i, u]
+            gradient[i, u] /= 1 << shift[u]
 
 
 @kernel
 def _piece_gradient(count: int, band: Band, network: Network, table: Tables, work: Work, back: Back, sums: F64) -> None:
     """Add to ``sums`` (bias count,) the gradient of the bits of ``count`` pixels by the activations' biases."""
-    m, width, head = network.mixtures, network.w2.shape[1], network.conditioning.shape[1]
+    m, width, head = network.mixtures, len(network.shift2), network.conditioning.shape[1]
     grid = sample_grid(0, 0)
     back.raw[:] = 0.0
     run_body(count, band, network, work)
     for place in range(band.channels):
         run_head(place, count, band, network, work)
-        back.acts[place, :count] = work.act[:count]
+        back.acts[place, :count] = work.act[:count, :head]
         for i in range(count):
             at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
             gradient = back.raw[place, i]
@@ -278,23 +288,19 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
                 gradient[3 * m + q] = by_shift * difference
             for q in range(3 * m + place):
                 gradient[q] *= network.multiplier[place, q] / (1 << network.shift)
-    unit = _round(back.raw)
-    heads, hidden, following = back.heads[:count], back.hidden[:count], back.following[:count]
+    heads, hidden, limit = back.heads, back.hidden, network.limit
+    heads[:] = 0.0
     for place in range(band.channels):
-        heads[:, place * head : (place + 1) * head] = np.dot(back.raw[place, :count], back.outputs[place])
-    for place in range(band.channels, 3):
-        heads[:, place * head : (place + 1) * head] = 0.0
-    # The activations of all heads stand side by side, as their sums do.
-    acts = work.heads[:count]
-    for place in range(band.channels):
-        acts[:, place * head : (place + 1) * head] = back.acts[place, :count]
-    unit = _through(heads, acts, network.s_head, network.limit, unit, sums[3 * width :])
-    product(heads, back.split, hidden)
-    unit = _through(hidden, work.h3[:count], network.s3, network.limit, unit, sums[2 * width : 3 * width])
-    product(hidden, back.w3, following)
-    unit = _through(following, work.h2[:count], network.s2, network.limit, unit, sums[width : 2 * width])
-    product(following, back.w2, hidden)
-    _through(hidden, work.h1[:count], network.s1, network.limit, unit, sums[:width])
+        units = slice(place * head, (place + 1) * head)
+        _before(count, back.raw[place], back.outputs[place], back, heads[:, units])
+        own = sums[3 * width :][units]
+        _through(count, heads[:, units], back.acts[place], network.shift_heads[units], limit, own)
+    _before(count, heads, back.split, back, hidden)
+    _through(count, hidden, work.h3, network.shift3, limit, sums[2 * width : 3 * width])
+    _before(count, hidden, back.w3, back, hidden)
+    _through(count, hidden, work.h2, network.shift2, limit, sums[width : 2 * width])
+    _before(count, hidden, back.w2, back, hidden)
+    _through(count, hidden, work.h1, network.shift1, limit, sums[:width])
 
 
 def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, pool: Executor, workers: int) -> I64:
@@ -317,7 +323,7 @@ def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, p
     delta, first, second = (np.zeros(len(units)) for _ in range(3))
     first_left = second_left = 1.0
     for step in range(steps):
-        moved = band._replace(biases=(band.biases + np.floor(delta * units + 0.5)).astype(np.float32))
+        moved = band._replace(biases=(band.biases + np.floor(delta * units + 0.5)).astype(np.int32))
         sums = np.zeros((PIXELS // PIECE, len(units)))
 
         def work_on(worker: int, step: int = step, moved: Band = moved, sums: F64 = sums) -> None:

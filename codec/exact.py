@@ -1,8 +1,9 @@
 """Layers of frozen networks: integers all the way, so that every machine gets the same result.
 
-Weights and activations are integers that float32 holds exactly. A matrix product may then run in
-any BLAS and any order: as long as no partial sum can exceed 2**24 every one of them is exact. The
-bound of a layer is
+The likelihood's products are made of integers (`codec.products`). Those of the networks around z, a
+few for each band, are left to BLAS: weights and activations are integers that float32 holds exactly,
+and as long as no partial sum can exceed 2**24 every one of them is exact, in any order. The bound of a
+layer, the likelihood's too, is
 
     max over outputs of  sum |weight| * (largest |input|) + largest |bias|  <=  2**24
 
@@ -12,13 +13,11 @@ See FORMAT.md, "Exact networks".
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from codec.compiled import kernel
 from codec.errors import ModelError
 
 EXACT = 1 << 24
@@ -28,11 +27,6 @@ BIAS_LIMIT = 1 << 22
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-
-
-BLOCK = 32
-"""Rows of a product in compiled code: OpenBLAS does not copy the operands of small products first,
-and is faster by half."""
 
 
 class Hidden(NamedTuple):
@@ -124,23 +118,11 @@ def patches(x: F32) -> F32:
     return np.ascontiguousarray(ordered).reshape(b, h // 2, w // 2, 9 * c)
 
 
-@njit
-def product(x: NDArray[Any], weight: NDArray[Any], out: NDArray[Any]) -> None:
-    """Fill ``out`` (N, outputs) with x W; for compiled functions."""
-    for begin in range(0, len(x), BLOCK):
-        np.dot(x[begin : begin + BLOCK], weight, out[begin : begin + BLOCK])
-
-
-@kernel
-def _compiled_product(x: F32, weight: F32, out: F32) -> None:
-    product(x, weight, out)
-
-
 def self_test() -> None:
     """Raise ModelError if this machine's matrix products are not exact up to 2**24 - 1.
 
     A product in reduced precision (bfloat16, TF32) or by a fast algorithm fails here, before it
-    can spoil an image. Compiled functions may use another BLAS than numpy: both are tested.
+    can spoil an image.
     """
     n = 32
     rng = np.random.default_rng(0)
@@ -150,8 +132,6 @@ def self_test() -> None:
     x[0, :n], w[:n, 0] = 4095, 127
     x[:, n], w[n] = 0, 1
     x[0, n] = EXACT - 1 - n * 4095 * 127
-    a, b = x.astype(np.float32), w.astype(np.float32)
-    compiled = np.zeros((len(x), w.shape[1]), dtype=np.float32)
-    _compiled_product(np.asarray(a), np.asarray(b), compiled)
-    if not all(np.array_equal(product.astype(np.int64), x @ w) for product in (a @ b, compiled)):
+    product = x.astype(np.float32) @ w.astype(np.float32)
+    if not np.array_equal(product.astype(np.int64), x @ w):
         raise ModelError("matrix products of this machine are not exact: files would not decode elsewhere")

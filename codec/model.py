@@ -24,6 +24,7 @@ from codec.distributions import COMPONENTS, Grid, latent_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
 from codec.prior import Prior
+from codec.products import I32, pack
 from codec.wavefront import Network
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -81,7 +82,7 @@ class Model:
     prior_weights: Prior
     prior_biases: I64
 
-    def biases(self, z: I64 | None, max_error: int, tiles: int, adaptation: I64 | None) -> F32:
+    def biases(self, z: I64 | None, max_error: int, tiles: int, adaptation: I64 | None) -> I32:
         """Return the likelihood's biases (tiles, bias count).
 
         Parameters
@@ -97,15 +98,15 @@ class Model:
             moved = exact.output(exact.hidden(z.astype(np.float32), self.modulate_hidden), self.modulate_out)
         if adaptation is not None:
             moved = moved + adaptation * self.adaptation_units
-        biases: F32 = np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.float32)
+        biases: I32 = np.clip(fixed + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
         return biases
 
     @property
     def adaptation_units(self) -> I64:
         """Return by how much a unit of the adaptation moves each bias, (bias count,)."""
         net = self.network
-        scales = np.concatenate([net.s1, net.s2, net.s3, net.s_head])
-        return (ADAPTATION_STEP / scales).astype(np.int64)
+        shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads])
+        return ADAPTATION_STEP << shifts.astype(np.int64)
 
     def posterior(self, tiles: U8, max_error: int) -> I64:
         """Return the raw parameters (B latents, 3) of q(z|x) for tiles (B, T, T, 3) of decoded samples."""
@@ -113,7 +114,7 @@ class Model:
         return np.concatenate(parts)
 
     def _posterior(self, tiles: U8, max_error: int) -> I64:
-        x = _posterior_inputs(tiles, self.network.compress)
+        x = _posterior_inputs(tiles)
         for layer in self.convolutions:
             x = exact.hidden(exact.patches(x).reshape(-1, layer.weight.shape[0]), layer).reshape(
                 len(x), x.shape[1] // 2, x.shape[2] // 2, -1
@@ -136,8 +137,9 @@ class Model:
         return self.prior_weights._replace(bias=self.prior_biases[max_error])
 
 
-def _posterior_inputs(tiles: U8, table: F32) -> F32:
+def _posterior_inputs(tiles: U8) -> F32:
     """Return the nine integer planes (B, T, T, 9): steps from the left, from above, and the level."""
+    table = tables.compress()
     x = tiles.astype(np.int64)
     planes = np.empty((*tiles.shape[:3], 9), dtype=np.float32)
     planes[:, :, 0, 0:3] = 0
@@ -194,8 +196,8 @@ CONFIG = {
     "tile": (64, 1024),
     "latents": (1, 256),
     "grid": (1, 1023),
-    "activation_limit": (1, 65535),
-    "posterior_limit": (1, 65535),
+    "activation_limit": (1, 32767),
+    "posterior_limit": (1, 32767),
     "output_shift": (1, 40),
 }
 """Whole numbers in a weights file's metadata, and their ranges."""
@@ -280,38 +282,40 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight)
         for k, j, weight in contexts.REFERENCE
     ]
-    zero = np.zeros(0, dtype=np.float32)
-    layers = [_hidden(t, f"likelihood.{n}", limit, zero) for n in ("hidden1", "hidden2", "hidden3", "split")]
-    conditioning = np.ascontiguousarray(t["likelihood.conditioning"], dtype=np.float32)
-    outputs = np.ascontiguousarray(t["likelihood.outputs.weight"], dtype=np.float32)
+    names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
+    weights = [t[f"{name}.weight"] for name in names]
+    conditioning = t["likelihood.conditioning"]
+    outputs = t["likelihood.outputs.weight"]
     output_bias = t["likelihood.outputs.bias"].astype(np.int64)
-    for i, layer in enumerate(layers):
-        bias = np.full(layer.weight.shape[1], float(BIAS_LIMIT))
+    for i, weight in enumerate(weights):
+        bias = np.full(weight.shape[1], float(BIAS_LIMIT))
         if i == 3:  # the heads also add what the channels before say
             head = conditioning.shape[1]
-            bias[head : 2 * head] += COMPRESS_MAX * np.abs(conditioning[0])
-            bias[2 * head :] += COMPRESS_MAX * np.abs(conditioning[1:]).sum(0)
-        exact.check_bound(f"likelihood {i}", layer.weight, limit if i else COMPRESS_MAX, bias)
+            bias[head : 2 * head] += COMPRESS_MAX * np.abs(conditioning[0].astype(np.float64))
+            bias[2 * head :] += COMPRESS_MAX * np.abs(conditioning[1:].astype(np.float64)).sum(0)
+        exact.check_bound(f"likelihood {i}", weight, limit if i else COMPRESS_MAX, bias)
     for place in range(3):
         exact.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
+    packed = [pack(weight) for weight in weights]
+    shifts = [t[f"{name}.shift"].astype(np.int32) for name in names]
     network = Network(
         offsets,
         np.array(places, dtype=np.int64),
-        tables.compress().astype(np.float32),
-        layers[0].weight,
-        layers[1].weight,
-        layers[2].weight,
-        layers[3].weight,
-        layers[0].scale,
-        layers[1].scale,
-        layers[2].scale,
-        layers[3].scale,
-        conditioning,
-        outputs,
+        tables.compress().astype(np.int16),
+        packed[0],
+        packed[1],
+        packed[2],
+        packed[3],
+        shifts[0],
+        shifts[1],
+        shifts[2],
+        shifts[3],
+        np.ascontiguousarray(conditioning, dtype=np.int32),
+        np.stack([pack(weight) for weight in outputs]),
         output_bias,
         t["likelihood.outputs.multiplier"].astype(np.int64),
         shift,
-        np.float32(limit),
+        limit,
         config["mixtures"],
         config["tile"],
         config["radius"],
@@ -320,7 +324,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     for i, conv in enumerate(convolutions):
         _check(f"posterior convolution {i}", conv, coarse if i else COMPRESS_MAX)
     dense_biases = t["posterior.dense.biases"].astype(np.float32)
-    dense = _hidden(t, "posterior.dense", limit, zero)
+    dense = _hidden(t, "posterior.dense", limit, np.zeros(0, dtype=np.float32))
     inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
     exact.check_bound("posterior dense", dense.weight, inputs, float(np.abs(dense_biases).max()))
     posterior_out = _output(t, "posterior.out", shift)

@@ -64,7 +64,7 @@ ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
 makes the batches stand below each other."""
 
-F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
@@ -147,7 +147,7 @@ class Image:
         """The decoded samples (H, W, C)."""
         return self.raster if self.channels == 3 else np.ascontiguousarray(self.raster[..., :1])
 
-    def _rows(self, top: int, rows: int, biases: F32) -> Band:
+    def _rows(self, top: int, rows: int, biases: I32) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
         return Band(*flat, self.width, top, rows, self.channels, self.max_error, biases)
 

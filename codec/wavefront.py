@@ -29,10 +29,9 @@ from codec.distributions import (
     sample_symbol,
     symbol_sample,
 )
-from codec.exact import product
+from codec.products import I16, I32, activate, padded_columns, padded_rows, product
 from codec.rans import Message, push
 
-F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 DECODE, ROUND, ENCODE, MEASURE = 0, 1, 2, 3
@@ -44,40 +43,40 @@ BATCH = 256
 
 
 class Network(NamedTuple):
-    """The likelihood's weights for the loop; all float32 arrays hold integers or powers of two.
+    """The likelihood's weights for the loop.
 
     Attributes
     ----------
     offsets : int64 array (P, 2), contexts
     reference : int64 array (4, 2), place among the contexts and weight
-    compress : float32 array (511,)
-    w1, w2, w3, split : float32 arrays (inputs, outputs)
-    s1, s2, s3, s_head : float32 arrays, scales of the activations
-    conditioning : float32 array (4, head); row 0 for the second channel, rows 1..3 for the third
-    outputs : float32 array (3, head, 3 M + 2)
+    compress : int16 array (511,)
+    w1, w2, w3, split : int16 arrays, from `codec.products.pack`
+    shift1, shift2, shift3, shift_heads : int32 arrays (units,), of the activations
+    conditioning : int32 array (4, head); row 0 for the second channel, rows 1..3 for the third
+    outputs : int16 array (3, ...), `codec.products.pack` of each channel's
     output_bias, multiplier : int64 arrays (3, 3 M + 2)
     shift : int, of all outputs
-    limit : float32, largest activation
+    limit : int, largest activation
     mixtures, tile, radius : int
     """
 
     offsets: I64
     reference: I64
-    compress: F32
-    w1: F32
-    w2: F32
-    w3: F32
-    split: F32
-    s1: F32
-    s2: F32
-    s3: F32
-    s_head: F32
-    conditioning: F32
-    outputs: F32
+    compress: I16
+    w1: I16
+    w2: I16
+    w3: I16
+    split: I16
+    shift1: I32
+    shift2: I32
+    shift3: I32
+    shift_heads: I32
+    conditioning: I32
+    outputs: I16
     output_bias: I64
     multiplier: I64
     shift: int
-    limit: np.float32
+    limit: int
     mixtures: int
     tile: int
     radius: int
@@ -96,7 +95,7 @@ class Band(NamedTuple):
     top, rows : int
     channels : int, 3, or 1: only the first in coding order is coded
     max_error : int
-    biases : float32 array (tiles of the band, bias count), integers
+    biases : int32 array (tiles of the band, bias count)
     """
 
     image: NDArray[np.uint8]
@@ -106,19 +105,20 @@ class Band(NamedTuple):
     rows: int
     channels: int
     max_error: int
-    biases: F32
+    biases: I32
 
 
 class Work(NamedTuple):
     """Buffers of one thread; ``ys`` (rows in the band) and ``xs`` say which pixels are worked."""
 
-    inputs: F32
-    h1: F32
-    h2: F32
-    h3: F32
-    heads: F32
-    act: F32
-    out: F32
+    inputs: I16
+    h1: I16
+    h2: I16
+    h3: I16
+    act: I16
+    sums: I32
+    heads: I32
+    out: I32
     ref: I64
     tiles: I64
     ys: I64
@@ -131,21 +131,26 @@ class Work(NamedTuple):
 
 def make_work(network: Network, pixels: int) -> Work:
     """Return buffers for ``pixels`` pixels at once."""
-    width = network.w2.shape[1]
+    rows = padded_rows(pixels)
+    width = padded_columns(len(network.shift2))
     head = network.conditioning.shape[1]
-    outs = network.outputs.shape[2]
+    outs = network.output_bias.shape[1]
 
-    def f32(n: int) -> F32:
-        return np.zeros((pixels, n), dtype=np.float32)
+    def i16(columns: int) -> I16:
+        return np.zeros((rows, columns), dtype=np.int16)
+
+    def i32(columns: int) -> I32:
+        return np.zeros((rows, padded_columns(columns)), dtype=np.int32)
 
     return Work(
-        f32(network.w1.shape[0]),
-        f32(width),
-        f32(width),
-        f32(width),
-        f32(3 * head),
-        f32(head),
-        f32(outs),
+        i16(2 * network.w1.shape[1]),
+        i16(width),
+        i16(width),
+        i16(width),
+        i16(padded_columns(head)),
+        i32(width),
+        i32(3 * head),
+        i32(outs),
         np.zeros((pixels, 3), dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
@@ -202,10 +207,10 @@ def _gather(
     width: int,
     offsets: I64,
     reference: I64,
-    compress: F32,
+    compress: I16,
     radius: int,
     steps: I64,
-    inputs: F32,
+    inputs: I16,
     ref: I64,
 ) -> None:
     """Fill the network's inputs (count, 3 P + 3) and the references (count, 3) of pixels."""
@@ -225,7 +230,7 @@ def _gather(
                     place = 3 * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
                 total += reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else NO_PIXEL)
             ref[i, c] = min(max(total >> 2, 0), 255)
-            inputs[i, 3 * contexts + c] = np.float32((ref[i, c] - NO_PIXEL) >> 1)
+            inputs[i, 3 * contexts + c] = (ref[i, c] - NO_PIXEL) >> 1
         first, second, third = 255 - ref[i, 0], 255 - ref[i, 1], 255 - ref[i, 2]
         for p in range(contexts):
             place = at + steps[p]
@@ -242,31 +247,20 @@ def _gather(
 
 
 @njit
-def _activate(x: F32, bias: F32, scale: F32, limit: np.float32) -> None:
-    """Add biases to a row, rescale, round down and clip it, in place.
-
-    Callers slice the rows first: an index with an offset could be negative for all the compiler
-    knows, and the loop would not be vectorised.
-    """
-    zero = np.float32(0)
-    for i in range(len(x)):
-        x[i] = min(max(np.floor((x[i] + bias[i]) * scale[i]), zero), limit)
-
-
-@njit
-def _hidden(x: F32, weight: F32, out: F32, tiles: I64, at: int, scale: F32, band: Band, limit: np.float32) -> None:
-    product(x, weight, out)
-    units = len(scale)
-    for i in range(len(out)):
-        _activate(out[i], band.biases[tiles[i], at : at + units], scale, limit)
+def _hidden(
+    count: int, x: I16, weight: I16, sums: I32, at: int, shift: I32, tiles: I64, band: Band, limit: int, out: I16
+) -> None:
+    """Fill the activations of a layer whose biases begin at ``at``."""
+    product(count, x, weight, sums)
+    for i in range(count):
+        activate(sums[i], band.biases[tiles[i], at : at + len(shift)], shift, limit, out[i])
 
 
 @njit
 def run_body(count: int, band: Band, network: Network, work: Work) -> None:
     """Fill ``work`` up to the heads' sums for the first ``count`` pixels of its ``ys`` and ``xs``."""
-    inputs, h1, h2, h3 = work.inputs[:count], work.h1[:count], work.h2[:count], work.h3[:count]
-    tiles = work.tiles[:count]
-    units = h1.shape[1]
+    tiles, limit = work.tiles, network.limit
+    units = len(network.shift2)
     across = (band.width + network.tile - 1) // network.tile
     for i in range(count):
         y, x = work.ys[i], work.xs[i]
@@ -283,13 +277,13 @@ def run_body(count: int, band: Band, network: Network, work: Work) -> None:
         network.compress,
         network.radius,
         work.steps,
-        inputs,
+        work.inputs,
         work.ref,
     )
-    _hidden(inputs, network.w1, h1, tiles, 0, network.s1, band, network.limit)
-    _hidden(h1, network.w2, h2, tiles, units, network.s2, band, network.limit)
-    _hidden(h2, network.w3, h3, tiles, 2 * units, network.s3, band, network.limit)
-    product(h3, network.split, work.heads[:count])
+    _hidden(count, work.inputs, network.w1, work.sums, 0, network.shift1, tiles, band, limit, work.h1)
+    _hidden(count, work.h1, network.w2, work.sums, units, network.shift2, tiles, band, limit, work.h2)
+    _hidden(count, work.h2, network.w3, work.sums, 2 * units, network.shift3, tiles, band, limit, work.h3)
+    product(count, work.h3, network.split, work.heads)
 
 
 @njit
@@ -298,31 +292,31 @@ def run_head(place: int, count: int, band: Band, network: Network, work: Work) -
 
     Its head sees the channels before.
     """
-    heads, act, out, raw = work.heads, work.act[:count], work.out[:count], work.raw
+    heads, act, out, raw = work.heads, work.act, work.out, work.raw
     image, ref = band.image, work.ref
-    head = act.shape[1]
-    scale = network.s_head[place * head : (place + 1) * head]
-    begin = 3 * network.w2.shape[1] + place * head
+    head = network.conditioning.shape[1]
+    shift_head = network.shift_heads[place * head : (place + 1) * head]
+    begin = 3 * len(network.shift2) + place * head
     first_row, second_row, third_row = network.conditioning[1], network.conditioning[2], network.conditioning[3]
-    for i in range(len(act)):
-        row = act[i]
-        row[:] = heads[i, place * head : (place + 1) * head]
+    for i in range(count):
+        row = heads[i, place * head : (place + 1) * head]
         if place > 0:
             at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
             green = np.int64(image[at + ORDER[0]]) - ref[i, ORDER[0]]
-            g = network.compress[green + 255]
+            g = np.int32(network.compress[green + 255])
             if place == 1:
                 only_row = network.conditioning[0]
                 for u in range(head):
-                    row[u] += g * only_row[u]
+                    row[u] = np.int32(row[u] + np.int32(g * only_row[u]))
             else:
                 red = np.int64(image[at + ORDER[1]]) - ref[i, ORDER[1]]
-                r = network.compress[red + 255]
-                b = network.compress[min(max(red - green, -255), 255) + 255]
+                r = np.int32(network.compress[red + 255])
+                b = np.int32(network.compress[min(max(red - green, -255), 255) + 255])
                 for u in range(head):
-                    row[u] += g * first_row[u] + r * second_row[u] + b * third_row[u]
-        _activate(row, band.biases[work.tiles[i], begin : begin + head], scale, network.limit)
-    product(act, network.outputs[place], out)
+                    said = np.int32(np.int32(g * first_row[u]) + np.int32(r * second_row[u]))
+                    row[u] = np.int32(row[u] + np.int32(said + np.int32(b * third_row[u])))
+        activate(row, band.biases[work.tiles[i], begin : begin + head], shift_head, network.limit, act[i])
+    product(count, act, network.outputs[place], out)
     m = network.mixtures
     middle = 1 << (network.shift - 1)
     used = 3 * m + place

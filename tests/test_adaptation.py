@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import adaptation, demo, rans
+from codec import adaptation, demo, products, rans
 from codec.adaptation import GRID, LIMIT, bias_codec, ideal_bits, layers, pack, unpack
 from codec.coders import mixture, uniform
 from codec.distributions import COMPONENTS, load_tables, prepare, sample_grid
@@ -51,7 +51,7 @@ def image_of(samples, max_error=0):
 
 
 def test_the_layers_are_the_hidden_ones_and_the_heads():
-    width, head = NETWORK.w2.shape[0], NETWORK.conditioning.shape[1]
+    width, head = len(NETWORK.shift2), NETWORK.conditioning.shape[1]
     assert [part.stop - part.start for part in LAYERS] == [width, width, width, 3 * head]
     assert LAYERS[-1].stop == COUNT
 
@@ -222,8 +222,9 @@ def test_the_gradient_of_each_head(searched, place):
 @pytest.mark.parametrize("place", [1, 2])
 def test_the_gradient_of_the_coefficients(place):
     # In a network whose mixtures are always the same, but for what the channels before move.
-    outputs = NETWORK.outputs.copy()
+    outputs = np.stack([products.unpack(packed) for packed in NETWORK.outputs])
     outputs[..., : 3 * NETWORK.mixtures] = 0
+    outputs = np.stack([products.pack(weight) for weight in outputs])
     image = image_of(small_photo(3))
     image.model = replace(MODEL, network=NETWORK._replace(outputs=outputs))
     gradient = gradient_of(image, None)
@@ -279,19 +280,25 @@ def test_biases_of_heads_that_are_not_used_stay():
         assert (gradient[LAYERS[3]][: channels * head] != 0).mean() > 0.5
 
 
-def test_a_rounded_gradient_is_of_whole_numbers():
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 3e7])
+def test_gradients_go_back_through_a_layer(scale):
     rng = np.random.default_rng(3)
-    for scale in (1e-20, 1.0, 3e7):
-        exact = rng.normal(0, scale, (7, 5))
-        rounded = exact.copy()
-        unit = adaptation._round(rounded)
-        assert np.log2(unit) == np.rint(np.log2(unit))
-        np.testing.assert_array_equal(rounded, np.rint(rounded))
-        assert 1 << (adaptation.GRADIENT_BITS - 1) <= np.abs(rounded).max() <= 1 << adaptation.GRADIENT_BITS
-        assert np.abs(rounded * unit - exact).max() <= unit / 2
-    nothing = np.zeros((3, 4))
-    assert adaptation._round(nothing) == 1
-    assert (nothing == 0).all()
+    width, pixels = len(NETWORK.shift2), 7
+    weight = products.unpack(NETWORK.w2)[:width, :width].astype(float)
+    gradient = rng.normal(0, scale, (pixels, width)) * np.logspace(0, -9, pixels)[:, None]
+    gradient[3] = 0
+    result = np.zeros_like(gradient)
+    back = adaptation._back(NETWORK)
+    adaptation._before(pixels, gradient, back.w2, back, result)
+    # Every pixel's gradients have a unit of their own, a power of two.
+    np.testing.assert_array_equal(np.exp2(np.rint(np.log2(back.units[:pixels]))), back.units[:pixels])
+    largest = np.abs(back.rounded[:pixels, :width]).max(1)
+    bits = adaptation.GRADIENT_BITS
+    assert (np.delete(largest, 3) >= 1 << (bits - 1)).all()
+    assert (largest <= 1 << bits).all()
+    assert (result[3] == 0).all()
+    rounding = back.units[:pixels, None] / 2 * np.abs(weight).sum(1)
+    assert (np.abs(result - gradient @ weight.T) <= rounding * (1 + 1e-9)).all()
 
 
 def found(image, steps=4):

@@ -17,6 +17,7 @@ ORDER = (
     "distributions",
     "coders",
     "exact",
+    "products",
     "contexts",
     "near_lossless",
     "wavefront",

@@ -33,7 +33,6 @@ import codec
 from codec import adaptation
 from codec.container import Latents
 import numba
-import scipy.linalg.cython_blas
 
 adaptation.STEPS = int(sys.argv[4])
 image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))

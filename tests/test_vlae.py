@@ -257,7 +257,7 @@ def test_an_adaptation_reaches_every_tile_of_every_band():
 def test_an_adaptation_adds_whole_activations_before_the_clip():
     u = some_u(1)
     net = MODEL.network
-    shifts = -np.log2(np.concatenate([net.s1, net.s2, net.s3, net.s_head])).astype(int)
+    shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads]).astype(int)
     for z in (np.arange(MODEL.latents)[None] % 9 - 4, None):
         plain = MODEL.biases(z, 2, 1, None).astype(int)
         for scale in (1, 10**9):

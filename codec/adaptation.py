@@ -67,9 +67,12 @@ LEAST = 2.0**-24
 LN2 = math.log(2)
 GRADIENT_BITS = 12
 """Of a rounded gradient; with weights of 10 bits and some hundred of them, sums stay below 2**31."""
+LEAST_EXPONENT = -100
+"""Smaller gradients are zero: float32 has no inverse of much smaller units."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Pixels are taken so far apart, as a share of all: any run of them is spread over the image."""
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
@@ -160,11 +163,11 @@ class Back(NamedTuple):
     ----------
     outputs : int16 array (3, ...)
     split, w3, w2 : int16 arrays
+    scale1, scale2, scale3, scale_heads : float32 arrays (units,), an activation's part of a unit of its sum
     acts : int16 array (3, PIECE, head), activations of the heads
-    raw : float64 array (3, PIECE, 3 M + 2), gradients of the heads' results
-    heads, hidden : float64 arrays (PIECE, 3 head), (PIECE, width), gradients of activations, then of sums
+    raw : float32 array (3, PIECE, 3 M + 2), gradients of the heads' results
+    heads, hidden : float32 arrays (PIECE, 3 head), (PIECE, width), gradients of activations, then of sums
     rounded : int16 array, a layer's gradients of sums
-    units : float64 array (PIECE,), what one of them stands for
     sums : int32 array, gradients of the layer's inputs
     """
 
@@ -172,12 +175,15 @@ class Back(NamedTuple):
     split: I16
     w3: I16
     w2: I16
+    scale1: F32
+    scale2: F32
+    scale3: F32
+    scale_heads: F32
     acts: I16
-    raw: F64
-    heads: F64
-    hidden: F64
+    raw: F32
+    heads: F32
+    hidden: F32
     rounded: I16
-    units: F64
     sums: I32
 
 
@@ -188,23 +194,29 @@ def _back(network: Network) -> Back:
     def transposed(packed: I16, inputs: int, outputs: int) -> I16:
         return products.pack(products.unpack(packed)[:inputs, :outputs].T)
 
+    def scale(shift: I32) -> F32:
+        return np.ldexp(np.float32(1), -shift)
+
     return Back(
         np.stack([transposed(packed, head, outs) for packed in network.outputs]),
         transposed(network.split, width, 3 * head),
         transposed(network.w3, width, width),
         transposed(network.w2, width, width),
+        scale(network.shift1),
+        scale(network.shift2),
+        scale(network.shift3),
+        scale(network.shift_heads),
         np.zeros((3, PIECE, head), dtype=np.int16),
-        np.zeros((3, PIECE, outs)),
-        np.zeros((PIECE, 3 * head)),
-        np.zeros((PIECE, width)),
+        np.zeros((3, PIECE, outs), dtype=np.float32),
+        np.zeros((PIECE, 3 * head), dtype=np.float32),
+        np.zeros((PIECE, width), dtype=np.float32),
         np.zeros((rows, most), dtype=np.int16),
-        np.zeros(PIECE),
         np.zeros((rows, most), dtype=np.int32),
     )
 
 
 @njit
-def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, table: Tables, gradient: F64) -> None:
+def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, table: Tables, gradient: F32) -> None:
     """Fill the derivatives of -log2 P(symbol) by the raw logits, means and scales, (3 m,)."""
     edge = symbol * grid.step + grid.first
     total = 0.0
@@ -231,35 +243,45 @@ def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, tabl
 
 
 @njit
-def _before(count: int, gradient: F64, weight: I16, back: Back, result: F64) -> None:
+def _unit(gradient: F32) -> np.float32:
+    """Return the power of two by which a row of gradients is rounded to `GRADIENT_BITS` bits."""
+    # The order of floats is that of their bits, for which compilers have vectors.
+    bits = gradient.view(np.int32)
+    largest = np.int32(0)
+    for u in range(len(bits)):
+        largest = max(largest, np.int32(bits[u] & 0x7FFFFFFF))
+    return np.float32(math.ldexp(1.0, max(int(largest >> 23) - 126 - GRADIENT_BITS, LEAST_EXPONENT)))
+
+
+@njit
+def _before(count: int, gradient: F32, weight: I16, back: Back, result: F32) -> None:
     """Fill gradients of a layer's inputs from those of its sums, as many as ``result`` has.
 
     Each pixel's gradients are rounded to integers of `GRADIENT_BITS` bits.
     """
-    inputs = gradient.shape[1]
+    inputs, outputs = gradient.shape[1], result.shape[1]
     for i in range(count):
-        largest = 0.0
+        row, rounded = gradient[i], back.rounded[i]
+        inverse = np.float32(1) / _unit(row)
         for u in range(inputs):
-            largest = max(largest, abs(gradient[i, u]))
-        back.units[i] = math.ldexp(1.0, math.frexp(largest)[1] - GRADIENT_BITS) if largest > 0 else 1.0
-        inverse = 1.0 / back.units[i]
-        for u in range(inputs):
-            back.rounded[i, u] = np.int16(np.floor(gradient[i, u] * inverse + 0.5))
+            rounded[u] = np.int16(np.floor(row[u] * inverse + np.float32(0.5)))
     product(count, back.rounded, weight, back.sums)
     for i in range(count):
-        for u in range(result.shape[1]):
-            result[i, u] = back.sums[i, u] * back.units[i]
+        unit = _unit(gradient[i])
+        row, sums = result[i], back.sums[i]
+        for u in range(outputs):
+            row[u] = np.float32(sums[u]) * unit
 
 
 @njit
-def _through(count: int, gradient: F64, act: I16, shift: I32, limit: int, biases: F64) -> None:
+def _through(count: int, gradient: F32, act: I16, scale: F32, limit: int, biases: F64) -> None:
     """Go back from activations to sums, in place, and add up the gradient of the biases."""
     for i in range(count):
-        for u in range(len(shift)):
-            if not 0 < act[i, u] < limit:
-                gradient[i, u] = 0.0
-            biases[u] += gradient[i, u]
-            gradient[i, u] /= 1 << shift[u]
+        row, active = gradient[i], act[i]
+        for u in range(len(scale)):
+            value = row[u] if 0 < active[u] < limit else np.float32(0)
+            biases[u] += value
+            row[u] = value * scale[u]
 
 
 @kernel
@@ -267,7 +289,7 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
     """Add to ``sums`` (bias count,) the gradient of the bits of ``count`` pixels by the activations' biases."""
     m, width, head = network.mixtures, len(network.shift2), network.conditioning.shape[1]
     grid = sample_grid(0, 0)
-    back.raw[:] = 0.0
+    back.raw[:] = np.float32(0)
     run_body(count, band, network, work)
     for place in range(band.channels):
         run_head(place, count, band, network, work)
@@ -289,18 +311,18 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
             for q in range(3 * m + place):
                 gradient[q] *= network.multiplier[place, q] / (1 << network.shift)
     heads, hidden, limit = back.heads, back.hidden, network.limit
-    heads[:] = 0.0
+    heads[:] = np.float32(0)
     for place in range(band.channels):
         units = slice(place * head, (place + 1) * head)
         _before(count, back.raw[place], back.outputs[place], back, heads[:, units])
         own = sums[3 * width :][units]
-        _through(count, heads[:, units], back.acts[place], network.shift_heads[units], limit, own)
+        _through(count, heads[:, units], back.acts[place], back.scale_heads[units], limit, own)
     _before(count, heads, back.split, back, hidden)
-    _through(count, hidden, work.h3, network.shift3, limit, sums[2 * width : 3 * width])
+    _through(count, hidden, work.h3, back.scale3, limit, sums[2 * width : 3 * width])
     _before(count, hidden, back.w3, back, hidden)
-    _through(count, hidden, work.h2, network.shift2, limit, sums[width : 2 * width])
+    _through(count, hidden, work.h2, back.scale2, limit, sums[width : 2 * width])
     _before(count, hidden, back.w2, back, hidden)
-    _through(count, hidden, work.h1, network.shift1, limit, sums[:width])
+    _through(count, hidden, work.h1, back.scale1, limit, sums[:width])
 
 
 def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, pool: Executor, workers: int) -> I64:
@@ -323,7 +345,7 @@ def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, p
     delta, first, second = (np.zeros(len(units)) for _ in range(3))
     first_left = second_left = 1.0
     for step in range(steps):
-        moved = band._replace(biases=(band.biases + np.floor(delta * units + 0.5)).astype(np.int32))
+        moved = band._replace(biases=band.biases + np.floor(delta * units + 0.5).astype(np.int32))
         sums = np.zeros((PIXELS // PIECE, len(units)))
 
         def work_on(worker: int, step: int = step, moved: Band = moved, sums: F64 = sums) -> None:

@@ -28,12 +28,24 @@ def _folder(exists: bool = False) -> click.Path:
 @click.argument("recipe")
 @click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")
 @click.option("--run", "folder", type=_folder(), required=True, help="Folder of the checkpoint.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Frozen weights from which a new run begins; a checkpoint goes before them.",
+)
 @click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
 @click.option("--out", type=_folder(), help="Folder of the frozen weights, by default the codec's own.")
 @click.option("--threads", type=int, help="Threads of torch.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe: model.latents=0.")
 def train(
-    recipe: str, data: Path, folder: Path, limit: float, out: Path | None, threads: int | None, pairs: tuple[str, ...]
+    recipe: str,
+    data: Path,
+    folder: Path,
+    start: Path | None,
+    limit: float,
+    out: Path | None,
+    threads: int | None,
+    pairs: tuple[str, ...],
 ) -> None:
     """Train RECIPE (a name or a file), resuming if there is a checkpoint; when done, freeze it and write its card."""
     try:
@@ -48,7 +60,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if threads is not None:
         torch.set_num_threads(threads)
-    run = Run(load_recipe(recipe, _changes(pairs)), data, folder)
+    run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start)
     if not run.train(limit):
         click.echo(f"stopped at step {run.progress.step}: the same command goes on", err=True)
         return

@@ -90,6 +90,7 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
         "steps": run.progress.step,
         "hours": round(run.progress.seconds / 3600, 2),
         "machine": run.progress.machine,
+        "start": run.progress.start,
         "validation": figures,
     }
     out.mkdir(parents=True, exist_ok=True)

@@ -143,6 +143,17 @@ class Peaks:
         return lambda _module, _inputs, out: self._keep(name, F.relu(out))
 
 
+def head_units(mixtures: int, place: int) -> F64:
+    """Units of a head's outputs: logits, means (in eighths of samples), log2 scales, colour factors."""
+    counts = [mixtures, mixtures, mixtures, place]
+    return np.repeat([LOGIT_UNIT, 8 * MEAN_UNIT, float(SCALE_STEPS), MEAN_UNIT], counts)
+
+
+def latent_units(latents: int) -> F64:
+    """Units of the outputs that are means (in eighths of 8 grid steps) and log2 scales of z."""
+    return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
+
+
 def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, NDArray[Any]], F64]:
     """Return the likelihood's tensors and the units of its biases."""
     net, config = model.likelihood, model.config
@@ -177,14 +188,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     biases = np.zeros((3, width), dtype=np.int32)
     multipliers = np.zeros((3, width), dtype=np.int32)
     for place, out in enumerate(net.outputs):
-        units = np.concatenate(
-            [
-                np.full(m, LOGIT_UNIT),
-                np.full(m, 8 * MEAN_UNIT),
-                np.full(m, float(SCALE_STEPS)),
-                np.full(place, MEAN_UNIT),
-            ]
-        )
+        units = head_units(m, place)
         bias = _f64(out.bias).copy()
         bias[2 * m : 3 * m] += 0.5
         head_gain = split.gain.reshape(3, -1)[place]
@@ -222,11 +226,6 @@ def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
     }
 
 
-def _latent_units(latents: int) -> F64:
-    """Units of the outputs that are means (in eighths of 8 grid steps) and log2 scales of z."""
-    return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
-
-
 def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
     net, config = model.posterior, model.config
     parts: dict[str, dict[str, NDArray[Any]]] = {}
@@ -251,7 +250,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
     offset = np.repeat([0.0, 1.0], config.latents)
     layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0, _f64(net.out.bias) + offset)
-    parts["posterior.out"] = _output(net.out, layer, _latent_units(config.latents), offset)
+    parts["posterior.out"] = _output(net.out, layer, latent_units(config.latents), offset)
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
@@ -295,7 +294,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
             "shift": hidden.shift.astype(np.int8),
             "biases": _fit(np.rint(biases * hidden.scale) + _half(hidden), np.int32),
         },
-        "prior.out": _output(net.out, out, _latent_units(n), offset),
+        "prior.out": _output(net.out, out, latent_units(n), offset),
     }
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
     return tensors | {"prior.channels": _fit(channels, np.int32)}

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,30 +20,41 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from codec import contexts
+from codec.model import parse_model
 from models.data import Crops
 from models.evaluate import folder_bpsp
 from models.networks import VLAE
 from models.objective import Inputs, crop_terms, neg_elbo_bits
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
+from models.thaw import thaw
 
 log = logging.getLogger(__name__)
 
 
 def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 @dataclass
 class Progress:
-    """What is known of a run besides its weights; stands in the checkpoint and in the model card."""
+    """What is known of a run besides its weights; stands in the checkpoint and in the model card.
+
+    Attributes
+    ----------
+    step, seconds : of this run alone
+    machine : str
+    history : list of dict
+        Figures of every evaluation.
+    start : dict or None
+        Frozen weights that it began from, see `start_entry`; None if from random ones.
+    """
 
     step: int = 0
     seconds: float = 0.0
-    machine: str = field(
-        default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    )
+    machine: str = field(default_factory=_machine)
     history: list[dict[str, float]] = field(default_factory=list)
+    start: dict[str, Any] | None = None
 
 
 def learning_rate(train: Training, step: int) -> float:
@@ -58,17 +70,40 @@ def new_model(recipe: Recipe) -> VLAE:
     return VLAE(recipe.model, len(contexts.offsets(recipe.model.radius)))
 
 
-class Run:
-    """A training run, kept in a folder as ``checkpoint.safetensors`` after every evaluation."""
+def start_entry(path: Path) -> dict[str, Any]:
+    """Return what is known of frozen weights: their hash, and the steps and hours that made them.
 
-    def __init__(self, recipe: Recipe, data: Path, folder: Path) -> None:
+    Steps and hours stand in the model card beside the weights, if there is one; those of what the
+    weights themselves began from are included.
+    """
+    entry: dict[str, Any] = {"hash": parse_model(path.read_bytes()).hash.hex()}
+    card = path.with_suffix(".json")
+    if card.exists():
+        values = json.loads(card.read_text(encoding="utf-8"))
+        before = values.get("start") or {}
+        for key in ("steps", "hours"):
+            if key in values:
+                entry[key] = round(values[key] + before.get(key, 0), 2)
+    return entry
+
+
+class Run:
+    """A training run, kept in a folder as ``checkpoint.safetensors`` after every evaluation.
+
+    A new one begins from the frozen weights ``start``, if that is given, and else from random weights.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None) -> None:
         self.recipe = recipe
         self.data = data
         self.checkpoint = folder / "checkpoint.safetensors"
         self.model = new_model(recipe)
+        self.progress = Progress()
+        if start is not None and not self.checkpoint.exists():
+            thaw(start.read_bytes(), self.model)
+            self.progress.start = start_entry(start)
         self.average = copy.deepcopy(self.model)
         self.optimizer = Optimizer(self.model)
-        self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._load()

@@ -10,14 +10,16 @@ torch = pytest.importorskip("torch")
 
 from codec import adaptation, contexts, distributions, rans, vlae, wavefront  # noqa: E402
 from codec.container import Latents  # noqa: E402
-from codec.model import parse_model  # noqa: E402
+from codec.model import WEIGHTS, parse_model  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402
 from models.evaluate import image_bits  # noqa: E402
-from models.finish import finish  # noqa: E402
-from models.networks import BEYOND  # noqa: E402
-from models.objective import Inputs, Pixels, bins, tiles_of  # noqa: E402
+from models.finish import calibrate, finish  # noqa: E402
+from models.freeze import freeze  # noqa: E402
+from models.networks import BEYOND, MAX_ERROR  # noqa: E402
+from models.objective import ERROR_SHARES, Inputs, Pixels, bins, tiles_of  # noqa: E402
 from models.optimizer import orthogonal  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
+from models.thaw import hidden_units, norm, thaw  # noqa: E402
 from models.train import Run, learning_rate, new_model  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -122,15 +124,122 @@ def test_inputs_equal_the_codecs(trained):
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), distributions.load_tables()
     wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)
-    assert np.array_equal(work.inputs[: 12 * 21], inputs[0, 0].numpy() * 64)
+    expected = inputs[0, 0].numpy() * 64
+    assert np.array_equal(work.inputs[: len(expected), : expected.shape[1]], expected)
     assert np.array_equal(work.ref[: 12 * 21], reference[0, 0].numpy())
 
 
 def _frozen(run):
-    from models.finish import calibrate
-    from models.freeze import freeze
-
     return freeze(run.recipe, run.average, calibrate(run.recipe, run.average, run.data))
+
+
+SHIPPED = WEIGHTS / "photo-0.safetensors"
+
+
+@pytest.mark.parametrize("d", [0, 3])
+def test_a_thawed_model_computes_what_was_frozen(trained, d):
+    thawed = new_model(trained.recipe)
+    thaw(_frozen(trained), thawed)
+    for latents in (False, True):
+        before, after = (image_bits(m, picture(6), 64, d, latents=latents) for m in (trained.average, thawed))
+        assert after[0] == pytest.approx(before[0], rel=0.005)
+        assert after[1] == pytest.approx(before[1], rel=0.005, abs=1)
+
+
+def test_thawed_units_are_balanced_and_finite():
+    model = new_model(load_recipe("photo"))
+    thaw(SHIPPED.read_bytes(), model)
+    for units in hidden_units(model):
+        before, after = norm(units.weights), norm(units.outgoing)
+        alive = (before > 0) & (after > 0)
+        assert alive.any()
+        assert torch.allclose(before[alive], after[alive], rtol=0.01)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_units_that_nothing_reads_thaw_to_numbers(trained):
+    model = new_model(trained.recipe)
+    model.load_state_dict(trained.average.state_dict())
+    with torch.no_grad():
+        model.likelihood.hidden1.weight[3] = 0
+        model.likelihood.hidden1.bias[3] = -1
+        model.likelihood.hidden3.weight[:, 5] = 0
+        model.modulate2.weight[:, 7] = 0
+    thawed = new_model(trained.recipe)
+    thaw(freeze(trained.recipe, model, calibrate(trained.recipe, model, trained.data)), thawed)
+    assert all(torch.isfinite(p).all() for p in thawed.parameters())
+    assert sum(image_bits(thawed, picture(6), 64)) == pytest.approx(sum(image_bits(model, picture(6), 64)), rel=0.005)
+
+
+def _coded_bits(model, samples):
+    image = vlae.Image(model, samples, samples, 3, 0)
+    z = image.mode(0)
+    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(0, z).ideal_bits
+    return image.pixel_intervals(0, z, ideal=True).ideal_bits + latent
+
+
+def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):
+    recipe = load_recipe("photo", {"data": SMALL["data"]})
+    thawed = new_model(recipe)
+    thaw(SHIPPED.read_bytes(), thawed)
+    again = parse_model(freeze(recipe, thawed, calibrate(recipe, thawed, data)))
+    samples = np.ascontiguousarray(picture(8)[:64, :128])
+    shipped = _coded_bits(parse_model(SHIPPED.read_bytes()), samples)
+    assert _coded_bits(again, samples) == pytest.approx(shipped, rel=0.001)
+
+
+def test_new_units_leave_the_function_as_it_was(trained):
+    frozen = _frozen(trained)
+    small = new_model(trained.recipe)
+    thaw(frozen, small)
+    larger = {"model.width": 40, "model.head": 24, "model.modulation": 72}
+    grown, fresh = (new_model(load_recipe("photo", SMALL | larger)) for _ in range(2))
+    thaw(frozen, grown)
+    for d in (0, 2):
+        before, after = (image_bits(m, picture(6), 64, d) for m in (small, grown))
+        assert after == pytest.approx(before, rel=1e-5)
+    net, random = grown.likelihood, fresh.likelihood
+    assert torch.equal(net.hidden1.weight[32:], random.hidden1.weight[32:])
+    assert torch.equal(net.split.weight[16:24], random.split.weight[16:24])
+    assert not net.split.weight[:16, 32:].any()
+    assert not net.outputs[2].weight[:, 16:].any()
+    assert not grown.modulate2.weight[:32, 64:].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model.mixtures": 3}, "mixtures is 4, not 3"),
+        ({"model.width": 24}, "width is 32, not 24"),
+        ({"model.posterior": [8, 8, 24], "model.radius": 3}, "radius is 4, not 3, posterior is"),
+        ({"model.latents": 0}, "latents is 16, not 0"),
+    ],
+)
+def test_weights_of_another_shape_are_not_thawed(trained, change, says):
+    with pytest.raises(ValueError, match=says):
+        thaw(_frozen(trained), new_model(load_recipe("photo", SMALL | change)))
+
+
+def test_a_run_says_what_it_began_from(trained, data, tmp_path):
+    card = finish(trained, tmp_path / "first")
+    assert card["start"] is None
+    start = tmp_path / "first" / "photo-0.safetensors"
+    run = Run(trained.recipe, data, tmp_path / "run", start)
+    assert run.progress.start == {"hash": card["hash"], "steps": 24, "hours": card["hours"]}
+    assert run.progress.step == 0
+    assert torch.equal(run.average.off, run.model.off)
+    before, after = (sum(image_bits(m, picture(6), 64)) for m in (trained.average, run.model))
+    assert after == pytest.approx(before, rel=0.005)
+    assert run.train(float("inf"))
+    second = finish(Run(trained.recipe, data, tmp_path / "run", start), tmp_path / "second")
+    assert second["start"] == run.progress.start
+    third = Run(trained.recipe, data, tmp_path / "third", tmp_path / "second" / "photo-0.safetensors")
+    assert third.progress.start["steps"] == 48
+
+
+def test_the_shares_of_errors_are_shares():
+    assert len(ERROR_SHARES) == MAX_ERROR + 1
+    assert sum(ERROR_SHARES) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("d", range(11))

@@ -1,0 +1,280 @@
+"""Thawing: from a frozen model back to a float one that computes the same, for training to go on from.
+
+The inverse of `models.freeze`, up to the rounding of activations. The scales of hidden units are not
+in the weights file, and free: a rectifier lets any positive scale pass. They are chosen so that the
+weights that come into a unit and those that go out of it have equal norms.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load
+from torch import Tensor, nn
+
+from codec import contexts
+from codec.model import LATENT_HIDDEN, parse_model
+from models.freeze import F64, I64, head_units, latent_units
+from models.networks import CONTEXT_UNIT, VLAE, Config
+
+GROWING = ("width", "head", "modulation")
+"""Values of a Config that may be larger than the frozen model's."""
+ROUNDS = 50
+"""Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
+OUTPUT = ("weight", "bias", "multiplier")
+"""Tensors of an output layer."""
+
+Tensors = dict[str, NDArray[Any]]
+
+
+class Units(NamedTuple):
+    """Hidden units of one layer, as views of parameters with the units along the first axis.
+
+    Attributes
+    ----------
+    weights : what comes in
+    biases : what else is added to the units' sums, and has their scale
+    outgoing : what reads the units
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    outgoing: list[Tensor]
+
+
+def hidden_units(model: VLAE) -> list[Units]:
+    """Return all units that follow a rectifier."""
+    net, q, prior, config = model.likelihood, model.posterior, model.prior, model.config
+    dense, channels = q.dense.weight, config.posterior[2]
+
+    def moved(begin: int, count: int) -> list[Tensor]:
+        at = slice(begin, begin + count)
+        return [model.errors.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
+
+    result = [
+        Units([q.conv1.weight], [q.conv1.bias], [q.conv2.weight.transpose(0, 1)]),
+        Units([q.conv2.weight], [q.conv2.bias], [q.conv3.weight.transpose(0, 1)]),
+        Units([q.conv3.weight], [q.conv3.bias], [dense[:, :channels].T, dense[:, channels:].T]),
+        Units([dense], [q.dense.bias, q.errors.weight.T], [q.out.weight.T]),
+        Units([prior.hidden.weight], [prior.hidden.bias, prior.errors.weight.T], [prior.out.weight.T]),
+        Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
+    ]
+    chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
+    for i in range(3):
+        biases = [chain[i].bias, *moved(i * config.width, config.width)]
+        result.append(Units([chain[i].weight], biases, [chain[i + 1].weight.T]))
+    for place, out in enumerate(net.outputs):
+        begin = place * config.head
+        at = slice(begin, begin + config.head)
+        conditioning = [net.conditioning[place - 1].weight] if place else []
+        biases = [net.split.bias[at], *moved(3 * config.width + begin, config.head)]
+        result.append(Units([net.split.weight[at], *conditioning], biases, [out.weight.T]))
+    return result
+
+
+def norm(parts: list[Tensor]) -> Tensor:
+    """Return the norm of each unit's weights in several parameters."""
+    return torch.cat([p.flatten(1) for p in parts], 1).norm(dim=1)
+
+
+@torch.no_grad()
+def balance(model: VLAE) -> None:
+    """Choose the scale of every hidden unit so that its weights in and out have equal norms, in place.
+
+    Gradient descent keeps the difference of their squares, and of all scales these make the weights
+    smallest. A unit that nothing comes into or nothing reads has no such scale: it gets the usual
+    norm of its layer.
+    """
+    layers = hidden_units(model)
+    for _ in range(ROUNDS):
+        for units in layers:
+            before, after = norm(units.weights), norm(units.outgoing)
+            dead = (before == 0) | (after == 0)
+            product = before * after
+            usual = product[~dead].median().sqrt() if (~dead).any() else torch.tensor(1.0, dtype=product.dtype)
+            one = torch.ones_like(before)
+            factor = torch.where(dead, one, (after / before).sqrt())
+            factor = torch.where(dead & (before > 0), usual / before, factor)
+            factor = torch.where(dead & (after > 0), after / usual, factor)
+            for p in units.weights + units.biases:
+                p.mul_(factor.reshape(-1, *[1] * (p.dim() - 1)))
+            for p in units.outgoing:
+                p.div_(factor.reshape(-1, *[1] * (p.dim() - 1)))
+
+
+def _fill(parameter: Tensor, values: NDArray[Any]) -> None:
+    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)))
+
+
+def _scale(tensors: Tensors, name: str) -> F64:
+    """Return the units of a hidden layer's sums, of which 2**shift are 1 here: then one is of its activations."""
+    return np.ldexp(1.0, tensors[f"{name}.shift"])
+
+
+def _half(tensors: Tensors, name: str) -> I64:
+    """Return what the biases have in addition so that shifts round to nearest."""
+    return (1 << tensors[f"{name}.shift"].astype(np.int64)) >> 1
+
+
+def _biases(own: Tensor, errors: nn.Embedding, biases: F64) -> None:
+    """Fill biases (d, units): d = 0 is a layer's own, for others the difference is added."""
+    _fill(own, biases[0])
+    _fill(errors.weight, biases - biases[0])
+
+
+def _hidden(
+    tensors: Tensors, name: str, layer: nn.Linear | nn.Conv2d, inputs: F64, errors: nn.Embedding | None = None
+) -> None:
+    """Fill a hidden layer; ``inputs`` are the integer units of each input."""
+    scale = _scale(tensors, name)
+    weight = (tensors[f"{name}.weight"] * inputs[:, None] / scale).T
+    if isinstance(layer, nn.Conv2d):
+        weight = weight.reshape(len(scale), 3, 3, -1).transpose(0, 3, 1, 2)
+    _fill(layer.weight, weight)
+    if errors is not None:
+        _biases(layer.bias, errors, (tensors[f"{name}.biases"] - _half(tensors, name)) / scale)
+    elif f"{name}.bias" in tensors:
+        _fill(layer.bias, (tensors[f"{name}.bias"] - _half(tensors, name)) / scale)
+
+
+def _output(tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F64, offset: F64 | float = 0.0) -> F64:
+    """Fill an output layer and return the float value of a unit of each sum; ``step`` is 2**-output_shift."""
+    value: F64 = tensors[f"{name}.multiplier"] * step / units
+    _fill(layer.weight, (tensors[f"{name}.weight"] * value).T)
+    _fill(layer.bias, tensors[f"{name}.bias"] * value - offset)
+    return value
+
+
+def _thaw_likelihood(tensors: Tensors, model: VLAE, step: float) -> F64:
+    """Fill the likelihood and the biases of each d; return the scale of its biases."""
+    net, width = model.likelihood, model.config.width
+    inputs = np.full(net.hidden1.in_features, float(CONTEXT_UNIT))
+    names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
+    layers = [net.hidden1, net.hidden2, net.hidden3, net.split]
+    for name, layer in zip(names, layers, strict=True):
+        _hidden(tensors, name, layer, inputs)
+        inputs = np.ones(width)
+    scale, half = (np.concatenate([f(tensors, n) for n in names]) for f in (_scale, _half))
+    own = torch.zeros_like(model.off)
+    _biases(own, model.errors, (tensors["likelihood.fixed_biases"] - half) / scale)
+    for layer, part in zip(layers, own.split([layer.out_features for layer in layers]), strict=True):
+        layer.bias.copy_(part)
+    _fill(model.off, tensors["likelihood.off_biases"] / scale)
+    heads = _scale(tensors, names[3]).reshape(3, -1)
+    for place, rows in ((1, slice(0, 1)), (2, slice(1, 4))):
+        conditioning = tensors["likelihood.conditioning"][rows] * CONTEXT_UNIT / heads[place]
+        _fill(net.conditioning[place - 1].weight, conditioning.T)
+    m = model.config.mixtures
+    for place, out in enumerate(net.outputs):
+        used = 3 * m + place
+        part = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
+        offset = np.repeat([0.0, 0.5, 0.0], [2 * m, m, place])
+        _output(part, "out", out, step, head_units(m, place), offset)
+    return scale
+
+
+def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -> None:
+    """Fill the networks around z."""
+    q, prior, n = model.posterior, model.prior, model.config.latents
+    a, b, c = model.config.posterior
+    for name, conv, inputs in (
+        ("conv1", q.conv1, np.full(81, float(CONTEXT_UNIT))),
+        ("conv2", q.conv2, np.ones(9 * a)),
+        ("conv3", q.conv3, np.ones(9 * b)),
+    ):
+        _hidden(tensors, f"posterior.{name}", conv, inputs)
+    _hidden(tensors, "posterior.dense", q.dense, np.repeat([4.0, 1.0], c), q.errors)
+    _output(tensors, "posterior.out", q.out, step, latent_units(n), np.repeat([0.0, 1.0], n))
+    _hidden(tensors, "modulation.hidden", model.modulate1, np.full(n, 8.0))
+    _output(tensors, "modulation.out", model.modulate2, step, bias_scale)
+    _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.errors)
+    value = _output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
+    _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
+
+
+def _config(tensors: Tensors, header: dict[str, Any]) -> Config:
+    """Return the shape of a frozen model."""
+    _, modulation, prior = (tensors[f"{name}.weight"].shape[1] for name in LATENT_HIDDEN)
+    c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
+    return Config(
+        **{key: header[key] for key in ("radius", "mixtures", "tile", "latents", "grid")},
+        width=tensors["likelihood.hidden2.weight"].shape[1],
+        head=tensors["likelihood.outputs.weight"].shape[1],
+        modulation=modulation,
+        posterior=(c1, c2, c3),
+        prior=prior,
+    )
+
+
+def _grow(small: VLAE, model: VLAE) -> None:
+    """Copy a model into one with more hidden units, which nothing reads yet but other new units."""
+    old, new = small.config, model.config
+    width, head = np.arange(old.width), np.arange(old.head)
+    heads = np.concatenate([i * new.head + head for i in range(3)])
+    biases = np.concatenate([i * new.width + width for i in range(3)] + [3 * new.width + heads])
+    # Where a parameter's axes are indexed by units of which there may be more.
+    places: dict[str, dict[int, I64]] = {
+        "likelihood.hidden1.weight": {0: width},
+        "likelihood.hidden1.bias": {0: width},
+        "likelihood.hidden2.weight": {0: width, 1: width},
+        "likelihood.hidden2.bias": {0: width},
+        "likelihood.hidden3.weight": {0: width, 1: width},
+        "likelihood.hidden3.bias": {0: width},
+        "likelihood.split.weight": {0: heads, 1: width},
+        "likelihood.split.bias": {0: heads},
+        **{f"likelihood.conditioning.{i}.weight": {0: head} for i in (0, 1)},
+        **{f"likelihood.outputs.{i}.weight": {1: head} for i in (0, 1, 2)},
+        "errors.weight": {1: biases},
+        "off": {0: biases},
+        "modulate1.weight": {0: np.arange(old.modulation)},
+        "modulate1.bias": {0: np.arange(old.modulation)},
+        "modulate2.weight": {0: biases, 1: np.arange(old.modulation)},
+        "modulate2.bias": {0: biases},
+    }
+    values = dict(small.named_parameters())
+    for name, parameter in model.named_parameters():
+        value, where = values[name], places.get(name, {})
+        kept = [torch.from_numpy(where.get(axis, np.arange(size))) for axis, size in enumerate(value.shape)]
+        parameter[kept[0]] = 0.0
+        parameter[torch.meshgrid(*kept, indexing="ij")] = value.to(parameter.dtype)
+
+
+@torch.no_grad()
+def thaw(data: bytes, model: VLAE) -> None:
+    """Fill a freshly initialised model with weights that compute what a frozen model computes.
+
+    Parameters
+    ----------
+    data : bytes
+        A weights file, as `models.freeze.freeze` returns it.
+    model : VLAE
+        May have more hidden units of the likelihood, its heads and the modulation: new ones keep
+        what comes into them, and what was there reads them with weights of zero.
+
+    Raises
+    ------
+    ValueError
+        The model has another shape.
+    """
+    parse_model(data)  # refuses what is not a model
+    tensors = load(data)
+    header = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["config"])
+    frozen, config = _config(tensors, header), model.config
+    different = []
+    for field in fields(Config):
+        have, want = getattr(frozen, field.name), getattr(config, field.name)
+        if want != have and not (field.name in GROWING and want > have):
+            different.append(f"{field.name} is {have}, not {want}")
+    if different:
+        raise ValueError(f"of the frozen model {', '.join(different)}")
+    small = VLAE(frozen, len(contexts.offsets(frozen.radius))).double()
+    step = 2.0 ** -header["output_shift"]
+    bias_scale = _thaw_likelihood(tensors, small, step)
+    _thaw_latents(tensors, small, step, bias_scale)
+    balance(small)
+    _grow(small, model)

@@ -197,8 +197,16 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
     _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
 
 
-def _config(tensors: Tensors, header: dict[str, Any]) -> Config:
+def frozen_header(data: bytes) -> dict[str, Any]:
+    """Return the whole numbers in a weights file's metadata."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    numbers: dict[str, Any] = json.loads(header["__metadata__"]["config"])
+    return numbers
+
+
+def frozen_config(data: bytes) -> Config:
     """Return the shape of a frozen model."""
+    header, tensors = frozen_header(data), load(data)
     _, modulation, prior = (tensors[f"{name}.weight"].shape[1] for name in LATENT_HIDDEN)
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
     return Config(
@@ -262,9 +270,7 @@ def thaw(data: bytes, model: VLAE) -> None:
         The model has another shape.
     """
     parse_model(data)  # refuses what is not a model
-    tensors = load(data)
-    header = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["config"])
-    frozen, config = _config(tensors, header), model.config
+    tensors, frozen, config = load(data), frozen_config(data), model.config
     different = []
     for field in fields(Config):
         have, want = getattr(frozen, field.name), getattr(config, field.name)
@@ -273,7 +279,7 @@ def thaw(data: bytes, model: VLAE) -> None:
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     small = VLAE(frozen, len(contexts.offsets(frozen.radius))).double()
-    step = 2.0 ** -header["output_shift"]
+    step = 2.0 ** -frozen_header(data)["output_shift"]
     bias_scale = _thaw_likelihood(tensors, small, step)
     _thaw_latents(tensors, small, step, bias_scale)
     balance(small)

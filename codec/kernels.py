@@ -13,8 +13,9 @@ from threading import Timer
 import numpy as np
 
 from codec.container import Latents
+from codec.image import Image
 from codec.model import load_model
-from codec.vlae import Image, decode_bands, encode
+from codec.vlae import decode_bands, encode
 
 PATIENCE_S = 1.5
 """Loading compiled kernels takes less; whoever waits longer is told why."""

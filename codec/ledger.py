@@ -30,9 +30,10 @@ from PIL import Image as PillowImage
 
 from codec import adaptation, api, container, image_io
 from codec.container import Container, Latents
+from codec.image import Image
 from codec.model import Model, load_model
 from codec.rans import random_message
-from codec.vlae import Image, decode
+from codec.vlae import decode
 
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""

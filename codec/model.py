@@ -23,9 +23,9 @@ from codec import contexts, exact, tables
 from codec.distributions import COMPONENTS, Grid, latent_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
+from codec.likelihood import Network
 from codec.prior import Prior
 from codec.products import I32, pack
-from codec.wavefront import Network
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = 0

@@ -16,7 +16,6 @@ See FORMAT.md, "Bands".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,53 +23,22 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
 
-from codec import adaptation, pipeline
-from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals, push_intervals, two_part
+from codec import adaptation, pipeline, search
 from codec.container import Container, Latents
-from codec.distributions import load_tables
-from codec.errors import CorruptDataError, UnsupportedError
+from codec.errors import CorruptDataError
+from codec.image import Image
 from codec.model import Model
 from codec.near_lossless import approximate
-from codec.pipeline import CHUNK, Progress, Ready
-from codec.prior import code_latents
-from codec.rans import (
-    PRECISION,
-    Message,
-    check_not_dry,
-    empty_message,
-    flatten,
-    is_empty,
-    random_message,
-    reserve,
-    unflatten,
-)
-from codec.wavefront import (
-    BATCH,
-    DECODE,
-    ENCODE,
-    MEASURE,
-    ROUND,
-    Band,
-    code_band,
-    lag,
-    make_work,
-    push_band,
-    wave_count,
-)
+from codec.pipeline import Progress, Ready
+from codec.rans import PRECISION, empty_message, flatten, is_empty, random_message, unflatten
+from codec.wavefront import ROUND, lag
 
-LANES = 2
-"""Lanes of a file with more than one band: as many threads can decode it."""
 ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
 makes the batches stand below each other."""
 
-I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
-
-
-def _at_once(waves: int) -> None:
-    """Wait for nothing: encoding knows all pixels."""
 
 
 @dataclass(frozen=True)
@@ -96,207 +64,6 @@ class Encoded:
     band_table: I64
     payload: bytes
     samples: U8
-
-
-class Image:
-    """An image while it is coded: its raster, its bands and their codecs.
-
-    Parameters
-    ----------
-    model : Model
-    raster : uint8 array (H, W, 3), contiguous
-        Decoded samples; a grey image has its channel three times.
-    source : uint8 array (H, W, 3), contiguous
-        What is coded, if it is known; of a lossless image the raster itself.
-    channels : int
-        3, or 1 for a grey image.
-    max_error : int
-    lanes : int
-        At most one a band.
-
-    Attributes
-    ----------
-    moved : int64 array (bias count,) or None
-        Adaptation of the biases.
-    z : list of int64 arrays (across, latents) or None
-        Latents of the bands coded so far.
-    """
-
-    def __init__(self, model: Model, raster: U8, source: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
-        if max_error > model.max_error:
-            raise UnsupportedError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
-        self.model = model
-        self.raster = raster
-        self.source = source
-        self.channels = channels
-        self.max_error = max_error
-        self.height: int = raster.shape[0]
-        self.width: int = raster.shape[1]
-        self.rows: int = model.tile
-        self.bands: int = -(-self.height // self.rows)
-        self.lanes: int = min(lanes, self.bands)
-        self.across: int = -(-self.width // model.tile)
-        self.table = load_tables()
-        self.prior_net = model.prior(max_error)
-        self.moved: I64 | None = None
-        self.z: list[I64 | None] = [None] * self.bands
-        self._posteriors: dict[int, I64] = {}
-
-    @property
-    def samples(self) -> U8:
-        """The decoded samples (H, W, C)."""
-        return self.raster if self.channels == 3 else np.ascontiguousarray(self.raster[..., :1])
-
-    def _rows(self, top: int, rows: int, biases: I32) -> Band:
-        flat = self.raster.reshape(-1), self.source.reshape(-1)
-        return Band(*flat, self.width, top, rows, self.channels, self.max_error, biases)
-
-    def band(self, index: int, z: I64 | None) -> Band:
-        """Return a band with the biases that its latents and the adaptation set."""
-        top = index * self.rows
-        biases = self.model.biases(z, self.max_error, self.across, self.moved)
-        return self._rows(top, min(self.rows, self.height - top), biases)
-
-    def adapt(self, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
-        """Return an adaptation (bias count,) that shortens the image with its latents at their mode, or off."""
-        modes = [self.mode(index) if latents else None for index in range(self.bands)]
-        biases = [self.model.biases(z, self.max_error, self.across, None) for z in modes]
-        whole = self._rows(0, self.height, np.concatenate(biases))
-        net, units = self.model.network, self.model.adaptation_units
-        return adaptation.adapt(whole, net, units, self.table, steps, pool, workers)
-
-    @property
-    def wave_counts(self) -> list[int]:
-        """Waves of each band."""
-        heights = (min(self.rows, self.height - top) for top in range(0, self.height, self.rows))
-        return [wave_count(self.width, rows) for rows in heights]
-
-    def tiles(self, index: int) -> U8:
-        """Return a band's tiles (across, T, T, 3), their last row and column repeated to fill them."""
-        t = self.model.tile
-        area = self.source[index * self.rows : (index + 1) * self.rows]
-        padded = np.pad(area, ((0, t - len(area)), (0, -self.width % t), (0, 0)), "edge")
-        return np.ascontiguousarray(padded.reshape(t, self.across, t, 3).swapaxes(0, 1))
-
-    def posterior_raw(self, index: int) -> I64:
-        """Return the raw posterior parameters (across * latents, 3) of a band."""
-        if index not in self._posteriors:
-            self._posteriors[index] = self.model.posterior(self.tiles(index), self.max_error)
-        return self._posteriors[index]
-
-    def posterior(self, index: int) -> Codec:
-        """Return the codec of a band's z (across, latents) under q(z|x)."""
-        symbols = mixture(self.posterior_raw(index), self.model.grid)
-        limit = self.model.grid.count // 2
-
-        def push(message: Message, z: I64) -> Message:
-            return symbols.push(message, z.reshape(-1) + limit)
-
-        def pop(message: Message) -> tuple[Message, I64]:
-            message, flat = symbols.pop(message)
-            return message, flat.reshape(self.across, -1) - limit
-
-        return Codec(push, pop)
-
-    def mode(self, index: int) -> I64:
-        """Return the grid points nearest to the posterior's means, (across, latents)."""
-        return ((self.posterior_raw(index)[:, 1] + 128) >> 8).reshape(self.across, -1)
-
-    def prior_intervals(self, z: I64) -> Intervals:
-        """Return the intervals of z (across, latents) under p(z)."""
-        starts = np.zeros(z.shape, dtype=np.uint32)
-        freqs = np.zeros(z.shape, dtype=np.uint32)
-        net, grid, unused = self.prior_net, self.model.grid, empty_message(1)
-        bits = code_latents(False, z, self.across, net, grid, self.table, unused, starts, freqs)
-        return Intervals(starts.reshape(-1), freqs.reshape(-1), bits)
-
-    def posterior_intervals(self, index: int, z: I64) -> Intervals:
-        """Return the intervals of z (across, latents) under q(z|x)."""
-        return mixture_intervals(z.reshape(-1) + self.model.grid.count // 2, self.posterior_raw(index), self.model.grid)
-
-    @property
-    def prior(self) -> Codec:
-        """Codec of a band's z under p(z)."""
-
-        def push(message: Message, z: I64) -> Message:
-            intervals = self.prior_intervals(z)
-            message = reserve(message, z.size)
-            push_intervals(message, intervals.starts, intervals.freqs)
-            return message
-
-        def pop(message: Message) -> tuple[Message, I64]:
-            z = np.zeros((self.across, self.model.latents), dtype=np.int64)
-            net, grid = self.prior_net, self.model.grid
-            code_latents(True, z, self.across, net, grid, self.table, message, _NOTHING[0], _NOTHING[0])
-            check_not_dry(message)
-            return message, z
-
-        return Codec(push, pop)
-
-    def pixel_intervals(self, index: int, z: I64 | None, *, every: int = 1, ideal: bool = False) -> Intervals:
-        """Return the intervals (rows, W, C) of a band's pixels; 0 where ``every`` leaves a batch out."""
-        band = self.band(index, z)
-        starts = np.zeros((band.rows, self.width, self.channels), dtype=np.uint32)
-        freqs = np.zeros_like(starts)
-        batches = (0, -(-band.rows * self.width // BATCH), every)
-        work = make_work(self.model.network, BATCH)
-        mode = MEASURE if ideal else ENCODE
-        unused = empty_message(1)
-        bits = code_band(mode, batches, band, self.model.network, self.table, unused, starts, freqs, work)
-        return Intervals(starts, freqs, bits)
-
-    def in_waves(self, mode: int, index: int, z: I64 | None, message: Message, ready: Ready) -> None:
-        """Decode or round a band's rows of the raster; ``ready(waves)`` is called before each chunk of waves."""
-        band, net = self.band(index, z), self.model.network
-        work = make_work(net, self.rows)
-        count = wave_count(band.width, band.rows)
-        for begin in range(0, count, CHUNK):
-            end = min(begin + CHUNK, count)
-            ready(end)
-            code_band(mode, (begin, end, 1), band, net, self.table, message, _NOTHING, _NOTHING, work)
-            check_not_dry(message)
-
-    def likelihood(self, index: int, ready: Ready) -> Callable[[I64 | None], Codec]:
-        """Return p(x|z) of a band: from z to the codec of its rows of the raster.
-
-        The raster itself is read and written, so the value that is pushed or popped is the band's index.
-        `in_waves` says what ``ready`` is.
-        """
-
-        def codec(z: I64 | None) -> Codec:
-            self.z[index] = z
-
-            def push(message: Message, _: int) -> Message:
-                intervals = self.pixel_intervals(index, z)
-                # A push can take 1/128 more than its bits: the head is divided by a frequency, rounding down.
-                message = reserve(message, int(intervals.coded_bits * (1 + 1 / 64) / PRECISION) + 4)
-                push_band(message, intervals.starts, intervals.freqs)
-                return message
-
-            def pop(message: Message) -> tuple[Message, int]:
-                self.in_waves(DECODE, index, z, message, ready)
-                return message, index
-
-            return Codec(push, pop)
-
-        return codec
-
-    def is_dry(self, index: int) -> bool:
-        """Return whether a band is the first that is encoded in its lane."""
-        return index >= self.bands - self.lanes
-
-    def codec(self, index: int, latents: Latents, ready: Ready = _at_once) -> Codec:
-        """Return the codec of a band; its value is the band's index."""
-        likelihood = self.likelihood(index, ready)
-        if latents == Latents.NONE:
-            return likelihood(None)
-        if latents == Latents.TWO_PART or self.is_dry(index):
-            return two_part(self.prior, likelihood, self.mode)
-        return bits_back(self.prior, likelihood, self.posterior)
-
-
-_NOTHING = np.zeros((1, 1, 1), dtype=np.uint32)
-"""Stands for the intervals that decoding does not write."""
 
 
 def _raster(samples: U8) -> U8:
@@ -325,13 +92,13 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     def adapted(latents: bool, steps: int) -> I64:
         return image.adapt(latents, steps, pool, workers)
 
-    if image.height * image.width < adaptation.LEAST_PIXELS:
+    if image.height * image.width < search.LEAST_PIXELS:
         return min(((mode, None) for mode in allowed), key=cost)
     if len(allowed) > 1:
-        off = cost((Latents.NONE, adapted(False, adaptation.TRIAL_STEPS)))
-        on = cost((Latents.TWO_PART, adapted(True, adaptation.TRIAL_STEPS)))
+        off = cost((Latents.NONE, adapted(False, search.TRIAL_STEPS)))
+        on = cost((Latents.TWO_PART, adapted(True, search.TRIAL_STEPS)))
         allowed = [mode for mode in allowed if (mode != Latents.NONE) == (on < off)]
-    moved = adapted(allowed[0] != Latents.NONE, adaptation.STEPS)
+    moved = adapted(allowed[0] != Latents.NONE, search.STEPS)
     return min(((mode, change) for mode in allowed for change in (moved, None)), key=cost)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import threadpoolctl
 import torch
 
+from codec.image import Image
 from codec.model import WEIGHTS, Model, parse_model
-from codec.vlae import Image
 from models.data import Crops, image_files, load_images
 from models.evaluate import folder_bpsp, image_bits
 from models.freeze import Peaks, freeze

@@ -127,15 +127,18 @@ class Run:
             for name, p in model.named_parameters():
                 p.data.copy_(tensors[f"{part}.{name}"])
 
-    def train(self, limit_s: float, every_s: float = 600.0) -> bool:
-        """Train until the recipe's last step or ``limit_s`` seconds; return whether it is finished."""
+    def train(self, limit_s: float, every_s: float = 600.0, evaluate_s: float = 1800.0) -> bool:
+        """Train until the recipe's last step or ``limit_s`` seconds; return whether it is finished.
+
+        A checkpoint is written every ``every_s`` seconds, the model evaluated every ``evaluate_s``.
+        """
         # Units that die leave denormal numbers in the momentum, on which processors are twenty times slower.
         torch.set_flush_denormal(True)
         train = self.recipe.train
         config = self.recipe.model
         crops = Crops(self.data, self.recipe.data, 2 * config.tile + 2 * config.radius, train.seed)
         gather = Inputs(config.radius)
-        begin = saved = time.monotonic()
+        begin = saved = evaluated = time.monotonic()
         recent = 0.0
         with ThreadPoolExecutor(1) as loader:
             coming = loader.submit(crops.batch, self.progress.step, train.batch)
@@ -148,7 +151,9 @@ class Run:
                 if step % 100 == 0:
                     log.info("step %d, %.4f bpsp, %.0f s", step, recent, time.monotonic() - begin)
                 if time.monotonic() - saved > every_s:
-                    self.evaluate()
+                    if time.monotonic() - evaluated > evaluate_s:
+                        self.evaluate()
+                        evaluated = time.monotonic()
                     self.progress.seconds += time.monotonic() - saved
                     self._save()
                     saved = time.monotonic()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from codec import contexts, distributions, rans, tables, wavefront
+from codec import contexts, distributions, likelihood, rans, tables, wavefront
 from codec.contexts import NO_PIXEL, SLOPE, neighbour, offsets
+from codec.image import Image
 from codec.model import WEIGHTS, load_model
-from codec.vlae import Image
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
@@ -77,7 +77,7 @@ def test_the_check_of_waves_sees_an_illegal_context():
 def compiled_neighbours(y, x, k, j, width):
     at = np.zeros(y.size, dtype=np.int64)
     for i in range(y.size):
-        at[i] = wavefront._neighbour(y[i], x[i], k[i], j[i], width)
+        at[i] = likelihood._neighbour(y[i], x[i], k[i], j[i], width)
     return at
 
 
@@ -110,7 +110,7 @@ def compiled_inputs(model, image):
     pixels = image.shape[0] * image.shape[1]
     assert pixels <= wavefront.BATCH
     band = Image(model, image, image, 3, 0).band(0, None)
-    work = wavefront.make_work(model.network, wavefront.BATCH)
+    work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), distributions.load_tables()
     wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import codec
-from codec import adaptation, demo
+from codec import demo, search
 from codec.container import Latents
 
 ROOT = Path(__file__).parent.parent
@@ -30,11 +30,11 @@ import hashlib, json, sys
 import threadpoolctl
 from PIL import Image
 import codec
-from codec import adaptation
+from codec import search
 from codec.container import Latents
 import numba
 
-adaptation.STEPS = int(sys.argv[4])
+search.STEPS = int(sys.argv[4])
 image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))
 data = codec.compress(image, lossless=True, latents=latents)
 near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
@@ -69,7 +69,7 @@ def made_here(tmp_path_factory):
     image = Image.fromarray(np.clip(tiled + rng.normal(0, 2, tiled.shape), 0, 255).astype(np.uint8))
     image.save(folder / "image.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adaptation, "STEPS", STEPS)
+        patch.setattr(search, "STEPS", STEPS)
         data = codec.compress(image, lossless=True, latents=Latents.BITS_BACK)
         near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
     (folder / "image.vlae").write_bytes(data)

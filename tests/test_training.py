@@ -9,8 +9,9 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from codec import adaptation, contexts, distributions, rans, vlae, wavefront  # noqa: E402
+from codec import adaptation, contexts, distributions, likelihood, rans, vlae, wavefront  # noqa: E402
 from codec.container import Latents  # noqa: E402
+from codec.image import Image as CodedImage  # noqa: E402
 from codec.model import WEIGHTS, parse_model  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402
 from models.evaluate import image_bits  # noqa: E402
@@ -107,7 +108,7 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     for d in (0, 3):
         coded = vlae.encode(model, samples, d, None if d else Latents.BITS_BACK)
         raster = np.zeros_like(samples)
-        image = vlae.Image(model, raster, raster, 3, d, coded.lanes)
+        image = CodedImage(model, raster, raster, 3, d, coded.lanes)
         image.moved = adaptation.unpack(coded.adaptation, model.network)
         vlae.decode_bands(image, coded.payload, coded.band_table, coded.latents)
         assert np.abs(image.samples.astype(int) - samples).max() <= d
@@ -120,8 +121,8 @@ def test_inputs_equal_the_codecs(trained):
     y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:12, 0:21])
     gather = Inputs(trained.recipe.model.radius)
     _, reference, inputs = gather(torch.from_numpy(image)[None], Pixels(y, x))
-    band = vlae.Image(model, image, image, 3, 0).band(0, None)
-    work = wavefront.make_work(model.network, wavefront.BATCH)
+    band = CodedImage(model, image, image, 3, 0).band(0, None)
+    work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), distributions.load_tables()
     wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)
@@ -179,7 +180,7 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
 
 
 def _coded_bits(model, samples):
-    image = vlae.Image(model, samples, samples, 3, 0)
+    image = CodedImage(model, samples, samples, 3, 0)
     z = image.mode(0)
     latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(0, z).ideal_bits
     return image.pixel_intervals(0, z, ideal=True).ideal_bits + latent

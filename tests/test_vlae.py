@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from codec import adaptation, demo, vlae
+from codec import demo, search, vlae
 from codec.container import CodingHeader, Container, Fidelity, Header, Latents
 from codec.errors import CorruptDataError
+from codec.image import Image
 from codec.model import load_model
 from codec.near_lossless import approximate
 from codec.rans import flatten, random_message
-from codec.vlae import Image, _raster, decode, encode
+from codec.vlae import _raster, decode, encode
 
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
@@ -269,10 +270,10 @@ def test_an_adaptation_adds_whole_activations_before_the_clip():
 def adapted():
     """An image of three bands, and its lossless and near-lossless code, which the encoder adapts by itself."""
     samples = np.tile(demo.draw(), (2, 2, 1))[:150, :220]
-    assert samples.shape[0] * samples.shape[1] >= adaptation.LEAST_PIXELS
+    assert samples.shape[0] * samples.shape[1] >= search.LEAST_PIXELS
     with pytest.MonkeyPatch.context() as patch:  # a shorter search does as well here
-        patch.setattr(adaptation, "STEPS", 32)
-        patch.setattr(adaptation, "TRIAL_STEPS", 8)
+        patch.setattr(search, "STEPS", 32)
+        patch.setattr(search, "TRIAL_STEPS", 8)
         yield samples, {d: encode(MODEL, samples, d, None, threads=1) for d in (0, 2)}
 
 
@@ -281,7 +282,7 @@ def test_adaptation_makes_a_photograph_shorter(adapted, monkeypatch, max_error):
     samples, encoded = adapted
     with_it = encoded[max_error]
     assert with_it.adaptation
-    monkeypatch.setattr(adaptation, "LEAST_PIXELS", 1 << 40)
+    monkeypatch.setattr(search, "LEAST_PIXELS", 1 << 40)
     without = encode(MODEL, samples, max_error, with_it.latents)
     assert without.adaptation == b""
     assert len(with_it.adaptation) + len(with_it.payload) < 0.99 * len(without.payload)
@@ -319,7 +320,7 @@ def test_an_adaptation_that_does_not_pay_is_left_out(monkeypatch):
         calls.append(image)
         return some_u(2)
 
-    monkeypatch.setattr(adaptation, "LEAST_PIXELS", 0)
+    monkeypatch.setattr(search, "LEAST_PIXELS", 0)
     monkeypatch.setattr(Image, "adapt", adapt)
     again = encode(MODEL, samples, 0, Latents.NONE)
     assert calls

@@ -36,6 +36,7 @@ _FRACTION = tables.INVERSE_BITS + 8 - tables.LOGISTIC_STEP_BITS
 _FRACTION_MASK = (1 << _FRACTION) - 1
 _ONE = 1 << tables.LOGISTIC_BITS
 _TOTAL = 1 << PRECISION
+_LN2 = math.log(2)
 UNIT = MEAN_STEPS << tables.INVERSE_BITS
 """One in the arguments of `logistic`."""
 
@@ -261,3 +262,32 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
             part = _logistic(high) - _logistic(low)
         mass += weight * part
     return -math.log2(mass / total * (1.0 - grid.count / _TOTAL) + 1.0 / _TOTAL)
+
+
+@njit
+def ideal_bits_gradient(
+    symbol: int, grid: Grid, m: int, raw: IntArray, prepared: IntArray, table: Tables, gradient: NDArray[np.float32]
+) -> None:
+    """Fill the derivatives of `ideal_bits` by the raw logits, means and scales, (3 m,)."""
+    edge = symbol * grid.step + grid.first
+    total = 0.0
+    for i in range(m):
+        weight = prepared[i] / (1 << SUM_BITS)
+        inverse = prepared[2 * COMPONENTS + i]
+        below = (edge - prepared[COMPONENTS + i]) * inverse
+        above = below + grid.step * inverse
+        low = logistic(below, table) / (1 << tables.LOGISTIC_BITS) if symbol > 0 else 0.0
+        high = logistic(above, table) / (1 << tables.LOGISTIC_BITS) if symbol < grid.count - 1 else 1.0
+        slope_low, slope_high = low * (1 - low), high * (1 - high)
+        gradient[i] = weight * (high - low)
+        gradient[m + i] = weight * (slope_high - slope_low) * inverse
+        gradient[2 * m + i] = weight * (slope_high * above - slope_low * below)
+        total += gradient[i]
+    probability = max(total, 1.0 / _TOTAL)
+    for i in range(m):
+        gradient[i] = (total * prepared[i] / (1 << SUM_BITS) - gradient[i]) / (probability * tables.WEIGHT_STEPS)
+        gradient[m + i] /= probability * UNIT * _LN2
+        if tables.SCALE_MIN <= raw[2 * m + i] <= tables.SCALE_MAX:
+            gradient[2 * m + i] /= probability * UNIT * tables.SCALE_STEPS
+        else:
+            gradient[2 * m + i] = 0.0

@@ -19,7 +19,7 @@ from codec import search
 from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals, push_intervals, two_part
 from codec.container import Latents
 from codec.distributions import load_tables
-from codec.errors import UnsupportedError
+from codec.errors import ModelError
 from codec.likelihood import Band, make_work
 from codec.model import Model
 from codec.pipeline import CHUNK, Ready
@@ -65,7 +65,7 @@ class Image:
 
     def __init__(self, model: Model, raster: U8, source: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
         if max_error > model.max_error:
-            raise UnsupportedError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
+            raise ModelError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
         self.model = model
         self.raster = raster
         self.source = source

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Timer
 
 import numpy as np
+from numba.core.event import Event, Listener, install_listener
 
 from codec.container import Latents
 from codec.image import Image
 from codec.model import load_model
 from codec.vlae import decode_bands, encode
 
-PATIENCE_S = 1.5
-"""Loading compiled kernels takes less; whoever waits longer is told why."""
+
+class _Announcer(Listener):  # type: ignore[misc]
+    """Calls a function with one line when something is compiled, not loaded, for the first time."""
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self.announce = announce
+        self.said = False
+
+    def on_start(self, event: Event) -> None:
+        """Announce the first of all compilations."""
+        if not self.said:
+            self.said = True
+            self.announce("compiling for this machine, once: about half a minute")
+
+    def on_end(self, event: Event) -> None:
+        """Say nothing."""
 
 
 def prepare(announce: Callable[[str], None]) -> None:
@@ -27,11 +41,9 @@ def prepare(announce: Callable[[str], None]) -> None:
     Parameters
     ----------
     announce : callable
-        Called with one line if compiling is what takes the time.
+        Called with one line before the first kernel is compiled; not if all can be loaded.
     """
-    timer = Timer(PATIENCE_S, announce, ["compiling for this machine, once: about half a minute"])
-    timer.start()
-    try:
+    with install_listener("numba:compile", _Announcer(announce)):
         model = load_model()
         # Three bands: the first gets its bits back.
         samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
@@ -41,5 +53,3 @@ def prepare(announce: Callable[[str], None]) -> None:
         decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
         with ThreadPoolExecutor(1) as pool:
             image.adapt(False, 1, pool, 1)
-    finally:
-        timer.cancel()

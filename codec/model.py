@@ -198,7 +198,7 @@ CONFIG = {
     "grid": (1, 1023),
     "activation_limit": (1, 32767),
     "posterior_limit": (1, 32767),
-    "output_shift": (1, 40),
+    "output_shift": (30, 40),
 }
 """Whole numbers in a weights file's metadata, and their ranges."""
 

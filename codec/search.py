@@ -15,22 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from codec import products, tables
+from codec import products
 from codec.adaptation import LIMIT
 from codec.compiled import kernel
 from codec.contexts import ORDER
-from codec.distributions import (
-    COMPONENTS,
-    SUM_BITS,
-    UNIT,
-    Grid,
-    Tables,
-    logistic,
-    mean,
-    prepare,
-    sample_grid,
-    sample_symbol,
-)
+from codec.distributions import Tables, ideal_bits_gradient, mean, prepare, sample_grid, sample_symbol
 from codec.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.products import I16, I32, padded_columns, padded_rows, product
 
@@ -47,9 +36,6 @@ RATE = 0.6
 """Largest step of a bias, in its unit; it falls linearly to zero."""
 MOMENTUM, SQUARES = 0.8, 0.95
 """Decay of the means of gradients and of their squares (Adam; Kingma and Ba 2015)."""
-LEAST = 2.0**-24
-"""Least probability of a symbol."""
-LN2 = math.log(2)
 GRADIENT_BITS = 12
 """Of a rounded gradient; with weights of 10 bits and some hundred of them, sums stay below 2**31."""
 LEAST_EXPONENT = -100
@@ -122,33 +108,6 @@ def _back(network: Network) -> Back:
 
 
 @njit
-def _raw_gradient(symbol: int, grid: Grid, m: int, raw: I64, prepared: I64, table: Tables, gradient: F32) -> None:
-    """Fill the derivatives of -log2 P(symbol) by the raw logits, means and scales, (3 m,)."""
-    edge = symbol * grid.step + grid.first
-    total = 0.0
-    for i in range(m):
-        weight = prepared[i] / (1 << SUM_BITS)
-        inverse = prepared[2 * COMPONENTS + i]
-        below = (edge - prepared[COMPONENTS + i]) * inverse
-        above = below + grid.step * inverse
-        low = logistic(below, table) / (1 << tables.LOGISTIC_BITS) if symbol > 0 else 0.0
-        high = logistic(above, table) / (1 << tables.LOGISTIC_BITS) if symbol < grid.count - 1 else 1.0
-        slope_low, slope_high = low * (1 - low), high * (1 - high)
-        gradient[i] = weight * (high - low)
-        gradient[m + i] = weight * (slope_high - slope_low) * inverse
-        gradient[2 * m + i] = weight * (slope_high * above - slope_low * below)
-        total += gradient[i]
-    probability = max(total, LEAST)
-    for i in range(m):
-        gradient[i] = (total * prepared[i] / (1 << SUM_BITS) - gradient[i]) / (probability * tables.WEIGHT_STEPS)
-        gradient[m + i] /= probability * UNIT * LN2
-        if tables.SCALE_MIN <= raw[2 * m + i] <= tables.SCALE_MAX:
-            gradient[2 * m + i] /= probability * UNIT * tables.SCALE_STEPS
-        else:
-            gradient[2 * m + i] = 0.0
-
-
-@njit
 def _unit(gradient: F32) -> np.float32:
     """Return the power of two by which a row of gradients is rounded to `GRADIENT_BITS` bits."""
     # The order of floats is that of their bits, for which compilers have vectors.
@@ -207,7 +166,7 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
             if band.max_error > 0:
                 grid = sample_grid(mean(work.prepared), band.max_error)
             symbol = sample_symbol(np.int64(band.source[at + ORDER[place]]), grid)
-            _raw_gradient(symbol, grid, m, work.raw[i], work.prepared, table, gradient)
+            ideal_bits_gradient(symbol, grid, m, work.raw[i], work.prepared, table, gradient)
             by_shift = 0.0
             for k in range(m):
                 by_shift += gradient[m + k]

@@ -92,14 +92,17 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     def adapted(latents: bool, steps: int) -> I64:
         return image.adapt(latents, steps, pool, workers)
 
+    def shortest(candidates: list[tuple[Latents, I64 | None]]) -> tuple[Latents, I64 | None]:
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=cost)
+
     if image.height * image.width < search.LEAST_PIXELS:
-        return min(((mode, None) for mode in allowed), key=cost)
+        return shortest([(mode, None) for mode in allowed])
     if len(allowed) > 1:
         off = cost((Latents.NONE, adapted(False, search.TRIAL_STEPS)))
         on = cost((Latents.TWO_PART, adapted(True, search.TRIAL_STEPS)))
         allowed = [mode for mode in allowed if (mode != Latents.NONE) == (on < off)]
     moved = adapted(allowed[0] != Latents.NONE, search.STEPS)
-    return min(((mode, change) for mode in allowed for change in (moved, None)), key=cost)
+    return shortest([(mode, change) for mode in allowed for change in (moved, None)])
 
 
 def _estimate(image: Image, index: int, latents: Latents) -> float:

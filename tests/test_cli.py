@@ -14,10 +14,10 @@ from PIL import Image
 from codec import __version__, cli, container, demo, kernels
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """Let nothing be said of compiling, however busy this machine is."""
-    monkeypatch.setattr(kernels, "PATIENCE_S", 600.0)
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    """Let nothing be compiled, and said of it, in the middle of a test."""
+    kernels.prepare(lambda line: None)
 
 
 @pytest.fixture

@@ -250,7 +250,16 @@ def test_each_entry_of_the_configuration_is_needed(weights):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("radius", 0), ("mixtures", 5), ("latents", 8), ("tile", 0), ("tile", 65), ("output_shift", "x")],
+    [
+        ("radius", 0),
+        ("mixtures", 5),
+        ("latents", 8),
+        ("tile", 0),
+        ("tile", 65),
+        ("activation_limit", 1 << 15),
+        ("output_shift", 29),
+        ("output_shift", "x"),
+    ],
 )
 def test_a_wrong_configuration_is_refused(weights, name, value):
     with pytest.raises(ModelError):

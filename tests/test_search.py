@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codec import demo, products, search
 from codec.adaptation import LIMIT, layers
-from codec.distributions import COMPONENTS, load_tables, prepare, sample_grid
+from codec.distributions import COMPONENTS, ideal_bits_gradient, load_tables, prepare, sample_grid
 from codec.distributions import ideal_bits as exact_bits
 from codec.image import Image
 from codec.likelihood import make_work
@@ -134,7 +134,7 @@ def test_the_gradient_of_raw_parameters(mixtures, max_error, seed):
         bits = exact_bits(symbol, grid, mixtures, raw.astype(float), 0)
         if bits > 12:  # the tables are coarse there
             continue
-        search._raw_gradient(symbol, grid, mixtures, raw, prepared, load_tables(), gradient)
+        ideal_bits_gradient(symbol, grid, mixtures, raw, prepared, load_tables(), gradient)
         for i in range(3 * mixtures):
             step = np.zeros(3 * mixtures)
             step[i] = 0.5
@@ -153,7 +153,7 @@ def test_a_scale_out_of_range_has_no_gradient():
     for scale, moves in ((-129, False), (-128, True), (100, True), (224, True), (225, False)):
         raw = np.array([0, 256 * 10 + 20, scale])
         prepare(raw, 1, 0, prepared, load_tables())
-        search._raw_gradient(10, grid, 1, raw, prepared, load_tables(), gradient)
+        ideal_bits_gradient(10, grid, 1, raw, prepared, load_tables(), gradient)
         assert (gradient[2] != 0) == moves
 
 

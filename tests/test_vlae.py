@@ -8,7 +8,7 @@ import pytest
 
 from codec import demo, search, vlae
 from codec.container import CodingHeader, Container, Fidelity, Header, Latents
-from codec.errors import CorruptDataError
+from codec.errors import CorruptDataError, ModelError
 from codec.image import Image
 from codec.model import load_model
 from codec.near_lossless import approximate
@@ -486,3 +486,10 @@ def test_latents_of_another_kind_are_refused(sound):
     encoded, samples = sound
     for latents in set(Latents) - {encoded.latents}:
         assert_refused(encoded, samples, latents=latents)
+
+
+def test_an_error_that_the_model_does_not_serve_is_refused():
+    samples = np.zeros((3, 3, 3), dtype=np.uint8)
+    Image(MODEL, samples, samples, 3, MODEL.max_error)
+    with pytest.raises(ModelError, match="serves errors up to"):
+        Image(MODEL, samples, samples, 3, MODEL.max_error + 1)

@@ -23,8 +23,8 @@ from codec.distributions import Tables, ideal_bits_gradient, mean, prepare, samp
 from codec.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.products import I16, I32, padded_columns, padded_rows, product
 
-STEPS = 192
-TRIAL_STEPS = 32
+STEPS = 160
+TRIAL_STEPS = 16
 """As many tell whether latents pay in an adapted image."""
 PIXELS = 512
 """Pixels that a step looks at: more and noisier steps gain more in the same time."""

@@ -60,6 +60,7 @@ class Back(NamedTuple):
     raw : float32 array (3, PIECE, 3 M + 2), gradients of the heads' results
     heads, hidden : float32 arrays (PIECE, 3 head), (PIECE, width), gradients of activations, then of sums
     rounded : int16 array, a layer's gradients of sums
+    units : float32 array (PIECE,), what one of them stands for
     sums : int32 array, gradients of the layer's inputs
     """
 
@@ -76,6 +77,7 @@ class Back(NamedTuple):
     heads: F32
     hidden: F32
     rounded: I16
+    units: F32
     sums: I32
 
 
@@ -103,6 +105,7 @@ def _back(network: Network) -> Back:
         np.zeros((PIECE, 3 * head), dtype=np.float32),
         np.zeros((PIECE, width), dtype=np.float32),
         np.zeros((rows, most), dtype=np.int16),
+        np.zeros(PIECE, dtype=np.float32),
         np.zeros((rows, most), dtype=np.int32),
     )
 
@@ -127,13 +130,13 @@ def _before(count: int, gradient: F32, weight: I16, back: Back, result: F32) -> 
     inputs, outputs = gradient.shape[1], result.shape[1]
     for i in range(count):
         row, rounded = gradient[i], back.rounded[i]
-        inverse = np.float32(1) / _unit(row)
+        back.units[i] = _unit(row)
+        inverse = np.float32(1) / back.units[i]
         for u in range(inputs):
             rounded[u] = np.int16(np.floor(row[u] * inverse + np.float32(0.5)))
     product(count, back.rounded, weight, back.sums)
     for i in range(count):
-        unit = _unit(gradient[i])
-        row, sums = result[i], back.sums[i]
+        row, sums, unit = result[i], back.sums[i], back.units[i]
         for u in range(outputs):
             row[u] = np.float32(sums[u]) * unit
 

@@ -1,8 +1,4 @@
-"""The VLAE coder of an integer tensor: bands of rows, each a bits-back codec of its own.
-
-Band s has latents z_s, and is coded with
-
-    prior p(z_s), likelihood p(x_s | x_<s, z_s), posterior q(z_s | x_s).
+"""The VLAE coder of an integer tensor: chooses how its bands (`codec.image`) are coded, and codes them.
 
 Encoded from the last band to the first and decoded from the first to the last, a band borrows the
 bits that choose its z from the bands below it. Bands go in turn to the lanes of the file, each a

@@ -88,7 +88,7 @@ def start_entry(path: Path) -> dict[str, Any]:
 
 
 class Run:
-    """A training run, kept in a folder as ``checkpoint.safetensors`` after every evaluation.
+    """A training run, kept in a folder as ``checkpoint.safetensors``.
 
     A new one begins from the frozen weights ``start``, if that is given, and else from random weights.
     """

@@ -168,7 +168,7 @@ def _code(
     from codec import model as models
     from codec import vlae
 
-    model = models.load_model(models.DEFAULT)
+    model = models.model_for(max_error)
     encoded = vlae.encode(model, pixels.samples, max_error, latents, threads=threads, progress=progress)
     fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
     coded = Container(

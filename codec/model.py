@@ -28,8 +28,8 @@ from codec.prior import Prior
 from codec.products import I32, pack
 
 WEIGHTS = Path(__file__).parent / "weights"
-DEFAULT = 0
-"""Number of the model that `compress` uses."""
+LOSSLESS, NEAR_LOSSLESS = 0, 0
+"""Numbers of the models that `compress` uses."""
 COMPRESS_MAX = 322
 """Largest entry of the table of context differences."""
 
@@ -372,7 +372,12 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
 
 
 @lru_cache(maxsize=8)
-def load_model(number: int = DEFAULT) -> Model:
+def model_for(max_error: int) -> Model:
+    """Return the model with which `compress` codes images within ``max_error``; errors as of `load_model`."""
+    return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
+
+
+def load_model(number: int = LOSSLESS) -> Model:
     """Return a model that ships with the package, checked.
 
     Raises

@@ -24,7 +24,6 @@ from codec.container import Container, Latents
 from codec.errors import CorruptDataError
 from codec.image import Image
 from codec.model import Model
-from codec.near_lossless import approximate
 from codec.pipeline import Progress, Ready
 from codec.rans import PRECISION, empty_message, flatten, is_empty, random_message, unflatten
 from codec.wavefront import ROUND, lag
@@ -127,6 +126,14 @@ def _round(image: Image, latents: Latents, workers: int, progress: Progress | No
     pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
 
 
+def rounded(model: Model, samples: U8, max_error: int) -> U8:
+    """Return what a file of samples (H, W, C) within ``max_error`` holds, if it has no latents and no adaptation."""
+    source = _raster(samples)
+    image = Image(model, source.copy(), source, samples.shape[2], max_error)
+    _round(image, Latents.NONE, 1, None)
+    return image.samples
+
+
 def encode(
     model: Model,
     samples: U8,
@@ -141,8 +148,7 @@ def encode(
     ``latents`` None takes what makes the file shortest.
     """
     source = _raster(samples)
-    raster = _raster(approximate(samples, max_error)) if max_error else source
-    image = Image(model, raster, source, samples.shape[2], max_error)
+    image = Image(model, source.copy() if max_error else source, source, samples.shape[2], max_error)
     workers = _workers(image, threads)
     table = np.zeros(image.bands, dtype=np.int64)
     done: list[int] = []
@@ -163,6 +169,8 @@ def encode(
         return flatten(message)
 
     with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        if max_error:  # to what contexts will hold, nearly
+            _round(image, Latents.NONE, workers, None)
         mode, image.moved = choose(image, latents, pool, workers)
         if max_error:
             _round(image, mode, workers, lambda rounded, _: report(rounded, 0))

@@ -36,6 +36,7 @@ def _folder(exists: bool = False) -> click.Path:
 @click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
 @click.option("--out", type=_folder(), help="Folder of the frozen weights, by default the codec's own.")
 @click.option("--threads", type=int, help="Threads of torch.")
+@click.option("--bfloat16", is_flag=True, help="Multiply in bfloat16: twice as fast on processors that have it.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe: model.latents=0.")
 def train(
     recipe: str,
@@ -45,6 +46,7 @@ def train(
     limit: float,
     out: Path | None,
     threads: int | None,
+    bfloat16: bool,
     pairs: tuple[str, ...],
 ) -> None:
     """Train RECIPE (a name or a file), resuming if there is a checkpoint; when done, freeze it and write its card."""
@@ -60,7 +62,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if threads is not None:
         torch.set_num_threads(threads)
-    run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start)
+    run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, bfloat16=bfloat16)
     if not run.train(limit):
         click.echo(f"stopped at step {run.progress.step}: the same command goes on", err=True)
         return

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.near_lossless import approximate
 from models.data import load_images
 from models.networks import VLAE
-from models.objective import Inputs, Pixels, latent_bits, pixel_bits, tiles_of
+from models.objective import Inputs, Pixels, decoded_samples, latent_bits, pixel_bits, tiles_of
 
 REFINE_RATE = 0.3
 """Step of a mean of z, in grid steps, and of its log2 scale."""
@@ -82,7 +81,7 @@ def image_bits(
     h, w = image.shape[:2]
     errors = torch.tensor([error])
     original = torch.from_numpy(np.array(image))[None]
-    decoded = torch.from_numpy(approximate(image, error).copy())[None]
+    decoded = torch.from_numpy(decoded_samples(original[0].numpy(), error))[None]
     rows, columns = -(-h // tile), -(-w // tile)
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])

@@ -17,7 +17,7 @@ from models.data import Crops, image_files, load_images
 from models.evaluate import folder_bpsp, image_bits
 from models.freeze import Peaks, freeze
 from models.networks import VLAE
-from models.objective import Inputs, crop_terms
+from models.objective import Inputs, crop_terms, make_batch
 from models.recipe import Recipe
 from models.train import Run
 
@@ -36,7 +36,8 @@ def calibrate(recipe: Recipe, model: VLAE, data: Path) -> dict[str, Any]:
     rng = np.random.default_rng(recipe.train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            crop_terms(model, gather, crops.batch(step, 16), 256, rng, drop=0.15)
+            batch = make_batch(crops.batch(step, 16), recipe.train.errors, rng)
+            crop_terms(model, gather, batch, 256, rng, drop=0.15)
     for handle in handles:
         handle.remove()
     return peaks.values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,9 @@ from torch import Tensor
 
 from codec import contexts
 from codec.contexts import ORDER
-from codec.near_lossless import approximate
-from models.networks import BEYOND, CONTEXT_UNIT, MAX_ERROR, VLAE, bin_mass, compress_table, logistic_bits
-
-ERROR_SHARES = (0.50, 0.14, 0.12, *[0.03] * (MAX_ERROR - 2))
-"""How often training draws each d. Files within 1 or 2 are what is asked for most after lossless ones,
-and each gained too little when all d had an equal share."""
+from codec.model import model_for
+from codec.vlae import rounded
+from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits
 
 
 @dataclass
@@ -34,6 +32,46 @@ class Terms:
     pixel_bits: Tensor
     prior_bits: Tensor
     posterior_bits: Tensor
+
+
+@dataclass
+class Batch:
+    """Crops that are learned from.
+
+    Attributes
+    ----------
+    samples, decoded : uint8 tensors (B, S, S, 3)
+        What is coded, and what contexts hold of it.
+    errors : int64 tensor (B,)
+        Largest error within which each is coded.
+    grey : bool tensor (B,)
+        Three equal channels: one is coded.
+    """
+
+    samples: Tensor
+    decoded: Tensor
+    errors: Tensor
+    grey: Tensor
+
+
+def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random.Generator) -> Batch:
+    """Return crops (B, S, S, 3), each coded within a random error d; ``shares`` of d = 0, 1, ..."""
+    errors = rng.choice(len(shares), size=len(crops), p=shares)
+    grey = (crops == crops[..., :1]).all((1, 2, 3))
+    decoded = [decoded_samples(*one) for one in zip(crops, errors, grey, strict=True)]
+    return Batch(*(torch.from_numpy(a) for a in (crops, np.stack(decoded), errors, grey)))
+
+
+def decoded_samples(samples: NDArray[np.uint8], error: int, grey: bool = False) -> NDArray[np.uint8]:
+    """Return what contexts hold of an image (H, W, 3) that is coded within ``error``; of a grey one a channel is coded.
+
+    A file holds what its own model rounds. Here the model that ships rounds: it is close to any that
+    is trained, and at hand from the first step on.
+    """
+    if error == 0:
+        return samples
+    coded = rounded(model_for(error), samples[..., :1] if grey else samples, int(error))
+    return np.broadcast_to(coded, samples.shape)
 
 
 class Inputs:
@@ -173,27 +211,15 @@ def latent_bits(
     return z, prior, posterior
 
 
-def is_grey(crops: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which of the crops (B, S, S, 3) have three equal channels."""
-    grey: NDArray[np.bool_] = (crops == crops[..., :1]).all((1, 2, 3))
-    return grey
-
-
-def _decoded(crop: NDArray[np.uint8], error: int, grey: bool) -> NDArray[np.uint8]:
-    """Return what the contexts of a crop hold; of a grey one the codec sees a single channel."""
-    if grey:
-        return np.repeat(approximate(crop[..., :1], error), 3, -1)
-    return approximate(crop, error)
-
-
 def crop_terms(
-    model: VLAE, gather: Inputs, crops: NDArray[np.uint8], count: int, rng: np.random.Generator, *, drop: float
+    model: VLAE, gather: Inputs, batch: Batch, count: int, rng: np.random.Generator, *, drop: float
 ) -> Terms:
     """Return the code length of random pixels of crops of 2 x 2 tiles, and of their latents.
 
     Parameters
     ----------
-    crops : uint8 array (B, S, S, 3), S = 2 tile + 2 radius
+    batch : Batch
+        With S = 2 tile + 2 radius.
     count : int
         Pixels a tile.
     drop : float
@@ -204,17 +230,13 @@ def crop_terms(
     Now and then the tiles are laid at the crop's border, so that the model meets image borders.
     """
     config = model.config
-    b, size = crops.shape[0], crops.shape[1]
+    images, errors = batch.samples, batch.errors
+    b, size = images.shape[:2]
     tile, side = config.tile, 2 * config.tile
     margin = size - side
     # All crops of a batch share their placement: it makes the tiles one slice.
     top = 0 if rng.random() < 0.08 else margin
     left = int(rng.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
-    d = rng.choice(MAX_ERROR + 1, size=b, p=ERROR_SHARES)
-    errors = torch.from_numpy(d)
-    images = torch.from_numpy(crops)
-    grey = is_grey(crops)
-    decoded = torch.from_numpy(np.stack([_decoded(*one) for one in zip(crops, d, grey, strict=True)]))
     y, x = rng.integers(0, tile, (2, b, 4, count))
     corner = np.arange(4)[:, None]
     pixels = Pixels(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
@@ -232,9 +254,9 @@ def crop_terms(
     else:
         biases = off
         prior = posterior = torch.zeros(b, 4)
-    bits = pixel_bits(model, gather, images, decoded, pixels, biases, errors)
+    bits = pixel_bits(model, gather, images, batch.decoded, pixels, biases, errors)
     # Of a grey image only the first channel is coded; it counts three times to weigh like others.
-    weight = torch.where(torch.from_numpy(grey)[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
+    weight = torch.where(batch.grey[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
     return Terms((bits * weight).sum(-1), prior, posterior)
 
 

@@ -28,7 +28,9 @@ class Training:
     learning_rate: float
     average: float
     batch: int
+    uses: int
     pixels: int
+    errors: tuple[float, ...]
     drop_latents: float
     seed: int
 

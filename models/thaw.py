@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from torch import Tensor, nn
 
-from codec import contexts
+from codec.contexts import offsets
 from codec.model import LATENT_HIDDEN, parse_model
 from models.freeze import F64, I64, head_units, latent_units
 from models.networks import CONTEXT_UNIT, VLAE, Config
 
-GROWING = ("width", "head", "modulation")
+GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""
 ROUNDS = 50
 """Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
@@ -220,14 +220,18 @@ def frozen_config(data: bytes) -> Config:
 
 
 def _grow(small: VLAE, model: VLAE) -> None:
-    """Copy a model into one with more hidden units, which nothing reads yet but other new units."""
+    """Copy a model into one with more contexts and hidden units, which only new units read yet."""
     old, new = small.config, model.config
     width, head = np.arange(old.width), np.arange(old.head)
+    contexts = [tuple(o) for o in offsets(new.radius)]
+    seen = np.array([contexts.index(tuple(o)) for o in offsets(old.radius)])
+    levels = 3 * len(contexts) + np.arange(3)
+    inputs = np.append(3 * seen[:, None] + np.arange(3), levels)
     heads = np.concatenate([i * new.head + head for i in range(3)])
     biases = np.concatenate([i * new.width + width for i in range(3)] + [3 * new.width + heads])
     # Where a parameter's axes are indexed by units of which there may be more.
     places: dict[str, dict[int, I64]] = {
-        "likelihood.hidden1.weight": {0: width},
+        "likelihood.hidden1.weight": {0: width, 1: inputs},
         "likelihood.hidden1.bias": {0: width},
         "likelihood.hidden2.weight": {0: width, 1: width},
         "likelihood.hidden2.bias": {0: width},
@@ -278,7 +282,7 @@ def thaw(data: bytes, model: VLAE) -> None:
             different.append(f"{field.name} is {have}, not {want}")
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
-    small = VLAE(frozen, len(contexts.offsets(frozen.radius))).double()
+    small = VLAE(frozen, len(offsets(frozen.radius))).double()
     step = 2.0 ** -frozen_header(data)["output_shift"]
     bias_scale = _thaw_likelihood(tensors, small, step)
     _thaw_latents(tensors, small, step, bias_scale)

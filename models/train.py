@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import logging
 import os
 import platform
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -15,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -24,7 +25,7 @@ from codec.model import parse_model
 from models.data import Crops
 from models.evaluate import folder_bpsp
 from models.networks import VLAE
-from models.objective import Inputs, crop_terms, neg_elbo_bits
+from models.objective import Batch, Inputs, crop_terms, make_batch, neg_elbo_bits
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
 from models.thaw import thaw
@@ -87,13 +88,29 @@ def start_entry(path: Path) -> dict[str, Any]:
     return entry
 
 
+def keep_memory() -> None:
+    """Let the C library keep freed memory for the next step: a third of a step went into new pages.
+
+    Only glibc has this switch; others are left as they are.
+    """
+    mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        libc.mallopt(top_pad, 1 << 28)
+
+
 class Run:
     """A training run, kept in a folder as ``checkpoint.safetensors``.
 
     A new one begins from the frozen weights ``start``, if that is given, and else from random weights.
+    With ``bfloat16`` the likelihood's hidden layers are multiplied in it.
     """
 
-    def __init__(self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None, *, bfloat16: bool = False
+    ) -> None:
         self.recipe = recipe
         self.data = data
         self.checkpoint = folder / "checkpoint.safetensors"
@@ -103,6 +120,7 @@ class Run:
             thaw(start.read_bytes(), self.model)
             self.progress.start = start_entry(start)
         self.average = copy.deepcopy(self.model)
+        self.model.likelihood.bfloat16 = bfloat16
         self.optimizer = Optimizer(self.model)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
@@ -134,18 +152,21 @@ class Run:
         """
         # Units that die leave denormal numbers in the momentum, on which processors are twenty times slower.
         torch.set_flush_denormal(True)
+        keep_memory()
         train = self.recipe.train
         config = self.recipe.model
         crops = Crops(self.data, self.recipe.data, 2 * config.tile + 2 * config.radius, train.seed)
         gather = Inputs(config.radius)
         begin = saved = evaluated = time.monotonic()
         recent = 0.0
+        batch: Batch | None = None
         with ThreadPoolExecutor(1) as loader:
-            coming = loader.submit(crops.batch, self.progress.step, train.batch)
+            coming = loader.submit(self._batch, crops, self.progress.step)
             while self.progress.step < train.steps and time.monotonic() - begin < limit_s:
                 step = self.progress.step
-                batch = coming.result()
-                coming = loader.submit(crops.batch, step + 1, train.batch)
+                if batch is None or step % train.uses == 0:
+                    batch = coming.result()
+                    coming = loader.submit(self._batch, crops, step + train.uses)
                 loss = self._step(batch, gather)
                 recent += 0.02 * (loss - recent) if recent else loss
                 if step % 100 == 0:
@@ -162,7 +183,14 @@ class Run:
         self._save()
         return self.progress.step >= train.steps
 
-    def _step(self, batch: NDArray[np.uint8], gather: Inputs) -> float:
+    def _batch(self, crops: Crops, step: int) -> Batch:
+        """Return the batch of a step; ``uses`` steps see the same crops, other pixels of them each."""
+        train = self.recipe.train
+        index = step // train.uses
+        rng = np.random.default_rng((train.seed, index, 2))
+        return make_batch(crops.batch(index, train.batch), train.errors, rng)
+
+    def _step(self, batch: Batch, gather: Inputs) -> float:
         train = self.recipe.train
         step = self.progress.step
         # torch.manual_seed would record a stack trace for every device at every call.

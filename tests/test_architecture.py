@@ -19,7 +19,6 @@ ORDER = (
     "exact",
     "products",
     "contexts",
-    "near_lossless",
     "likelihood",
     "wavefront",
     "adaptation",

@@ -11,9 +11,8 @@ from codec.container import CodingHeader, Container, Fidelity, Header, Latents
 from codec.errors import CorruptDataError, ModelError
 from codec.image import Image
 from codec.model import load_model
-from codec.near_lossless import approximate
 from codec.rans import flatten, random_message
-from codec.vlae import _raster, decode, encode
+from codec.vlae import _raster, decode, encode, rounded
 
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
@@ -117,31 +116,17 @@ def test_near_lossless_cannot_use_bits_back(max_error):
     assert encode(MODEL, samples, max_error, None).latents != Latents.BITS_BACK
 
 
-@pytest.mark.parametrize("max_error", range(11))
-@pytest.mark.parametrize("draw", [noise, gradient, photograph])
-def test_the_approximation_is_within_max_error(draw, max_error):
-    for channels in (1, 3):
-        samples = draw(np.random.default_rng(1), 23, 31, channels)
-        result = approximate(samples, max_error)
-        assert (result.shape, result.dtype) == (samples.shape, np.uint8)
-        assert np.abs(result.astype(int) - samples).max() == max_error
-        # A crop is not contiguous.
-        np.testing.assert_array_equal(
-            approximate(samples[:, 3:9], max_error), approximate(samples[:, 3:9].copy(), max_error)
-        )
-
-
-@pytest.mark.parametrize("max_error", [1, 4])
-def test_the_approximation_costs_as_much_as_what_is_coded(max_error):
-    # The encoder's estimates need it.
-    samples = photograph(np.random.default_rng(1), 64, 90, 3)
-    encoded = encode(MODEL, samples, max_error, Latents.NONE)
-    source = _raster(samples)
-    estimated, coded = (
-        Image(MODEL, _raster(raster), source, 3, max_error).pixel_intervals(0, None).coded_bits
-        for raster in (approximate(samples, max_error), encoded.samples)
+@pytest.mark.parametrize("max_error", range(1, 11))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rounded_samples_are_those_of_a_plain_file(channels, max_error):
+    samples = photograph(np.random.default_rng(1), 70, 31, channels)
+    result = rounded(MODEL, samples, max_error)
+    assert np.abs(result.astype(int) - samples).max() == max_error
+    np.testing.assert_array_equal(result, encode(MODEL, samples, max_error, Latents.NONE).samples)
+    # A crop is not contiguous.
+    np.testing.assert_array_equal(
+        rounded(MODEL, samples[:, 3:9], max_error), rounded(MODEL, samples[:, 3:9].copy(), max_error)
     )
-    assert estimated == pytest.approx(coded, rel=0.003 if max_error == 1 else 0.03)
 
 
 def test_saturated_images_come_back():

@@ -28,7 +28,7 @@ from codec.prior import Prior
 from codec.products import I32, pack
 
 WEIGHTS = Path(__file__).parent / "weights"
-LOSSLESS, NEAR_LOSSLESS = 0, 0
+LOSSLESS, NEAR_LOSSLESS = 0, 1
 """Numbers of the models that `compress` uses."""
 COMPRESS_MAX = 322
 """Largest entry of the table of context differences."""

@@ -35,6 +35,7 @@ def calibrate(recipe: Recipe, model: VLAE, data: Path) -> dict[str, Any]:
     peaks = Peaks()
     handles = peaks.watch(model)
     rng = np.random.default_rng(recipe.train.seed)
+    torch.default_generator.manual_seed(recipe.train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
             batch = make_batch(crops.batch(step, 16), recipe.train.errors, rng)

@@ -371,12 +371,12 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     )
 
 
-@lru_cache(maxsize=8)
 def model_for(max_error: int) -> Model:
     """Return the model with which `compress` codes images within ``max_error``; errors as of `load_model`."""
     return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
 
 
+@lru_cache(maxsize=8)
 def load_model(number: int = LOSSLESS) -> Model:
     """Return a model that ships with the package, checked.
 

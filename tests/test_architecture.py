@@ -18,6 +18,7 @@ ORDER = (
     "coders",
     "exact",
     "products",
+    "transform",
     "contexts",
     "likelihood",
     "wavefront",

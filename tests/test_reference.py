@@ -132,7 +132,7 @@ def test_adapted_images(monkeypatch, mode, size, max_error, latents):
     assert file.coding.latents == latents
     model = reference.load_model(WEIGHTS, file.coding.weights_hash)
     moved = reference.pop_adaptation(model, file.adaptation)
-    assert np.array_equal(moved, u * load_model().adaptation_units)
+    assert np.array_equal(moved, u * load_model(file.coding.model).adaptation_units)
     error = np.abs(assert_same_decoding(data).astype(int) - samples(picture(mode, size))).max()
     assert error <= max_error
 

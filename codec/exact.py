@@ -13,7 +13,8 @@ See FORMAT.md, "Exact networks".
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,20 +91,59 @@ def output(x: F32, layer: Output) -> I64:
 
 
 def check_bound(
-    name: str, weight: F32, largest_input: float | NDArray[np.float64], largest_bias: float | NDArray[np.float64]
+    name: str,
+    weight: NDArray[Any],
+    largest_input: float | NDArray[np.float64],
+    largest_bias: float | NDArray[Any],
+    limit: int = EXACT,
 ) -> None:
-    """Raise ModelError if a partial sum of the layer could exceed 2**24.
+    """Raise ModelError if a partial sum of the layer could exceed ``limit``.
 
     Parameters
     ----------
-    weight : float32 array (inputs, outputs)
+    weight : array (inputs, outputs) of integers
     largest_input : float or float64 array (inputs,)
-    largest_bias : float or float64 array (outputs,)
+    largest_bias : float or array (outputs,)
+    limit : int
+        At most 2**53, which float64 holds.
     """
     per_input = np.abs(weight.astype(np.float64)) * np.reshape(largest_input, (-1, 1))
     bound = float((per_input.sum(0) + largest_bias).max())
-    if not bound <= EXACT:  # also refuses what is not a number
-        raise ModelError(f"layer {name}: sums may reach {bound:.0f}, exact only up to {EXACT}")
+    if not bound <= limit:  # also refuses what is not a number
+        raise ModelError(f"layer {name}: sums may reach {bound:.0f}, exact only up to {limit}")
+
+
+def check_numbers(config: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]]) -> None:
+    """Raise ModelError if a value of a configuration is no whole number in its range, KeyError if it has none."""
+    for name, (low, high) in ranges.items():
+        value = config[name]
+        if type(value) is not int or not low <= value <= high:
+            raise ModelError(f"{name}: expected {low} to {high}, got {value!r}")
+
+
+def check_tensors(
+    whole: str, tensors: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[str, tuple[int, ...]]], limit: int
+) -> None:
+    """Raise ModelError if tensors are not those expected, with shifts of 0..31 and multipliers within ``limit``.
+
+    Parameters
+    ----------
+    whole : str
+        What the tensors make up, for the message.
+    expected : dict
+        Type and shape of every tensor.
+    """
+    if set(expected) != set(tensors):
+        raise ModelError(f"{whole}: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tensor.shape != shape:
+            raise ModelError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
+        values = tensor.astype(np.int64)
+        if name.endswith(".shift") and not ((values >= 0) & (values < 32)).all():
+            raise ModelError(f"{name}: shifts are 0 to 31")
+        if name.endswith(".multiplier") and (np.abs(values) > limit).any():
+            raise ModelError(f"{name}: multipliers are at most {limit}")
 
 
 def patches(x: F32) -> F32:

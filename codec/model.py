@@ -253,24 +253,10 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
 
 def _check_ranges(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> None:
     """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
-    for name, (low, high) in CONFIG.items():
-        value = config[name]
-        if type(value) is not int or not low <= value <= high:
-            raise ModelError(f"{name}: expected {low} to {high}, got {value!r}")
+    exact.check_numbers(config, CONFIG)
     if config["tile"] % 64:
         raise ModelError(f"tile: expected a multiple of 64, got {config['tile']}")
-    expected = tensor_shapes(tensors, config)
-    if set(expected) != set(tensors):
-        raise ModelError(f"not a model file: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
-    for name, (dtype, shape) in expected.items():
-        tensor = tensors[name]
-        if tensor.dtype != dtype or tensor.shape != shape:
-            raise ModelError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
-        values = tensor.astype(np.int64)
-        if name.endswith(".shift") and not ((values >= 0) & (values < 32)).all():
-            raise ModelError(f"{name}: shifts are 0 to 31")
-        if name.endswith(".multiplier") and (np.abs(values) > MULTIPLIER_LIMIT).any():
-            raise ModelError(f"{name}: multipliers are at most {MULTIPLIER_LIMIT}")
+    exact.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
 
 
 def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: bytes) -> Model:

@@ -18,7 +18,8 @@ and sums stay in int32:
 
     sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
 
-is checked when a model is loaded (`parse`), so the order of sums, threads and machines change nothing.
+is checked when a model is loaded (`codec.transform_weights`), so the order of sums, threads and machines
+change nothing.
 
 Units are binary fractions of a sample. Analysis returns y in 1/256, of which the finest step of use, 1/4,
 has 64. Steps are in 1/65536, so that 1/4 is known within 3e-5 of itself.
@@ -41,8 +42,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.errors import ModelError
-from codec.products import COLUMNS, I16, I32, ROWS, activate, pack, product
+from codec.products import COLUMNS, I16, I32, ROWS, activate, product
 
 PATCH = 8
 SAMPLES = 3 * PATCH**2
@@ -59,12 +59,7 @@ STEP_BITS, Y_BITS, VALUE_BITS = 16, 8, 4
 NEAREST = 128
 """The ``rounding`` of `quantise` that takes the nearest step."""
 
-SUM_LIMIT = (1 << 31) - 1
-MULTIPLIER_LIMIT = 1 << 30
-"""Two products with sums of 2**31 stay below 2**62 together."""
 OUTPUT_SHIFT = 32
-CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
-"""Whole numbers in a weights file's metadata, and their ranges."""
 
 POSITIONS = 16 * ROWS
 """Positions of a product: the patches of so many stay in a core's second cache."""
@@ -364,136 +359,3 @@ def dequantise(q: I16, steps: I32) -> I16:
     values = np.empty(q.shape, dtype=np.int16)
     _dequantise(q.reshape(-1, len(steps)), steps, values.reshape(-1, len(steps)))
     return values
-
-
-Tensors = dict[str, NDArray[Any]]
-
-
-def _blocks(tensors: Tensors, prefix: str) -> int:
-    count = 0
-    while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
-        count += 1
-    return count
-
-
-def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the type and shape of every tensor of the transforms; widths and blocks are read from some.
-
-    Raises
-    ------
-    KeyError, ValueError, IndexError
-        A tensor that says how wide the others are is missing or misshapen.
-    """
-    levels, channels = tensors["synthesis.steps"].shape
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": ("int32", (levels, channels))}
-    for prefix, before, first, after, last in (
-        ("analysis", SAMPLES, 1, channels, 3),
-        ("synthesis", channels, 3, SAMPLES, 1),
-    ):
-        width = tensors[f"{prefix}.input.weight"].shape[-1]
-        layers = {f"{prefix}.input": first * first * before}
-        for i in range(_blocks(tensors, prefix)):
-            layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
-        for name, inputs in layers.items():
-            bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
-            shapes[f"{name}.weight"] = ("int16", (inputs, width))
-            shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
-            shapes[f"{name}.shift"] = ("int8", (width,))
-        shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
-        shapes[f"{prefix}.output.weight"] = ("int16", (last * last * width, after))
-        shapes[f"{prefix}.output.bias"] = ("int32", (after,))
-        for name in ("linear", "output"):
-            shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
-    return shapes
-
-
-def _check(tensors: Tensors, config: dict[str, Any]) -> None:
-    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
-    for name, (low, high) in CONFIG.items():
-        value = config.get(name)
-        if type(value) is not int or not low <= value <= high:
-            raise ModelError(f"{name}: expected {low} to {high}, got {value!r}")
-    try:
-        expected = tensor_shapes(tensors)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"transforms: a tensor is missing or misshapen: {error!r}") from error
-    if set(expected) != set(tensors):
-        raise ModelError(f"transforms: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
-    for name, (dtype, shape) in expected.items():
-        tensor = tensors[name]
-        if tensor.dtype != dtype or tensor.shape != shape:
-            raise ModelError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
-        if not tensor.size:
-            raise ModelError(f"{name}: expected a tensor that is not empty, got {shape}")
-        if name.endswith(".shift") and not ((tensor >= 0) & (tensor < 32)).all():
-            raise ModelError(f"{name}: shifts are 0 to 31")
-        if name.endswith(".multiplier") and (np.abs(tensor.astype(np.int64)) > MULTIPLIER_LIMIT).any():
-            raise ModelError(f"{name}: multipliers are at most {MULTIPLIER_LIMIT}")
-    if (tensors["synthesis.steps"] < 1).any():
-        raise ModelError("synthesis.steps: steps are at least 1")
-
-
-def _packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
-    """Return a layer's weight for `codec.products.product`; ModelError if a sum could leave int32."""
-    weight = tensors[f"{name}.weight"]
-    bound = int((np.abs(weight.astype(np.int64)).sum(0) * largest + np.abs(biases).max(0)).max())
-    if bound > SUM_LIMIT:
-        raise ModelError(f"layer {name}: sums may reach {bound}, exact only up to {SUM_LIMIT}")
-    return pack(weight)
-
-
-def _transform(
-    tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
-) -> Transform:
-    """Return a transform whose inputs are within ``largest``."""
-    levels = len(tensors["synthesis.steps"])
-
-    def layer(name: str, side: int, largest: int) -> Layer:
-        if name.endswith("hidden"):
-            biases = tensors[f"{name}.biases"].astype(np.int32)
-        else:
-            biases = np.repeat(tensors[f"{name}.bias"][None].astype(np.int32), levels, 0)
-        weight = _packed(tensors, name, largest, biases.astype(np.int64))
-        return Layer(weight, biases, tensors[f"{name}.shift"].astype(np.int32), side)
-
-    def block(name: str) -> tuple[Layer, Layer]:
-        return layer(f"{name}.hidden", 3, stream_limit), layer(f"{name}.residual", 3, hidden_limit)
-
-    linear, output = f"{prefix}.linear", f"{prefix}.output"
-    bias = tensors[f"{output}.bias"].astype(np.int64)
-    last = Last(
-        _packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
-        tensors[f"{linear}.multiplier"].astype(np.int64),
-        _packed(tensors, output, stream_limit, bias[None]),
-        bias,
-        tensors[f"{output}.multiplier"].astype(np.int64),
-        sides[1],
-    )
-    blocks = tuple(block(f"{prefix}.block{i + 1}") for i in range(_blocks(tensors, prefix)))
-    return Transform(layer(f"{prefix}.input", sides[0], largest), blocks, last)
-
-
-def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
-    """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
-
-    Parameters
-    ----------
-    tensors : dict of arrays
-        As `tensor_shapes` has them; others are left alone.
-    config : dict
-        Has the entries of `CONFIG`; others are left alone.
-
-    Raises
-    ------
-    ModelError
-        A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
-    """
-    own = {name: tensor for name, tensor in tensors.items() if name.startswith(("analysis.", "synthesis."))}
-    _check(own, config)
-    limits = config["stream_limit"], config["hidden_limit"]
-    return Transforms(
-        _transform(own, "analysis", (1, 3), CENTRE, *limits),
-        _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
-        np.ascontiguousarray(own["synthesis.steps"]),
-        *limits,
-    )

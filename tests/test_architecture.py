@@ -19,6 +19,7 @@ ORDER = (
     "exact",
     "products",
     "transform",
+    "transform_weights",
     "contexts",
     "likelihood",
     "wavefront",

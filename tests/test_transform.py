@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import transform
+from codec import transform, transform_weights
 from codec.errors import ModelError
 
 SUM_LIMIT = (1 << 31) - 1
@@ -140,7 +140,7 @@ def latents(rng, height, width, channels):
 
 def check(tensors, config, height, width, level, pool, workers, rng):
     """Compare both transforms with plain arithmetic."""
-    both = transform.parse(tensors, config)
+    both = transform_weights.parse(tensors, config)
     for samples in images(rng, height, width):
         y = transform.analyse(samples, both, level, pool, workers)
         assert y.dtype == np.int32
@@ -186,7 +186,7 @@ def test_images_of_any_size(tensors, size, pool):
 @pytest.mark.parametrize("workers", [2, 3, 5])
 def test_threads_change_nothing(tensors, workers, pool):
     height, width = 150, 201  # 494 positions: six pieces, which end within rows
-    both, rng = transform.parse(tensors, CONFIG), np.random.default_rng(2)
+    both, rng = transform_weights.parse(tensors, CONFIG), np.random.default_rng(2)
     samples, values = images(rng, height, width)[0], latents(rng, height, width, 6)[0]
     y = transform.analyse(samples, both, 1, pool, 1)
     np.testing.assert_array_equal(transform.analyse(samples, both, 1, pool, workers), y)
@@ -196,7 +196,7 @@ def test_threads_change_nothing(tensors, workers, pool):
 
 def test_networks_are_not_idle(tensors, pool):
     # What the others compare is neither all zero nor all at a limit, and depends on level and blocks.
-    both, rng = transform.parse(tensors, CONFIG), np.random.default_rng(3)
+    both, rng = transform_weights.parse(tensors, CONFIG), np.random.default_rng(3)
     samples, values = images(rng, 64, 64)[0], latents(rng, 64, 64, 6)[0]
     for found in (
         lambda t, level: transform.analyse(samples, t, level, pool, 1),
@@ -224,7 +224,7 @@ def test_patches_are_pixel_unshuffled(pool):
     for prefix, bits in (("analysis", 0), ("synthesis", 4)):
         tensors[f"{prefix}.linear.weight"] = np.eye(SAMPLES, dtype=np.int16) << 8
         tensors[f"{prefix}.linear.multiplier"][:] = 1 << (24 - bits)
-    both = transform.parse(tensors, CONFIG)
+    both = transform_weights.parse(tensors, CONFIG)
     samples = images(np.random.default_rng(4), 19, 26)[0]
     y = transform.analyse(samples, both, 0, pool, 1)
     np.testing.assert_array_equal(y, unshuffled(samples) - 128)
@@ -251,7 +251,7 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
     tensors["synthesis.output.bias"][:] = 1
     for name in seen:
         tensors[f"synthesis.{name}.multiplier"][:] = 1 << 30
-    both = transform.parse(tensors, config)
+    both = transform_weights.parse(tensors, config)
     for values in (np.full((2, 3, 4), sign * 32767, dtype=np.int16), np.full((2, 3, 4), -sign * 32767, dtype=np.int16)):
         image = transform.synthesise(values, both, 0, 16, 24, pool, 1)
         np.testing.assert_array_equal(image, naive_synthesis(values, tensors, config, 0, 16, 24))
@@ -266,7 +266,7 @@ def test_the_least_weight_is_within_the_bound(pool):
     tensors["synthesis.output.weight"][:] = 1
     tensors["synthesis.input.shift"][:] = 16
     tensors["synthesis.output.multiplier"][:] = 1 << 22
-    both = transform.parse(tensors, config)
+    both = transform_weights.parse(tensors, config)
     values = np.full((1, 1, 2), -32767, dtype=np.int16)
     image = transform.synthesise(values, both, 0, 8, 8, pool, 1)
     # 2 * 32768 * 32767 >> 16 = 32767; two of them, 2**-10 of it is 64
@@ -289,10 +289,10 @@ def test_a_bias_over_the_bound_is_refused(tensors, name, sign):
     used = np.abs(tensors[f"{name}.weight"][:, -1].astype(np.int64)).sum() * largest_input(name, CONFIG)
     bias[..., -1].flat[-1] = 0
     bias[(-1,) * bias.ndim] = sign * (SUM_LIMIT - used)
-    transform.parse(changed, CONFIG)
+    transform_weights.parse(changed, CONFIG)
     bias[(-1,) * bias.ndim] += sign
     with pytest.raises(ModelError, match=f"{name}: sums may reach 2147483648, exact only up to 2147483647"):
-        transform.parse(changed, CONFIG)
+        transform_weights.parse(changed, CONFIG)
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "analysis.linear"])
@@ -305,25 +305,25 @@ def test_a_weight_over_the_bound_is_refused(name):
     else:
         bias = tensors[f"{name}.{'biases' if name.endswith('hidden') else 'bias'}"]
         bias[..., 1] = SUM_LIMIT - np.abs(weight[:, 1].astype(np.int64)).sum() * largest_input(name, CONFIG)
-    transform.parse(tensors, CONFIG)
+    transform_weights.parse(tensors, CONFIG)
     weight[2, 1] += 1 if weight[2, 1] >= 0 else -1
     with pytest.raises(ModelError, match=rf"{name}: sums may reach \d+, exact only up to 2147483647"):
-        transform.parse(tensors, CONFIG)
+        transform_weights.parse(tensors, CONFIG)
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
 def test_a_larger_limit_is_refused(tensors, name):
     with pytest.raises(ModelError, match="sums may reach"):
-        transform.parse(tensors, CONFIG | {name: 32767})
+        transform_weights.parse(tensors, CONFIG | {name: 32767})
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
 @pytest.mark.parametrize("value", [0, -1, 32768, 100.0, True, None, "100"])
 def test_a_wrong_configuration_is_refused(tensors, name, value):
     with pytest.raises(ModelError, match=f"{name}: expected 1 to 32767"):
-        transform.parse(tensors, CONFIG | {name: value})
+        transform_weights.parse(tensors, CONFIG | {name: value})
     with pytest.raises(ModelError, match=f"{name}: expected 1 to 32767"):
-        transform.parse(tensors, {key: entry for key, entry in CONFIG.items() if key != name})
+        transform_weights.parse(tensors, {key: entry for key, entry in CONFIG.items() if key != name})
 
 
 NAMES = sorted(make(6, 20, (1, 2), 3, CONFIG))
@@ -345,21 +345,21 @@ NAMES = sorted(make(6, 20, (1, 2), 3, CONFIG))
 )
 def test_a_tensor_of_another_shape_or_type_is_refused(tensors, name, change):
     with pytest.raises(ModelError):
-        transform.parse(tensors | {name: change(tensors[name])}, CONFIG)
+        transform_weights.parse(tensors | {name: change(tensors[name])}, CONFIG)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_tensor_is_needed(tensors, name):
     with pytest.raises(ModelError):
-        transform.parse({key: tensor for key, tensor in tensors.items() if key != name}, CONFIG)
+        transform_weights.parse({key: tensor for key, tensor in tensors.items() if key != name}, CONFIG)
 
 
 def test_nothing_is_left_over(tensors):
     spare = np.zeros(3, dtype=np.int8)
     for name in ("analysis.block3.input.shift", "analysis.block3.hidden.weight", "synthesis.x"):
         with pytest.raises(ModelError):
-            transform.parse(tensors | {name: spare}, CONFIG)
-    transform.parse(tensors | {"likelihood.x": spare}, CONFIG | {"radius": 4})
+            transform_weights.parse(tensors | {name: spare}, CONFIG)
+    transform_weights.parse(tensors | {"likelihood.x": spare}, CONFIG | {"radius": 4})
 
 
 def test_transforms_without_width_levels_or_channels_are_refused():
@@ -371,11 +371,11 @@ def test_transforms_without_width_levels_or_channels_are_refused():
             "analysis.input.weight": np.zeros((SAMPLES, sizes["width"]), dtype=np.int16),
             "synthesis.input.weight": np.zeros((9 * sizes["channels"], sizes["width"]), dtype=np.int16),
         }
-        shapes = transform.tensor_shapes({"synthesis.steps": steps} | weights)
+        shapes = transform_weights.tensor_shapes({"synthesis.steps": steps} | weights)
         assert set(shapes) == set(whole)
         tensors = {name: np.ones(shape, dtype=dtype) for name, (dtype, shape) in shapes.items()}
         with pytest.raises(ModelError, match="expected a tensor that is not empty"):
-            transform.parse(tensors, CONFIG)
+            transform_weights.parse(tensors, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -393,11 +393,11 @@ def test_numbers_out_of_range_are_refused(tensors, kind, values):
                 changed = tensors[name].copy()
                 changed.flat[-1] = value
                 with pytest.raises(ModelError, match=f"{name}: {kind}s? are"):
-                    transform.parse(tensors | {name: changed}, CONFIG)
+                    transform_weights.parse(tensors | {name: changed}, CONFIG)
 
 
 def test_callers_mistakes_are_named(tensors, pool):
-    both = transform.parse(tensors, CONFIG)
+    both = transform_weights.parse(tensors, CONFIG)
     samples, values = np.zeros((9, 8, 3), dtype=np.uint8), np.zeros((2, 1, 6), dtype=np.int16)
     for level in (-1, 3):
         with pytest.raises(ValueError, match="level: expected 0 to 2"):

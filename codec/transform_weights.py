@@ -1,0 +1,138 @@
+"""The weights of the transforms: which tensors they are, what is refused, and how `codec.transform` takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec import exact
+from codec.errors import ModelError
+from codec.products import I16, pack
+from codec.transform import CENTRE, I64, SAMPLES, VALUE_LIMIT, Last, Layer, Transform, Transforms
+
+SUM_LIMIT = (1 << 31) - 1
+MULTIPLIER_LIMIT = 1 << 30
+"""Two products with sums of 2**31 stay below 2**62 together."""
+CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def _blocks(tensors: Tensors, prefix: str) -> int:
+    count = 0
+    while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
+        count += 1
+    return count
+
+
+def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of every tensor of the transforms; widths and blocks are read from some.
+
+    Raises
+    ------
+    KeyError, ValueError, IndexError
+        A tensor that says how wide the others are is missing or misshapen.
+    """
+    levels, channels = tensors["synthesis.steps"].shape
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": ("int32", (levels, channels))}
+    for prefix, before, first, after, last in (
+        ("analysis", SAMPLES, 1, channels, 3),
+        ("synthesis", channels, 3, SAMPLES, 1),
+    ):
+        width = tensors[f"{prefix}.input.weight"].shape[-1]
+        layers = {f"{prefix}.input": first * first * before}
+        for i in range(_blocks(tensors, prefix)):
+            layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
+        for name, inputs in layers.items():
+            bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
+            shapes[f"{name}.weight"] = ("int16", (inputs, width))
+            shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
+            shapes[f"{name}.shift"] = ("int8", (width,))
+        shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
+        shapes[f"{prefix}.output.weight"] = ("int16", (last * last * width, after))
+        shapes[f"{prefix}.output.bias"] = ("int32", (after,))
+        for name in ("linear", "output"):
+            shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
+    return shapes
+
+
+def _check(tensors: Tensors, config: dict[str, Any]) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    exact.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
+    try:
+        expected = tensor_shapes(tensors)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ModelError(f"transforms: a tensor is missing or misshapen: {error!r}") from error
+    exact.check_tensors("transforms", tensors, expected, MULTIPLIER_LIMIT)
+    for name, tensor in tensors.items():
+        if not tensor.size:
+            raise ModelError(f"{name}: expected a tensor that is not empty, got {tensor.shape}")
+    if (tensors["synthesis.steps"] < 1).any():
+        raise ModelError("synthesis.steps: steps are at least 1")
+
+
+def _packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
+    """Return a layer's weight for `codec.products.product`; ModelError if a sum could leave int32."""
+    weight = tensors[f"{name}.weight"]
+    exact.check_bound(name, weight, largest, np.abs(biases).max(0), SUM_LIMIT)
+    return pack(weight)
+
+
+def _transform(
+    tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
+) -> Transform:
+    """Return a transform whose inputs are within ``largest``."""
+    levels = len(tensors["synthesis.steps"])
+
+    def layer(name: str, side: int, largest: int) -> Layer:
+        if name.endswith("hidden"):
+            biases = tensors[f"{name}.biases"].astype(np.int32)
+        else:
+            biases = np.repeat(tensors[f"{name}.bias"][None].astype(np.int32), levels, 0)
+        weight = _packed(tensors, name, largest, biases.astype(np.int64))
+        return Layer(weight, biases, tensors[f"{name}.shift"].astype(np.int32), side)
+
+    def block(name: str) -> tuple[Layer, Layer]:
+        return layer(f"{name}.hidden", 3, stream_limit), layer(f"{name}.residual", 3, hidden_limit)
+
+    linear, output = f"{prefix}.linear", f"{prefix}.output"
+    bias = tensors[f"{output}.bias"].astype(np.int64)
+    last = Last(
+        _packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
+        tensors[f"{linear}.multiplier"].astype(np.int64),
+        _packed(tensors, output, stream_limit, bias[None]),
+        bias,
+        tensors[f"{output}.multiplier"].astype(np.int64),
+        sides[1],
+    )
+    blocks = tuple(block(f"{prefix}.block{i + 1}") for i in range(_blocks(tensors, prefix)))
+    return Transform(layer(f"{prefix}.input", sides[0], largest), blocks, last)
+
+
+def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
+    """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
+
+    Parameters
+    ----------
+    tensors : dict of arrays
+        As `tensor_shapes` has them; others are left alone.
+    config : dict
+        Has the entries of `CONFIG`; others are left alone.
+
+    Raises
+    ------
+    ModelError
+        A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(("analysis.", "synthesis."))}
+    _check(own, config)
+    limits = config["stream_limit"], config["hidden_limit"]
+    return Transforms(
+        _transform(own, "analysis", (1, 3), CENTRE, *limits),
+        _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
+        np.ascontiguousarray(own["synthesis.steps"]),
+        *limits,
+    )

@@ -80,6 +80,7 @@ RIVALS = {
     "jxl7": _jxl(7),
     "jxl9": _jxl(9),
 }
+OURS = "vlae"
 REFERENCE = "jxl9"
 """What percentages are against."""
 

@@ -64,10 +64,12 @@ def main(data: Path, runs: Path, steps: int, threads: int) -> None:
         run.train(float("inf"), every_s=float("inf"))
         cells = []
         for folder in recipe.validation_folders:
-            total, latent = folder_bpsp(run.average, data / folder, recipe.validation_pixels)
+            total, latent, _ = folder_bpsp(run.average, data / folder, recipe.validation_pixels)
             cells += [f"{total:.4f}", f"{latent:.4f}"]
             if recipe.model.latents:
-                total, _ = folder_bpsp(run.average, data / folder, recipe.validation_pixels, refine_steps=REFINE_STEPS)
+                total, _, _ = folder_bpsp(
+                    run.average, data / folder, recipe.validation_pixels, refine_steps=REFINE_STEPS
+                )
             cells.append(f"{total:.4f}")
         click.echo(f"| {name} | " + " | ".join(cells) + " |")
 

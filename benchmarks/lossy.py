@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 import codec
-from benchmarks.rate import OURS
+from benchmarks.common import OURS
 from codec import image_io
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 import codec
 from benchmarks.common import (
+    OURS,
     REFERENCE,
     RIVALS,
     find_files,
@@ -34,7 +35,6 @@ from benchmarks.common import (
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
-OURS = "vlae"
 
 
 @dataclass

@@ -34,11 +34,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.common import find_files, load_images, markdown_table
+from benchmarks.common import OURS, find_files, load_images, markdown_table
 from benchmarks.lossy import CODECS, PUBLISHED_PSNR_DB
 from benchmarks.plots import plot_curves
 from benchmarks.quality import MS_SSIM_SIDE_PX, bd_rate, ms_ssim, ms_ssim_db, psnr_db
-from benchmarks.rate import OURS
 
 BD_RANGE_BPP = (0.15, 2.0)
 """Below, photographs are hardly worth looking at; above, they look like their originals."""

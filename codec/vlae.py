@@ -127,11 +127,16 @@ def _round(image: Image, latents: Latents, workers: int, progress: Progress | No
 
 
 def rounded(model: Model, samples: U8, max_error: int) -> U8:
-    """Return what a file of samples (H, W, C) within ``max_error`` holds, if it has no latents and no adaptation."""
+    """Return what a file of samples (H, W, C) within ``max_error`` holds, if it has no latents and no adaptation.
+
+    Returns
+    -------
+    uint8 array (H, W, 3); a grey image has its channel three times.
+    """
     source = _raster(samples)
     image = Image(model, source.copy(), source, samples.shape[2], max_error)
     _round(image, Latents.NONE, 1, None)
-    return image.samples
+    return image.raster
 
 
 def encode(

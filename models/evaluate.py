@@ -60,6 +60,7 @@ def image_bits(
     sample: bool = True,
     refine_steps: int = 0,
     seed: int = 0,
+    decoded: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]:
     """Return the bits of pixels, and of latents, of an RGB image (H, W, 3).
 
@@ -75,13 +76,17 @@ def image_bits(
         Whether latents are sampled from the posterior, or its mode.
     refine_steps : int
         Steps by which an encoder would search for a better posterior of this image, see `_refine`.
+    decoded : uint8 array (H, W, 3)
+        What contexts hold, from `models.objective.decoded_samples`, if that is known.
     """
     config = model.config
     tile = config.tile
     h, w = image.shape[:2]
     errors = torch.tensor([error])
     original = torch.from_numpy(np.array(image))[None]
-    decoded = torch.from_numpy(decoded_samples(original[0].numpy(), error))[None]
+    if decoded is None:
+        decoded = decoded_samples(original[0].numpy(), error)
+    seen = torch.from_numpy(np.array(decoded))[None]
     rows, columns = -(-h // tile), -(-w // tile)
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
@@ -110,7 +115,7 @@ def image_bits(
         def code(means: Tensor, scales: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor]:
             z, prior, posterior = latent_bits(model, means, scales, errors, sample=sample)
             biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
-            return pixel_bits(model, gather, original, decoded, pixels, biases, errors), prior - posterior
+            return pixel_bits(model, gather, original, seen, pixels, biases, errors), prior - posterior
 
         if refine_steps:
             means, scales = _refine(
@@ -120,18 +125,20 @@ def image_bits(
         latent = float(kl.sum())
     else:
         biases = model.biases(None, errors)[:, None].expand(1, rows * columns, -1)
-        bits = pixel_bits(model, gather, original, decoded, pixels, biases, errors)
+        bits = pixel_bits(model, gather, original, seen, pixels, biases, errors)
     areas = (heights * widths)[:, 0]
     return float((bits[0].sum(-1).mean(-1).double().numpy() * areas).sum()), latent
 
 
 def folder_bpsp(
-    model: VLAE, folder: Path, count: int, error: int = 0, *, latents: bool = True, refine_steps: int = 0
-) -> tuple[float, float]:
-    """Return the mean over a folder's images of bits per sub-pixel, and of the latents' share of them."""
+    model: VLAE, folder: Path, count: int, error: int = 0, *, refine_steps: int = 0
+) -> tuple[float, float, float]:
+    """Return means over a folder's images of bits per sub-pixel: all, the latents' share, all with latents off."""
     rows = []
     for image in load_images(folder):
-        pixels, latent = image_bits(model, image, count, error, latents=latents, refine_steps=refine_steps)
-        rows.append(((pixels + latent) / image.size, latent / image.size))
-    total, latent = np.mean(rows, axis=0)
-    return float(total), float(latent)
+        decoded = decoded_samples(image, error)
+        pixels, latent = image_bits(model, image, count, error, refine_steps=refine_steps, decoded=decoded)
+        off, _ = image_bits(model, image, count, error, latents=False, decoded=decoded)
+        rows.append(np.array([pixels + latent, latent, off]) / image.size)
+    total, latent, off = np.mean(rows, axis=0)
+    return float(total), float(latent), float(off)

@@ -55,9 +55,10 @@ def freezing_percent(model: VLAE, frozen: Model, folder: Path, error: int) -> fl
         h, w = (min(s, FREEZING_SIDE) // 64 * 64 for s in image.shape[:2])
         y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
         crop = np.ascontiguousarray(image[y : y + h, x : x + w])
-        pixels, latent = image_bits(model, crop, None, error, sample=False)
+        decoded = decoded_samples(crop, error)
+        pixels, latent = image_bits(model, crop, None, error, sample=False, decoded=decoded)
         float_bits += pixels + latent
-        coded = Image(frozen, decoded_samples(crop, error), crop, 3, error)
+        coded = Image(frozen, decoded, crop, 3, error)
         with threadpoolctl.threadpool_limits(1, "blas"):
             for band in range(coded.bands):
                 z = coded.mode(band)
@@ -75,8 +76,7 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     figures = {}
     for name, error in product(recipe.validation_folders, recipe.validation_errors):
         folder = run.data / name
-        total, latent = folder_bpsp(model, folder, recipe.validation_pixels, error)
-        off, _ = folder_bpsp(model, folder, recipe.validation_pixels, error, latents=False)
+        total, latent, off = folder_bpsp(model, folder, recipe.validation_pixels, error)
         figures[f"{name} d={error}"] = {
             "elbo_bpsp": total,
             "latents_bpsp": latent,

@@ -70,8 +70,7 @@ def decoded_samples(samples: NDArray[np.uint8], error: int, grey: bool = False) 
     """
     if error == 0:
         return samples
-    coded = rounded(model_for(error), samples[..., :1] if grey else samples, int(error))
-    return np.array(np.broadcast_to(coded, samples.shape))
+    return rounded(model_for(error), samples[..., :1] if grey else samples, int(error))
 
 
 class Inputs:

@@ -214,8 +214,7 @@ class Run:
         count = self.recipe.validation_pixels
         for folder in self.recipe.validation_folders:
             for error in self.recipe.validation_errors:
-                total, latent = folder_bpsp(self.average, self.data / folder, count, error)
-                off, _ = folder_bpsp(self.average, self.data / folder, count, error, latents=False)
+                total, latent, off = folder_bpsp(self.average, self.data / folder, count, error)
                 row |= {
                     f"{folder} d={error}": total,
                     f"{folder} d={error} latents": latent,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
-    from codec.container import Latents
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
+    from codec.headers import Latents
     from codec.ledger import Report, measure
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ __all__ = [
 
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
-    "codec.container": ("Latents",),
+    "codec.headers": ("Latents",),
     "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),
     "codec.ledger": ("Report", "measure"),
 }

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from codec import container, image_io, metadata, png
-from codec.container import MAX_ERROR, CodingHeader, Container, Fidelity, Header, Latents
+from codec.container import Container
 from codec.errors import CorruptDataError, ModelError
+from codec.headers import MAX_ERROR, OFFSETS, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
 from codec.image_io import Pixels, Source
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def compress(
     progress : callable, optional
         Called with the bands done and the bands in all.
     max_pixels : int, optional
-        Limit on width times height instead of `codec.container.PIXEL_LIMIT`.
+        Limit on width times height instead of `codec.headers.PIXEL_LIMIT`.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def _code(
     pixels: Pixels, max_error: int, latents: Latents | None, threads: int | None, progress: Progress | None
 ) -> bytes | None:
     """Return the coded file, or None if a decoder would refuse it: too wide, or too short for its samples."""
-    if max(pixels.samples.shape) > container.SIDE_LIMIT:
+    if max(pixels.samples.shape) > SIDE_LIMIT:
         return None
     from codec import model as models
     from codec import vlae
@@ -243,7 +244,7 @@ def _check_samples(header: Header, samples: image_io.U8, alpha: image_io.U8 | No
     crc = image_io.samples_crc(samples, alpha)
     if crc != header.samples_crc:
         raise CorruptDataError(
-            f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}", container.OFFSETS["samples_crc"]
+            f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}", OFFSETS["samples_crc"]
         )
 
 

@@ -21,7 +21,7 @@ from codec import __version__
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 
 if TYPE_CHECKING:
-    from codec.container import Latents
+    from codec.headers import Latents
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130
@@ -257,7 +257,7 @@ def _fidelity(lossless: bool, max_error: int | None) -> int:
 
 
 def _latents(no_latents: bool, no_bits_back: bool) -> Latents | None:
-    from codec.container import Latents
+    from codec.headers import Latents
 
     if no_latents and no_bits_back:
         raise click.UsageError("--no-latents and --no-bits-back exclude each other")

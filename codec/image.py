@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from codec import search
 from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals, push_intervals, two_part
-from codec.container import Latents
 from codec.distributions import load_tables
 from codec.errors import ModelError
+from codec.headers import Latents
 from codec.likelihood import Band, make_work
 from codec.model import Model
 from codec.pipeline import CHUNK, Ready

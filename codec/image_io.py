@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from codec import metadata
-from codec.container import CODED_MODES, MODES, PIXEL_LIMIT
 from codec.errors import ImageError
 from codec.files import write_file
+from codec.headers import CODED_MODES, MODES, PIXEL_LIMIT
 
 U8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -53,7 +53,7 @@ class Pixels:
     Attributes
     ----------
     mode : str
-        One of `codec.container.MODES`.
+        One of `codec.headers.MODES`.
     samples : uint8 array (H, W, C)
         C = 3 for RGB and RGBA, else 1; palette indices for P, 0 and 255 for 1.
     alpha : uint8 array (H, W) or None

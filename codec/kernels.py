@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core.event import Event, Listener, install_listener
 
-from codec.container import Latents
+from codec.headers import Latents
 from codec.image import Image
 from codec.model import load_model
 from codec.vlae import decode_bands, encode

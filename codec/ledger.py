@@ -29,7 +29,8 @@ import threadpoolctl
 from PIL import Image as PillowImage
 
 from codec import adaptation, api, container, image_io
-from codec.container import Container, Latents
+from codec.container import Container
+from codec.headers import Latents
 from codec.image import Image
 from codec.model import Model, load_model
 from codec.rans import random_message

@@ -20,8 +20,9 @@ import threadpoolctl
 from numpy.typing import NDArray
 
 from codec import adaptation, pipeline, search
-from codec.container import Container, Latents
+from codec.container import Container
 from codec.errors import CorruptDataError
+from codec.headers import Latents
 from codec.image import Image
 from codec.model import Model
 from codec.pipeline import Progress, Ready

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 import codec
-from codec.container import Latents
+from codec.headers import Latents
 
 FOLDER = Path(__file__).parent / "golden"
 CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"

@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import codec
-from codec import adaptation, api, container, metadata, vlae
-from codec.container import Latents
+from codec import adaptation, api, container, headers, metadata, vlae
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
+from codec.headers import Latents
 from codec.model import load_model
 
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 5), (17, 300), (300, 17)]
@@ -60,7 +60,7 @@ def photo():
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("mode", container.MODES)
+@pytest.mark.parametrize("mode", headers.MODES)
 def test_lossless_is_exact(mode, size):
     image = picture(mode, size)
     data = codec.compress(image, lossless=True)
@@ -71,7 +71,7 @@ def test_lossless_is_exact(mode, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("mode", container.CODED_MODES)
+@pytest.mark.parametrize("mode", headers.CODED_MODES)
 @pytest.mark.parametrize("max_error", [1, 3, 10])
 def test_no_sample_is_off_by_more_than_max_error(mode, size, max_error):
     image = picture(mode, size)
@@ -220,7 +220,7 @@ def test_every_truncation_is_refused(photo):
 
 def test_every_flipped_bit_of_the_headers_is_refused(photo):
     data, _ = photo
-    for bit in range(8 * (container.HEADER_BYTES + container.CODING_HEADER_BYTES)):
+    for bit in range(8 * (headers.HEADER_BYTES + headers.CODING_HEADER_BYTES)):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises((CorruptDataError, UnsupportedError)):
@@ -230,7 +230,7 @@ def test_every_flipped_bit_of_the_headers_is_refused(photo):
 def test_flipped_bits_behind_a_right_checksum_are_codec_errors(photo):
     data, _ = photo
     rng = np.random.default_rng(5)
-    for bit in rng.integers(8 * container.HEADER_BYTES, 8 * len(data), 200):
+    for bit in rng.integers(8 * headers.HEADER_BYTES, 8 * len(data), 200):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << int(bit) % 8
         with pytest.raises(CodecError):
@@ -246,28 +246,28 @@ def test_trailing_bytes_are_refused(photo, extra):
 
 def test_wrong_samples_are_refused(photo):
     data = bytearray(photo[0])
-    data[container.OFFSETS["samples_crc"]] ^= 1
+    data[headers.OFFSETS["samples_crc"]] ^= 1
     with pytest.raises(CorruptDataError, match="samples: expected checksum"):
         codec.decompress(resealed(bytes(data)))
 
 
 def test_other_weights_are_refused(photo):
     data = bytearray(photo[0])
-    data[container.OFFSETS["weights_hash"]] ^= 1
+    data[headers.OFFSETS["weights_hash"]] ^= 1
     with pytest.raises(ModelError, match="expected weights"):
         codec.decompress(resealed(bytes(data)))
 
 
 def test_an_unknown_model_is_refused(photo):
     data = bytearray(photo[0])
-    data[container.OFFSETS["model"] : container.OFFSETS["model"] + 2] = b"\xff\xff"
+    data[headers.OFFSETS["model"] : headers.OFFSETS["model"] + 2] = b"\xff\xff"
     with pytest.raises((ModelError, UnsupportedError)):
         codec.decompress(resealed(bytes(data)))
 
 
 @pytest.mark.parametrize(("name", "value"), [("width", 0xFFFFFFFF), ("height", 0xFFFFFFFF), ("width", 1_000_000)])
 def test_absurd_sizes_are_refused(photo, name, value):
-    offset = container.OFFSETS[name]
+    offset = headers.OFFSETS[name]
     data = photo[0][:offset] + struct.pack("<I", value) + photo[0][offset + 4 :]
     with pytest.raises((CorruptDataError, UnsupportedError)):
         codec.decompress(resealed(data))

@@ -27,6 +27,7 @@ ORDER = (
     "search",
     "prior",
     "model",
+    "headers",
     "container",
     "pipeline",
     "image",

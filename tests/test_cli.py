@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import __version__, cli, container, demo, kernels
+from codec import __version__, cli, container, demo, headers, kernels
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,7 +80,7 @@ def test_standard_streams_carry_data_alone(photo, capfdbinary, monkeypatch):
     stdin(photo.read_bytes())
     assert cli.run(["compress", "-", "--lossless"]) == 0
     coded, err = capfdbinary.readouterr()
-    assert coded[:4] == container.MAGIC
+    assert coded[:4] == headers.MAGIC
     assert container.unpack(coded).header.width == 120
     assert b"->" in err
     stdin(coded)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec import container, rans
-from codec.container import CodingHeader, Container, Fidelity, Header, Latents
+from codec import container, headers, rans
+from codec.container import Container
 from codec.errors import CorruptDataError, UnsupportedError
+from codec.headers import CodingHeader, Fidelity, Header, Latents
 
 CODES = {"B": 1, "H": 2, "I": 4}
 
@@ -20,7 +21,7 @@ def coded(width=20, height=130, lanes=2, mode="RGBA", max_error=2, latents=Laten
     """Return a container whose payload has no meaning but the right length."""
     rng = np.random.default_rng(1)
     fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
-    bands = container.band_count(height, 64)
+    bands = headers.band_count(height, 64)
     lanes = min(lanes, bands)
     table = rng.integers(0, 9, bands)
     alpha = b"\xff" if mode in ("LA", "RGBA") else b""
@@ -46,16 +47,16 @@ def sealed(data):
 
 
 def with_field(data, name, value):
-    field = next(f for f in (*container.HEADER, *container.CODING_HEADER) if f.name == name)
-    offset = container.OFFSETS[name]
+    field = next(f for f in (*headers.HEADER, *headers.CODING_HEADER) if f.name == name)
+    offset = headers.OFFSETS[name]
     return sealed(data[:offset] + struct.pack("<" + field.code, value) + data[offset + CODES[field.code] :])
 
 
 def test_headers_are_28_bytes_each():
-    assert (container.HEADER_BYTES, container.CODING_HEADER_BYTES) == (28, 28)
-    assert container.OFFSETS["file_crc"] == 24
-    assert container.OFFSETS["latents"] == 28
-    assert container.OFFSETS["band_count"] == 52
+    assert (headers.HEADER_BYTES, headers.CODING_HEADER_BYTES) == (28, 28)
+    assert headers.OFFSETS["file_crc"] == 24
+    assert headers.OFFSETS["latents"] == 28
+    assert headers.OFFSETS["band_count"] == 52
 
 
 def test_precision_is_that_of_the_entropy_coder():
@@ -73,7 +74,7 @@ def test_bytes_of_a_stored_file_are_fixed():
     width=st.integers(1, 400),
     height=st.integers(1, 400),
     lanes=st.integers(1, 8),
-    mode=st.sampled_from(container.CODED_MODES),
+    mode=st.sampled_from(headers.CODED_MODES),
     fidelity=st.sampled_from([(d, latents) for d in range(11) for latents in Latents if d == 0 or latents != 1]),
     metadata=st.binary(max_size=40),
     adaptation=st.binary(max_size=40),
@@ -86,7 +87,7 @@ def test_unpack_inverts_pack(width, height, lanes, mode, fidelity, metadata, ada
     assert sum(container.part_bits(file).values()) == 8 * len(data)
 
 
-@pytest.mark.parametrize("mode", container.MODES)
+@pytest.mark.parametrize("mode", headers.MODES)
 def test_unpack_inverts_pack_of_stored_files(mode):
     data = container.pack(stored(mode))
     assert_same(container.unpack(data), stored(mode))
@@ -107,7 +108,7 @@ def test_every_flipped_bit_is_refused(file):
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
-        expected = UnsupportedError if bit // 8 == container.OFFSETS["version"] else CorruptDataError
+        expected = UnsupportedError if bit // 8 == headers.OFFSETS["version"] else CorruptDataError
         with pytest.raises(expected):
             container.unpack(bytes(damaged))
 
@@ -199,7 +200,7 @@ def test_chunks_stand_in_the_order_of_the_format():
 def test_an_error_says_where_what_was_expected_and_what_came():
     with pytest.raises(CorruptDataError, match=r"^header: lanes: expected 1 to 3, got 9$") as caught:
         container.unpack(with_field(container.pack(coded()), "lanes", 9))
-    assert caught.value.offset == container.OFFSETS["lanes"]
+    assert caught.value.offset == headers.OFFSETS["lanes"]
 
 
 def test_a_wrong_word_count_is_refused():
@@ -248,8 +249,8 @@ def test_the_bound_on_samples_is_what_the_cheapest_symbols_need(max_error):
 
 
 @given(
-    width=st.integers(1, container.SIDE_LIMIT),
-    height=st.integers(1, container.SIDE_LIMIT),
+    width=st.integers(1, headers.SIDE_LIMIT),
+    height=st.integers(1, headers.SIDE_LIMIT),
     mode=st.sampled_from(["L", "RGB"]),
     max_error=st.integers(0, 10),
     near=st.floats(0.99, 1.01),

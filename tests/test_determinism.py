@@ -17,7 +17,7 @@ from PIL import Image
 
 import codec
 from codec import demo, search
-from codec.container import Latents
+from codec.headers import Latents
 
 ROOT = Path(__file__).parent.parent
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -31,7 +31,7 @@ import threadpoolctl
 from PIL import Image
 import codec
 from codec import search
-from codec.container import Latents
+from codec.headers import Latents
 import numba
 
 search.STEPS = int(sys.argv[4])

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load
 
 import codec
-from codec import adaptation, container, contexts, distributions, exact, metadata, model, png, rans, tables
+from codec import adaptation, container, contexts, distributions, exact, headers, metadata, model, png, rans, tables
 from codec.coders import push_intervals
 
 ROOT = Path(__file__).parents[1]
@@ -41,45 +41,43 @@ def hex_bytes(title, *, numbered):
     return bytes.fromhex("".join(line.split("  ", 1)[-1] for line in lines))
 
 
-@pytest.mark.parametrize(
-    ("title", "fields"), [("Header", container.HEADER), ("Coding header", container.CODING_HEADER)]
-)
+@pytest.mark.parametrize(("title", "fields"), [("Header", headers.HEADER), ("Coding header", headers.CODING_HEADER)])
 def test_headers(title, fields):
-    ends = [*(container.OFFSETS[f.name] for f in fields[1:]), container.OFFSETS[fields[0].name] + 28]
+    ends = [*(headers.OFFSETS[f.name] for f in fields[1:]), headers.OFFSETS[fields[0].name] + 28]
     table = rows(title, "offset")
     assert len(table) == len(fields)
     for field, end, (offset, size, kind, name, *_) in zip(fields, ends, table, strict=True):
         assert name == field.name
-        assert int(offset) == container.OFFSETS[name]
+        assert int(offset) == headers.OFFSETS[name]
         assert int(size) == end - int(offset)
         assert SIZES.get(kind, f"{size}s") == field.code
 
 
 def test_modes_fidelities_and_latents():
     modes = rows("Header", "mode")
-    assert [row[1] for row in modes] == list(container.MODES)
-    assert [int(row[0]) for row in modes] == list(range(len(container.MODES)))
+    assert [row[1] for row in modes] == list(headers.MODES)
+    assert [int(row[0]) for row in modes] == list(range(len(headers.MODES)))
     for _, name, channels, alpha, meaning in modes:
-        fidelity = container.Fidelity.LOSSLESS
-        header = container.Header(fidelity, name, 0, 1, 1, 0)
+        fidelity = headers.Fidelity.LOSSLESS
+        header = headers.Header(fidelity, name, 0, 1, 1, 0)
         assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
-        assert ("only stored" in meaning) == (name not in container.CODED_MODES)
+        assert ("only stored" in meaning) == (name not in headers.CODED_MODES)
     fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
-    assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in container.Fidelity)
-    latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in container.Latents)
+    assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in headers.Fidelity)
+    latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in headers.Latents)
     assert fields["latents"].startswith(latents)
-    assert fields["magic"].startswith(container.MAGIC.hex(" ").upper())
+    assert fields["magic"].startswith(headers.MAGIC.hex(" ").upper())
 
 
 def test_constants():
     values = {name: int(value) for name, value, _ in rows("Constants", "name")}
     assert values == {
-        "format version": container.VERSION,
-        "largest error": container.MAX_ERROR,
-        "lanes": container.MAX_LANES,
-        "band unit": container.BAND_UNIT,
-        "band height": container.MAX_BAND_HEIGHT,
-        "pixel limit": container.PIXEL_LIMIT,
+        "format version": headers.VERSION,
+        "largest error": headers.MAX_ERROR,
+        "lanes": headers.MAX_LANES,
+        "band unit": headers.BAND_UNIT,
+        "band height": headers.MAX_BAND_HEIGHT,
+        "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
         "precision": rans.PRECISION,
         "lower bound": rans.LOWER,
@@ -130,7 +128,7 @@ def test_grids_and_coding_order():
         python = re.sub(r"([\d)]) ([a-zA-Z(])", r"\1 * \2", cell)
         return eval(python, clip, names)  # noqa: S307  our own document
 
-    for d in range(container.MAX_ERROR + 1):
+    for d in range(headers.MAX_ERROR + 1):
         for c in range(0, 256, 5):
             b = value(middle, c=c, d=d)
             grid = distributions.sample_grid(c, d)
@@ -150,11 +148,11 @@ def test_grids_and_coding_order():
 def test_the_bound_on_samples(mode, channels, d):
     bound = re.search(r"too short for the image: (.+) > (.+)\.$", section("Lengths"), re.MULTILINE)
     python = [re.sub(r"(\d) ([a-z])", r"\1 * \2", t.replace("·", "*").replace("^", "**")) for t in bound.groups()]
-    coding = container.CodingHeader(container.Latents.NONE, 1, 64, 0, b"")
+    coding = headers.CodingHeader(headers.Latents.NONE, 1, 64, 0, b"")
     names = {"W": 1, "H": 7, "C": channels, "d": d, "payload_bytes": 1000}
     least, limit = (eval(term, {}, names) for term in python)  # noqa: S307  our own document
     for width in (limit // least, limit // least + 1):
-        header = container.Header(container.Fidelity.LOSSLESS, mode, d, width, 7, 0)
+        header = headers.Header(headers.Fidelity.LOSSLESS, mode, d, width, 7, 0)
         file = container.Container(header, coding, np.zeros(1), b"", b"", b"", bytes(1000))
         assert container.holds_samples(file) == (width * least <= limit)
 
@@ -226,7 +224,7 @@ def test_example_of_a_stored_file():
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (1, 1), 77)
     for place, name, value in rows("Examples", "bytes")[:-1]:
         first, last = int(place[:2], 16), int(place[-2:], 16)
-        assert first == container.OFFSETS[name]
+        assert first == headers.OFFSETS[name]
         content = data[first : last + 1]
         if name == "magic":
             assert content == value.encode()

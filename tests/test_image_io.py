@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codec import files, image_io, metadata, png
-from codec.container import CODED_MODES, MODES
 from codec.errors import CorruptDataError, ImageError
+from codec.headers import CODED_MODES, MODES
 
 SIZES = [(1, 1), (1, 9), (9, 1), (5, 3), (40, 17)]
 

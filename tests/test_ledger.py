@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from codec import adaptation, api, container, demo, kernels, ledger, search
-from codec.container import Latents
+from codec.headers import Latents
 from codec.model import load_model
 
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import codec
-from codec import api, container, contexts, demo, distributions, vlae
-from codec.container import Fidelity, Latents
+from codec import api, container, contexts, demo, distributions, headers, vlae
 from codec.errors import CorruptDataError
+from codec.headers import Fidelity, Latents
 from codec.model import WEIGHTS, load_model
 
 SOURCE = Path(__file__).with_name("reference_decoder.py")
@@ -166,7 +166,7 @@ def test_a_damaged_adaptation_is_refused(monkeypatch, damage):
 
 def test_bits_back_is_refused_in_a_near_lossless_file():
     data = bytearray(codec.compress(picture("L", (20, 30)), max_error=2, latents=Latents.TWO_PART))
-    at = container.OFFSETS["latents"]
+    at = headers.OFFSETS["latents"]
     assert data[at] == Latents.TWO_PART
     data[at] = Latents.BITS_BACK
     data[24:28] = zlib.crc32(data[28:], zlib.crc32(data[:24])).to_bytes(4, "little")

@@ -10,7 +10,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from codec import adaptation, contexts, distributions, likelihood, rans, vlae, wavefront  # noqa: E402
-from codec.container import Latents  # noqa: E402
+from codec.headers import Latents  # noqa: E402
 from codec.image import Image as CodedImage  # noqa: E402
 from codec.model import WEIGHTS, parse_model  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from codec import demo, search, vlae
-from codec.container import CodingHeader, Container, Fidelity, Header, Latents
+from codec.container import Container
 from codec.errors import CorruptDataError, ModelError
+from codec.headers import CodingHeader, Fidelity, Header, Latents
 from codec.image import Image
 from codec.model import load_model
 from codec.rans import flatten, random_message

@@ -1,0 +1,137 @@
+"""How good a decoded image is, and what a codec saves at equal quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_msssim import ms_ssim as library_ms_ssim
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import brentq
+
+MS_SSIM_SIDE_PX = 160
+"""Sides must be longer: the window of 11 has to fit after four halvings, (11 - 1) * 2**4."""
+Curve = Sequence[tuple[float, float]]
+"""Points of rate (bits per pixel) and quality (dB), in any order."""
+
+
+def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Return 10 log10(255**2 / MSE), the MSE being over all samples of all channels; inf if there is no difference.
+
+    Parameters
+    ----------
+    a, b : uint8 arrays (H, W, C)
+    """
+    mse = float(np.mean(np.square(a.astype(np.float64) - b)))
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Return the multi-scale structural similarity, 0 to 1: the mean of the channels'.
+
+    Parameters
+    ----------
+    a, b : uint8 arrays (H, W, C), H and W above `MS_SSIM_SIDE_PX`
+
+    Notes
+    -----
+    Z. Wang, E. Simoncelli and A. Bovik, *Multiscale structural similarity for image quality assessment*,
+    Asilomar 2003, as computed by the library pytorch-msssim.
+    """
+    # Double precision takes twenty times as long and changes the sixth decimal.
+    tensors = [torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (a, b)]
+    with _one_thread():
+        value = float(library_ms_ssim(*tensors, data_range=255))
+    # Rounding may lead a little above 1.
+    return min(value, 1.0)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from using more: an image is little work, and threads that wait for a busy core cost far more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def ms_ssim_db(value: float) -> float:
+    """Return -10 log10(1 - MS-SSIM), which tells values near 1 apart; inf for 1."""
+    return -10 * math.log10(1 - value) if value < 1 else math.inf
+
+
+def bd_rate(reference: Curve, tested: Curve, low: float, high: float) -> float:
+    """Return by how many percent the tested codec's rate is above (+) or below (-) the reference's at equal quality.
+
+    Parameters
+    ----------
+    reference, tested : sequences of (rate in bpp, quality in dB)
+        At least two points each, of which quality rises with rate.
+    low, high : float
+        Rates in bpp between which the codecs are compared.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two points, a point that is not finite, quality that does not rise with rate, an empty
+        range of rates, or no quality that both curves reach within it.
+
+    Notes
+    -----
+    G. Bjøntegaard, *Calculation of average PSNR differences between RD-curves*, VCEG-M33, 2001: the
+    logarithm of the rate is a function of quality, the difference of two such functions is averaged by
+    integration over the qualities that both curves reach, and its exponential is a ratio of rates.
+    VCEG-M33 fits one polynomial of third order to four points. Here, as in JVET's common test conditions,
+    the function is the piecewise cubic through all points that keeps them monotone (PCHIP; F. Fritsch and
+    R. Carlson, *Monotone piecewise cubic interpolation*, 1980).
+
+    The interval of qualities: on each curve, from the quality at ``low`` to that at ``high`` bpp, both read
+    off the interpolated curve, or from its first or to its last point if it does not reach so far. The
+    integral is over the intersection of the two. So both codecs' rates lie within ``low`` to ``high``
+    everywhere, nothing is extrapolated, and points beyond the range only shape the curve up to its ends.
+    """
+    if not 0 < low < high:
+        raise ValueError(f"rates: expected 0 < low < high, got {low} and {high}")
+    curves = [_log_rate(points) for points in (reference, tested)]
+    begin = max(_quality_at(curve, low) for curve in curves)
+    end = min(_quality_at(curve, high) for curve in curves)
+    if begin >= end:
+        raise ValueError(f"curves: no quality that both reach between {low} and {high} bpp")
+    areas = [float(curve.integrate(begin, end)) for curve in curves]
+    return 100 * math.expm1((areas[1] - areas[0]) / (end - begin))
+
+
+def _log_rate(points: Curve) -> PchipInterpolator:
+    """Return the natural logarithm of rate as a function of quality."""
+    # Two settings may lead to the same files.
+    ordered = sorted(set(points))
+    if len(ordered) < 2:
+        raise ValueError(f"curve: expected at least 2 different points, got {len(ordered)}")
+    rates, qualities = np.array(ordered, np.float64).T
+    if not (np.isfinite(rates).all() and np.isfinite(qualities).all() and rates[0] > 0):
+        raise ValueError("curve: expected finite qualities, and finite rates above 0")
+    falls = np.flatnonzero(np.diff(qualities) <= 0)
+    if len(falls):
+        k = falls[0]
+        raise ValueError(
+            f"curve: expected quality to rise with rate, got {qualities[k]:.3f} dB at {rates[k]:.3f} bpp, "
+            f"then {qualities[k + 1]:.3f} dB at {rates[k + 1]:.3f} bpp"
+        )
+    return PchipInterpolator(qualities, np.log(rates))
+
+
+def _quality_at(curve: PchipInterpolator, rate: float) -> float:
+    """Return the quality that a curve has at a rate; that of its end if the rate is beyond."""
+    first, last = float(curve.x[0]), float(curve.x[-1])
+    target = math.log(rate)
+    if target <= curve(first):
+        return first
+    if target >= curve(last):
+        return last
+    return float(brentq(lambda quality: curve(quality) - target, first, last))

@@ -203,7 +203,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     tensors["likelihood.outputs.multiplier"] = multipliers
     scale = np.concatenate(scales)
     own = np.concatenate([_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
-    fixed = np.rint((own + _f64(model.errors.weight)) * scale) + np.concatenate(halves)
+    fixed = np.rint((own + _f64(model.condition.weight)) * scale) + np.concatenate(halves)
     tensors["likelihood.fixed_biases"] = _fit(fixed, np.int32)
     tensors["likelihood.off_biases"] = _fit(_f64(model.off) * scale, np.int32)
     return tensors, scale
@@ -241,7 +241,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     pooled = np.concatenate([4 * gain, gain])
     largest = np.repeat([4 * limit, limit], len(gain))
     dense = quantise_layer(_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT)
-    biases = _f64(net.dense.bias) + _f64(net.errors.weight)
+    biases = _f64(net.dense.bias) + _f64(net.condition.weight)
     parts["posterior.dense"] = {
         "weight": dense.weight.astype(np.int16),
         "shift": dense.shift.astype(np.int8),
@@ -279,7 +279,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     n = config.latents
     gain = np.append(np.full(n, 8.0), 1.0)
     largest = np.append(np.full(n, float(config.grid)), 1.0)
-    biases = _f64(net.hidden.bias) + _f64(net.errors.weight)
+    biases = _f64(net.hidden.bias) + _f64(net.condition.weight)
     most = np.abs(biases).max(0)
     hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT, most)
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.data import Crops, image_files, load_images
 from models.evaluate import folder_bpsp, image_bits
 from models.freeze import Peaks, freeze
 from models.networks import VLAE
-from models.objective import Inputs, crop_terms, make_batch
+from models.objective import Inputs, crop_terms, decoded_samples, make_batch
 from models.recipe import Recipe
 from models.train import Run
 
@@ -43,19 +44,19 @@ def calibrate(recipe: Recipe, model: VLAE, data: Path) -> dict[str, Any]:
     return peaks.values
 
 
-def freezing_percent(model: VLAE, frozen: Model, folder: Path) -> float:
+def freezing_percent(model: VLAE, frozen: Model, folder: Path, error: int) -> float:
     """Return by how many percent the frozen model's code is longer than the float model's.
 
-    Both code every pixel of the centre crop of each image, latents at the posterior's mode.
+    Both code every pixel of the centre crop of each image within ``error``, latents at the posterior's mode.
     """
     float_bits = frozen_bits = 0.0
     for image in load_images(folder):
         h, w = (min(s, FREEZING_SIDE) // 64 * 64 for s in image.shape[:2])
         y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
         crop = np.ascontiguousarray(image[y : y + h, x : x + w])
-        pixels, latent = image_bits(model, crop, None, sample=False)
+        pixels, latent = image_bits(model, crop, None, error, sample=False)
         float_bits += pixels + latent
-        coded = Image(frozen, crop, crop, 3, 0)
+        coded = Image(frozen, decoded_samples(crop, error), crop, 3, error)
         with threadpoolctl.threadpool_limits(1, "blas"):
             for band in range(coded.bands):
                 z = coded.mode(band)
@@ -71,15 +72,15 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     data = freeze(recipe, model, peaks)
     frozen = parse_model(data)
     figures = {}
-    for name in recipe.validation_folders:
+    for name, error in product(recipe.validation_folders, recipe.validation_errors):
         folder = run.data / name
-        total, latent = folder_bpsp(model, folder, recipe.validation_pixels)
-        off, _ = folder_bpsp(model, folder, recipe.validation_pixels, latents=False)
-        figures[name] = {
+        total, latent = folder_bpsp(model, folder, recipe.validation_pixels, error)
+        off, _ = folder_bpsp(model, folder, recipe.validation_pixels, error, latents=False)
+        figures[f"{name} d={error}"] = {
             "elbo_bpsp": total,
             "latents_bpsp": latent,
             "latents_off_bpsp": off,
-            "freezing_percent": freezing_percent(model, frozen, folder),
+            "freezing_percent": freezing_percent(model, frozen, folder, error),
         }
     card = {
         "name": recipe.name,

@@ -45,6 +45,7 @@ class Recipe:
     train: Training
     data: list[Source]
     validation_folders: list[str]
+    validation_errors: list[int]
     validation_pixels: int
 
 
@@ -72,5 +73,6 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         train=Training(**table["train"]),
         data=[Source(**source) for source in table["data"]],
         validation_folders=table["validation"]["folders"],
+        validation_errors=table["validation"]["errors"],
         validation_pixels=table["validation"]["pixels"],
     )

@@ -213,7 +213,7 @@ class Run:
         row = {"step": float(self.progress.step)}
         count = self.recipe.validation_pixels
         for folder in self.recipe.validation_folders:
-            for error in (0, 2):
+            for error in self.recipe.validation_errors:
                 total, latent = folder_bpsp(self.average, self.data / folder, count, error)
                 off, _ = folder_bpsp(self.average, self.data / folder, count, error, latents=False)
                 row |= {

@@ -18,9 +18,9 @@ from models.evaluate import image_bits  # noqa: E402
 from models.finish import calibrate, finish  # noqa: E402
 from models.freeze import freeze  # noqa: E402
 from models.networks import BEYOND, MAX_ERROR  # noqa: E402
-from models.objective import ERROR_SHARES, Inputs, Pixels, bins, tiles_of  # noqa: E402
+from models.objective import Inputs, Pixels, bins, make_batch, tiles_of  # noqa: E402
 from models.optimizer import orthogonal  # noqa: E402
-from models.recipe import load_recipe  # noqa: E402
+from models.recipe import FOLDER, load_recipe  # noqa: E402
 from models.thaw import frozen_config, hidden_units, norm, thaw  # noqa: E402
 from models.train import Run, learning_rate, new_model  # noqa: E402
 
@@ -78,9 +78,9 @@ def test_a_stopped_run_resumes_where_it_was(data, trained, tmp_path):
     recipe = trained.recipe
     first = Run(recipe, data, tmp_path)
     assert not first.train(0.0)
+    crops, gather = Crops(data, recipe.data, 136, recipe.train.seed), Inputs(recipe.model.radius)
     while first.progress.step < 10:
-        step = first.progress.step
-        first._step(Crops(data, recipe.data, 136, recipe.train.seed).batch(step, 2), Inputs(recipe.model.radius))
+        first._step(first._batch(crops, first.progress.step), gather)
     first._save()
     second = Run(recipe, data, tmp_path)
     assert second.progress.step == 10
@@ -101,7 +101,8 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     card = finish(trained, tmp_path)
     assert json.loads((tmp_path / "photo-0.json").read_text()) == card
     # Hardly trained weights are rounded as well as others.
-    assert abs(card["validation"]["some"]["freezing_percent"]) < 0.5
+    for d in (0, 2):
+        assert abs(card["validation"][f"some d={d}"]["freezing_percent"]) < 0.5
     model = parse_model((tmp_path / "photo-0.safetensors").read_bytes())
     assert model.hash.hex() == card["hash"]
     samples = picture(5)
@@ -200,7 +201,7 @@ def test_new_units_leave_the_function_as_it_was(trained):
     frozen = _frozen(trained)
     small = new_model(trained.recipe)
     thaw(frozen, small)
-    larger = {"model.width": 40, "model.head": 24, "model.modulation": 72}
+    larger = {"model.radius": 5, "model.width": 40, "model.head": 24, "model.modulation": 72}
     grown, fresh = (new_model(load_recipe("photo", SMALL | larger)) for _ in range(2))
     thaw(frozen, grown)
     for d in (0, 2):
@@ -245,9 +246,42 @@ def test_a_run_says_what_it_began_from(trained, data, tmp_path):
     assert third.progress.start["steps"] == 48
 
 
-def test_the_shares_of_errors_are_shares():
-    assert len(ERROR_SHARES) == MAX_ERROR + 1
-    assert sum(ERROR_SHARES) == pytest.approx(1)
+@pytest.mark.parametrize("name", [path.stem for path in FOLDER.glob("*.toml")])
+def test_the_shares_of_errors_are_shares(name):
+    errors = load_recipe(name).train.errors
+    assert len(errors) == MAX_ERROR + 1
+    assert sum(errors) == pytest.approx(1)
+
+
+def test_crops_are_coded_within_their_errors():
+    crops = np.stack([picture(seed, 72, 72) for seed in range(3)] + [np.repeat(picture(3, 72, 72)[..., :1], 3, -1)])
+    batch = make_batch(crops, [0.0, 0.0, 0.5, 0.5], np.random.default_rng(1))
+    difference = (batch.decoded.int() - batch.samples).abs().amax((1, 2, 3))
+    assert set(batch.errors.tolist()) == {2, 3}
+    assert torch.equal(difference.long(), batch.errors)
+    assert batch.grey.tolist() == [False, False, False, True]
+    assert (batch.decoded[3] == batch.decoded[3, ..., :1]).all()
+    lossless = make_batch(crops, [1.0], np.random.default_rng(1))
+    assert torch.equal(lossless.decoded, lossless.samples)
+
+
+def test_steps_share_the_crops_of_a_batch(data, tmp_path):
+    recipe = load_recipe("photo", SMALL | {"train.uses": 3})
+    run = Run(recipe, data, tmp_path)
+    crops = Crops(data, recipe.data, 136, recipe.train.seed)
+    batches = [run._batch(crops, step) for step in range(4)]
+    assert all(torch.equal(batches[0].samples, batch.samples) for batch in batches[:3])
+    assert torch.equal(batches[0].errors, batches[2].errors)
+    assert not torch.equal(batches[0].samples, batches[3].samples)
+
+
+def test_training_in_bfloat16_learns_too(data, trained, tmp_path):
+    run = Run(trained.recipe, data, tmp_path, bfloat16=True)
+    assert run.train(float("inf"))
+    # What is kept computes in single precision.
+    assert not run.average.likelihood.bfloat16
+    fresh = sum(image_bits(new_model(trained.recipe), picture(9), 64))
+    assert sum(image_bits(run.average, picture(9), 64)) < 0.97 * fresh
 
 
 @pytest.mark.parametrize("d", range(11))

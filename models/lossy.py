@@ -94,25 +94,43 @@ def price(quality: Tensor) -> Tensor:
 def first_steps(levels: int) -> Tensor:
     """Return for each level the step of y at which, at high rates, a bit costs what it saves.
 
-    A uniform quantiser's squared error is step**2 / 12, and of an image's 3 samples a pixel the price
-    counts the mean: d error / d step = step / 18, d bits / d step = -1 / (step ln 2).
+    Of an orthonormal transform whose 3 values a pixel are quantised with a step the mean squared error is
+    step**2 / 12. By the logarithm of the step, price * error grows by price * step**2 / 6 and the bits of a
+    pixel fall by 3 / ln 2.
     """
-    quality = torch.linspace(0, 1, levels)
-    return torch.sqrt(18 / (price(quality) * 3 * math.log(2))).clamp(min=1.0)
+    steps = torch.sqrt(18 / (price(torch.linspace(0, 1, levels)) * math.log(2)))
+    return steps.clamp(min=1.0)
 
 
 class Lossy(nn.Module):
-    """Analysis, quantisation, VLAE of y, synthesis."""
+    """Analysis, quantisation, VLAE of y, synthesis.
+
+    Attributes
+    ----------
+    bfloat16 : bool
+        Whether the residual networks of the transforms multiply in bfloat16: for training.
+    """
 
     def __init__(self, config: LossyConfig) -> None:
         super().__init__()
         self.config = config
+        self.bfloat16 = False
         self.offsets = contexts.offsets(config.coder.radius)
         self.analysis = Analysis(config.channels, config.width, config.analysis_blocks, config.levels)
         self.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
         self.coder = VLAE(config.coder, len(self.offsets))
         steps = first_steps(config.levels)[:, None].expand(config.levels, config.channels)
         self.log_steps = nn.Parameter(torch.log(steps).clone())
+
+    def analyse(self, samples: Tensor, level: Tensor) -> Tensor:
+        """Return y (B, C, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            return self.analysis(samples, level)
+
+    def synthesise(self, y: Tensor, level: Tensor) -> Tensor:
+        """Return samples minus 128 (B, 3, H, W) of y (B, C, H/8, W/8)."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            return self.synthesis(y, level)
 
     def level(self, quality: Tensor) -> Tensor:
         """Return the shares (B, levels) of the levels in qualities 0..1 (B,)."""
@@ -161,9 +179,8 @@ def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tenso
     inputs, reference = near(y, config, model.offsets)
     known = compress(y.flatten(2).transpose(1, 2) - reference)
     seen = [known[..., : kind.group * group] for group in range(1, kind.groups)]
-    raw = torch.cat(
-        [r[..., None, :].unflatten(-1, (kind.group, -1)).squeeze(-3) for r in net(inputs, seen, biases)], -2
-    )
+    parts = [part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)]
+    raw = torch.cat(parts, -2)
     logits, means, scales = raw.chunk(3, -1)  # (B, H W, C, M) each
     value = coded.flatten(2).transpose(1, 2)
     means = reference[..., None] + 8 * means

@@ -100,7 +100,9 @@ class Transform(nn.Module):
         s = self.input(x / self.input_unit)
         for block in self.blocks:
             s = block(s, level)
-        return self.linear(x) + self.unit * self.output(F.relu(s))
+        with torch.autocast("cpu", enabled=False):  # nothing brings back what the linear map loses
+            linear = self.linear(x)
+        return linear + self.unit * self.output(F.relu(s)).float()
 
 
 class Analysis(Transform):

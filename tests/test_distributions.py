@@ -14,14 +14,14 @@ from codec.distributions import (
     cumulative,
     find,
     ideal_bits,
-    latent_grid,
     load_tables,
     logistic,
     mean,
+    number_grid,
     prepare,
     sample_grid,
-    sample_symbol,
-    symbol_sample,
+    symbol_of,
+    value_of,
 )
 
 TOTAL = 1 << 24
@@ -54,7 +54,7 @@ def prepared_of(raw, mixtures, shift, table):
 
 
 sample_grids = st.builds(sample_grid, st.integers(0, 255), st.integers(0, 10))
-grids = st.one_of(sample_grids, st.integers(1, 127).map(latent_grid), st.just(Grid(2, 256, -128)))
+grids = st.one_of(sample_grids, st.integers(1, 127).map(number_grid), st.just(Grid(2, 256, -128)))
 
 
 def with_extremes(usual, extreme):
@@ -150,8 +150,8 @@ def test_ideal_bits_of_known_values():
 def coded_samples(centre, max_error):
     """Return the symbol of each sample, and what each symbol is decoded as."""
     grid = sample_grid(centre, max_error)
-    symbols = np.array([sample_symbol(x, grid) for x in range(256)])
-    return symbols, np.array([symbol_sample(k, grid) for k in range(grid.count)])
+    symbols = np.array([symbol_of(x, grid) for x in range(256)])
+    return symbols, np.array([value_of(k, grid, 0, 255) for k in range(grid.count)])
 
 
 @pytest.mark.parametrize("max_error", range(11))
@@ -227,7 +227,7 @@ def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
 
 
 def test_latent_grid_is_symmetric():
-    grid = latent_grid(31)
+    grid = number_grid(31)
     raw = np.array([0, 0, 40])
     frequencies = np.diff(all_cumulative(raw, 1, 0, grid, TABLES))
     assert grid.count == 63

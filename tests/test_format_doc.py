@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load
 
 import codec
-from codec import adaptation, container, contexts, distributions, exact, metadata, model, png, rans, tables
+from codec import adaptation, container, contexts, distributions, exact, layout, metadata, model, png, rans, tables
 from codec.coders import push_intervals
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +117,7 @@ def test_tables():
         low, high = (int(v) for v in re.findall(r"-?\d+", index))
         assert len(whole[name]) == high - low + 1
         assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
-    assert whole["COMPRESS"][-1] == model.COMPRESS_MAX
+    assert whole["COMPRESS"][-1] == layout.samples().largest_input
 
 
 def test_grids_and_coding_order():
@@ -137,10 +137,10 @@ def test_grids_and_coding_order():
             assert grid == tuple(value(cell, b=b, d=d) for cell in samples[:3])
             for k in (0, grid.count // 2, grid.count - 1):
                 meaning = value(samples[3].removeprefix("the sample "), b=b, d=d, k=k)
-                assert meaning == distributions.symbol_sample(k, grid)
-            assert value(symbol, x=c // 2, b=b, d=d) == distributions.sample_symbol(c // 2, grid)
+                assert meaning == distributions.value_of(k, grid, 0, 255)
+            assert value(symbol, x=c // 2, b=b, d=d) == distributions.symbol_of(c // 2, grid)
     for limit in (1, 31, 127):
-        assert distributions.latent_grid(limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
+        assert distributions.number_grid(limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
     names = ("red", "green", "blue")
     assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
 
@@ -167,7 +167,7 @@ def test_tensors(path):
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
-        "E": frozen.max_error + 1,
+        "E": frozen.conditions,
         "M": frozen.network.mixtures,
         "N": frozen.latents,
         "U": shapes["likelihood.hidden1.weight"][1],
@@ -266,7 +266,7 @@ def test_example_of_a_distribution():
     grid = distributions.sample_grid(centre, 2)
     middle = (grid.first + grid.step // 2) // 256
     assert f"centre is {centre}, so b = {middle}, n = {grid.count} and first = {grid.first}." in text
-    symbol = distributions.sample_symbol(centre, grid)
-    same = [x for x in range(256) if distributions.sample_symbol(x, grid) == symbol]
-    decoded = distributions.symbol_sample(symbol, grid)
+    symbol = distributions.symbol_of(centre, grid)
+    same = [x for x in range(256) if distributions.symbol_of(x, grid) == symbol]
+    decoded = distributions.value_of(symbol, grid, 0, 255)
     assert f"samples {same[0]}..{same[-1]} have symbol {symbol} and are decoded as {decoded}." in text

@@ -219,7 +219,7 @@ def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
         assert centre.tolist() == [min(max(distributions.mean(prepared), 0), 255)]
         for ours, theirs in (
             (distributions.sample_grid(distributions.mean(prepared), d), reference.sample_grid(centre, d)),
-            (distributions.latent_grid(31), reference.number_grid(31)),
+            (distributions.number_grid(31), reference.number_grid(31)),
         ):
             cum = [distributions.cumulative(k, ours, prepared, table) for k in range(ours.count + 1)]
             assert reference.cumulative(mixed, theirs)[0].tolist() == cum
@@ -233,7 +233,7 @@ def test_grids_of_samples_are_equal(max_error):
     for c in centres.tolist():
         ours = distributions.sample_grid(c, max_error)
         assert ours == (theirs.count[c], theirs.step, theirs.first[c])
-        decoded = [distributions.symbol_sample(k, ours) for k in range(ours.count)]
+        decoded = [distributions.value_of(k, ours, 0, 255) for k in range(ours.count)]
         assert [reference.symbol_sample(k, c, max_error) for k in range(ours.count)] == decoded
 
 

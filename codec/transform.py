@@ -1,0 +1,500 @@
+"""The learned transforms of the lossy mode in integers: analysis from samples to y, synthesis back.
+
+Both work at an eighth of the image's resolution. The image less 128, its last row and column repeated
+up to multiples of 8, is cut into 8 x 8 patches u (h, w, 192), channel 64 c + 8 dy + dx. A transform is a
+linear map of each position, and a network whose residual stream s a few blocks add to:
+
+    s = clip(input(x) >> shift, -stream_limit, stream_limit)
+    for every block:
+        t = clip(hidden(s) >> shift, 0, hidden_limit)
+        s = clip(s + (residual(t) >> shift), -stream_limit, stream_limit)
+    result = (linear(x) l + output(max(s, 0)) m + 2**31) >> 32
+
+where x is u or y, and the result is clipped to y or, with 128 added, to samples. Input, hidden, residual
+and output are convolutions with biases; those of hidden depend on the quality. Each output has shifts
+and multipliers l and m of its own. Shifts round down: biases carry what rounds to nearest. Analysis'
+input and synthesis' output are 1 x 1, the others 3 x 3 with zeros outside. Inputs and weights are int16,
+and sums stay in int32:
+
+    sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
+
+is checked when a model is loaded (`parse`), so the order of sums, threads and machines change nothing.
+
+Units are binary fractions of a sample. Analysis returns y in 1/256, of which the finest step of use, 1/4,
+has 64. Steps are in 1/65536, so that 1/4 is known within 3e-5 of itself.
+Dequantised y is in 1/16, since synthesis takes int16: rows of norm 1 reach 128 sqrt(192) < 1774 samples,
+28378 of 32767. It is off by at most 1/32, and not at all where a step is a multiple of 1/16.
+
+Memory: planes of 8 x 8 patches with W units in the stream and C channels of y take, for each pixel,
+(4 W + 384 + 4 C) / 64 bytes in analysis and (4 W + 2 C + 192) / 64 in synthesis: 26 and 19 at W = 192,
+C = 128, beside the image.
+See FORMAT.md, "Transforms".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from codec.compiled import kernel
+from codec.errors import ModelError
+from codec.products import COLUMNS, I16, I32, ROWS, activate, pack, product
+
+PATCH = 8
+SAMPLES = 3 * PATCH**2
+"""Samples of a patch."""
+CENTRE = 128
+"""Taken from samples: inputs of analysis are -128..127."""
+
+Y_LIMIT = 1 << 20
+"""Largest result of analysis: 4096 samples in units of 1/256."""
+VALUE_LIMIT = 32767
+"""Largest dequantised y."""
+STEP_BITS, Y_BITS, VALUE_BITS = 16, 8, 4
+"""Fraction bits of steps, of y and of dequantised y."""
+NEAREST = 128
+"""The ``rounding`` of `quantise` that takes the nearest step."""
+
+SUM_LIMIT = (1 << 31) - 1
+MULTIPLIER_LIMIT = 1 << 30
+"""Two products with sums of 2**31 stay below 2**62 together."""
+OUTPUT_SHIFT = 32
+CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+
+POSITIONS = 16 * ROWS
+"""Positions of a product: the patches of so many stay in a core's second cache."""
+
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+class Layer(NamedTuple):
+    """A convolution with results of int16.
+
+    Attributes
+    ----------
+    weight : int16 array, from `codec.products.pack`
+        Of a matrix (side * side * channels, outputs), inputs in the order row, column, channel.
+    biases : int32 array (levels, outputs)
+    shift : int32 array (outputs,)
+    side : int, 1 or 3
+    """
+
+    weight: I16
+    biases: I32
+    shift: I32
+    side: int
+
+
+class Last(NamedTuple):
+    """The sum of the linear map and the network's output.
+
+    Attributes
+    ----------
+    linear, weight : int16 arrays, from `codec.products.pack`
+    linear_multiplier, bias, multiplier : int64 arrays (outputs,)
+    side : int, 1 or 3
+        Of the output; the linear map is 1 x 1.
+    """
+
+    linear: I16
+    linear_multiplier: I64
+    weight: I16
+    bias: I64
+    multiplier: I64
+    side: int
+
+
+class Transform(NamedTuple):
+    """Analysis or synthesis; ``blocks`` are pairs of a hidden and a residual layer."""
+
+    input: Layer
+    blocks: tuple[tuple[Layer, Layer], ...]
+    last: Last
+
+
+class Transforms(NamedTuple):
+    """Both transforms, and the steps of y between them.
+
+    Attributes
+    ----------
+    steps : int32 array (levels, C), in 1/65536 sample
+    stream_limit, hidden_limit : int
+        Largest magnitudes in the residual stream and in hidden layers.
+    """
+
+    analysis: Transform
+    synthesis: Transform
+    steps: I32
+    stream_limit: int
+    hidden_limit: int
+
+
+def positions(height: int, width: int) -> tuple[int, int]:
+    """Return (h, w), the patches that an image has down and across."""
+    return -(-height // PATCH), -(-width // PATCH)
+
+
+@njit
+def _multiply(begin: int, count: int, across: int, x: I16, side: int, weight: I16, patches: I16, sums: I32) -> None:
+    """Fill ``sums`` of ``count`` positions from ``begin`` on; ``x`` is a plane as `_plane` makes it."""
+    channels = x.shape[1] // (across + 2)
+    run = side * channels
+    before = side // 2
+    for i in range(count):
+        row, column = divmod(begin + i, across)
+        start = (column + 1 - before) * channels
+        for r in range(side):
+            patches[i, r * run : (r + 1) * run] = x[row + 1 - before + r, start : start + run]
+    product(count, patches, weight, sums)
+
+
+@kernel
+def _apply(
+    worker: int,
+    workers: int,
+    shape: tuple[int, int],
+    x: I16,
+    layer: Layer,
+    level: int,
+    limit: int,
+    adds: bool,
+    out: I16,
+) -> None:
+    """Fill a plane with the results of a hidden layer, or of one that ``adds`` to what is there."""
+    down, across = shape
+    patches = np.empty((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
+    sums = np.empty((POSITIONS, layer.weight.shape[0] * COLUMNS), dtype=np.int32)
+    bias, shift = layer.biases[level], layer.shift
+    units = len(shift)
+    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
+        count = min(POSITIONS, down * across - begin)
+        _multiply(begin, count, across, x, layer.side, layer.weight, patches, sums)
+        for i in range(count):
+            row, column = divmod(begin + i, across)
+            place = out[row + 1, (column + 1) * units : (column + 2) * units]
+            if adds:
+                for o in range(units):
+                    added = (np.int64(sums[i, o]) + bias[o]) >> shift[o]
+                    place[o] = min(max(place[o] + added, -limit), limit)
+            else:
+                activate(sums[i], bias, shift, limit, place)
+
+
+@kernel
+def _finish(
+    worker: int,
+    workers: int,
+    shape: tuple[int, int],
+    x: I16,
+    stream: I16,
+    last: Last,
+    centre: int,
+    least: int,
+    most: int,
+    out: NDArray[Any],
+) -> None:
+    """Fill ``out`` (h * w, outputs) with clip(result + centre, least, most)."""
+    down, across = shape
+    inputs = np.empty((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
+    patches = np.empty((POSITIONS, 2 * last.weight.shape[1]), dtype=np.int16)
+    linear = np.empty((POSITIONS, last.weight.shape[0] * COLUMNS), dtype=np.int32)
+    sums = np.empty_like(linear)
+    half = 1 << (OUTPUT_SHIFT - 1)
+    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
+        count = min(POSITIONS, down * across - begin)
+        _multiply(begin, count, across, x, 1, last.linear, inputs, linear)
+        _multiply(begin, count, across, stream, last.side, last.weight, patches, sums)
+        for i in range(count):
+            for o in range(out.shape[1]):
+                total = linear[i, o] * last.linear_multiplier[o] + (sums[i, o] + last.bias[o]) * last.multiplier[o]
+                result = ((total + half) >> OUTPUT_SHIFT) + centre
+                out[begin + i, o] = min(max(result, least), most)
+
+
+def _plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:
+    """Return a plane of zeros (h + 2, (w + 2) channels), and what is within its border (h, w, channels)."""
+    down, across = shape[0] + 2, shape[1] + 2
+    plane = np.zeros((down, across * channels), dtype=np.int16)
+    return plane, plane.reshape(down, across, channels)[1:-1, 1:-1]
+
+
+def _run(
+    transform: Transform,
+    transforms: Transforms,
+    level: int,
+    x: I16,
+    out: NDArray[Any],
+    limits: tuple[int, int, int],
+    pool: Executor,
+    workers: int,
+) -> None:
+    """Fill ``out`` (h, w, outputs) from a plane; ``limits`` are `_finish`'s centre, least and most."""
+    if not 0 <= level < len(transforms.steps):
+        raise ValueError(f"level: expected 0 to {len(transforms.steps) - 1}, got {level}")
+    shape = out.shape[:2]
+
+    def everywhere(function: Callable[..., None], *arguments: Any) -> None:
+        list(pool.map(lambda worker: function(worker, workers, shape, *arguments), range(workers)))
+
+    width = len(transform.input.shift)
+    stream, _ = _plane(shape, width)
+    between, _ = _plane(shape, width)
+    everywhere(_apply, x, transform.input, level, transforms.stream_limit, True, stream)
+    for hidden, residual in transform.blocks:
+        everywhere(_apply, stream, hidden, level, transforms.hidden_limit, False, between)
+        everywhere(_apply, between, residual, level, transforms.stream_limit, True, stream)
+    np.maximum(stream, 0, out=stream)
+    everywhere(_finish, x, stream, transform.last, *limits, out.reshape(-1, out.shape[2]))
+
+
+def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, workers: int) -> I32:
+    """Return y, int32 array (h, w, C) in 1/256 sample within `Y_LIMIT`; `synthesise` goes back.
+
+    Parameters
+    ----------
+    samples : uint8 array (H, W, 3)
+    level : int
+        Of quality: a row of ``steps``.
+    pool : Executor
+        Takes ``workers`` pieces at once; their number changes nothing.
+
+    Raises
+    ------
+    ValueError
+        There is no such level, or ``samples`` are not as described.
+    """
+    if samples.dtype != np.uint8 or samples.ndim != 3 or samples.shape[2] != 3 or not samples.size:
+        raise ValueError(f"samples: expected uint8 (H, W, 3), got {samples.dtype} {samples.shape}")
+    h, w = shape = positions(*samples.shape[:2])
+    more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
+    full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    plane, inner = _plane(shape, SAMPLES)
+    patches = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
+    inner.reshape(h, w, 3, PATCH, PATCH)[...] = patches
+    inner -= CENTRE
+    y = np.empty((h, w, transforms.steps.shape[1]), dtype=np.int32)
+    _run(transforms.analysis, transforms, level, plane, y, (0, -Y_LIMIT, Y_LIMIT), pool, workers)
+    return y
+
+
+def synthesise(
+    values: I16, transforms: Transforms, level: int, height: int, width: int, pool: Executor, workers: int
+) -> U8:
+    """Return samples, uint8 array (H, W, 3), of dequantised y; the inverse direction of `analyse`.
+
+    Parameters
+    ----------
+    values : int16 array (h, w, C), in 1/16 sample, within `VALUE_LIMIT`
+        From `dequantise`.
+    height, width : int
+        H and W.
+    level, pool, workers
+        As of `analyse`.
+
+    Raises
+    ------
+    ValueError
+        There is no such level, or ``values`` are not as described.
+    """
+    h, w = shape = positions(height, width)
+    expected = (h, w, transforms.steps.shape[1])
+    if values.dtype != np.int16 or values.shape != expected:
+        raise ValueError(f"values: expected int16 {expected}, got {values.dtype} {values.shape}")
+    plane, inner = _plane(shape, values.shape[2])
+    inner[...] = values
+    out = np.empty((h, w, SAMPLES), dtype=np.uint8)
+    _run(transforms.synthesis, transforms, level, plane, out, (CENTRE, 0, 255), pool, workers)
+    patches = out.reshape(h, w, 3, PATCH, PATCH).transpose(0, 3, 1, 4, 2)
+    return np.ascontiguousarray(patches.reshape(h * PATCH, w * PATCH, 3)[:height, :width])
+
+
+@kernel
+def _quantise(y: I32, steps: I32, limit: int, rounding: int, out: I16) -> None:
+    for i in range(len(y)):
+        for c in range(len(steps)):
+            step = np.int64(steps[c])
+            # |y| / step + rounding / 256, all in 2**-24 sample
+            scaled = abs(np.int64(y[i, c])) << (STEP_BITS - Y_BITS + 8)
+            magnitude = min(int((scaled + rounding * step) // (step << 8)), limit)
+            out[i, c] = -magnitude if y[i, c] < 0 else magnitude
+
+
+@kernel
+def _dequantise(q: I16, steps: I32, out: I16) -> None:
+    down = STEP_BITS - VALUE_BITS
+    for i in range(len(q)):
+        for c in range(len(steps)):
+            magnitude = (abs(np.int64(q[i, c])) * steps[c] + (1 << (down - 1))) >> down
+            magnitude = min(magnitude, VALUE_LIMIT)
+            out[i, c] = -magnitude if q[i, c] < 0 else magnitude
+
+
+def quantise(y: I32, steps: I32, limit: int, rounding: int = NEAREST) -> I16:
+    """Return q = sign(y) min(floor(abs(y) / step + rounding / 256), limit), int16 array (h, w, C).
+
+    Parameters
+    ----------
+    y : int32 array (h, w, C), from `analyse`
+    steps : int32 array (C,)
+        Row of `Transforms.steps`.
+    limit : int, 1 to 32767
+    rounding : int, 0 to 128
+        The encoder's affair: below 128, more become zero than with the nearest step.
+    """
+    q = np.empty(y.shape, dtype=np.int16)
+    _quantise(y.reshape(-1, len(steps)), steps, limit, rounding, q.reshape(-1, len(steps)))
+    return q
+
+
+def dequantise(q: I16, steps: I32) -> I16:
+    """Return sign(q) min((abs(q) step + 2**11) >> 12, 32767), int16 array (h, w, C) in 1/16 sample; undoes `quantise`.
+
+    Parameters
+    ----------
+    q : int16 array (h, w, C)
+    steps : int32 array (C,)
+        Row of `Transforms.steps`.
+    """
+    values = np.empty(q.shape, dtype=np.int16)
+    _dequantise(q.reshape(-1, len(steps)), steps, values.reshape(-1, len(steps)))
+    return values
+
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def _blocks(tensors: Tensors, prefix: str) -> int:
+    count = 0
+    while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
+        count += 1
+    return count
+
+
+def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of every tensor of the transforms; widths and blocks are read from some.
+
+    Raises
+    ------
+    KeyError, ValueError, IndexError
+        A tensor that says how wide the others are is missing or misshapen.
+    """
+    levels, channels = tensors["synthesis.steps"].shape
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": ("int32", (levels, channels))}
+    for prefix, before, first, after, last in (
+        ("analysis", SAMPLES, 1, channels, 3),
+        ("synthesis", channels, 3, SAMPLES, 1),
+    ):
+        width = tensors[f"{prefix}.input.weight"].shape[-1]
+        layers = {f"{prefix}.input": first * first * before}
+        for i in range(_blocks(tensors, prefix)):
+            layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
+        for name, inputs in layers.items():
+            bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
+            shapes[f"{name}.weight"] = ("int16", (inputs, width))
+            shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
+            shapes[f"{name}.shift"] = ("int8", (width,))
+        shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
+        shapes[f"{prefix}.output.weight"] = ("int16", (last * last * width, after))
+        shapes[f"{prefix}.output.bias"] = ("int32", (after,))
+        for name in ("linear", "output"):
+            shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
+    return shapes
+
+
+def _check(tensors: Tensors, config: dict[str, Any]) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    for name, (low, high) in CONFIG.items():
+        value = config.get(name)
+        if type(value) is not int or not low <= value <= high:
+            raise ModelError(f"{name}: expected {low} to {high}, got {value!r}")
+    try:
+        expected = tensor_shapes(tensors)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ModelError(f"transforms: a tensor is missing or misshapen: {error!r}") from error
+    if set(expected) != set(tensors):
+        raise ModelError(f"transforms: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tensor.shape != shape:
+            raise ModelError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
+        if not tensor.size:
+            raise ModelError(f"{name}: expected a tensor that is not empty, got {shape}")
+        if name.endswith(".shift") and not ((tensor >= 0) & (tensor < 32)).all():
+            raise ModelError(f"{name}: shifts are 0 to 31")
+        if name.endswith(".multiplier") and (np.abs(tensor.astype(np.int64)) > MULTIPLIER_LIMIT).any():
+            raise ModelError(f"{name}: multipliers are at most {MULTIPLIER_LIMIT}")
+    if (tensors["synthesis.steps"] < 1).any():
+        raise ModelError("synthesis.steps: steps are at least 1")
+
+
+def _packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
+    """Return a layer's weight for `codec.products.product`; ModelError if a sum could leave int32."""
+    weight = tensors[f"{name}.weight"]
+    bound = int((np.abs(weight.astype(np.int64)).sum(0) * largest + np.abs(biases).max(0)).max())
+    if bound > SUM_LIMIT:
+        raise ModelError(f"layer {name}: sums may reach {bound}, exact only up to {SUM_LIMIT}")
+    return pack(weight)
+
+
+def _transform(
+    tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
+) -> Transform:
+    """Return a transform whose inputs are within ``largest``."""
+    levels = len(tensors["synthesis.steps"])
+
+    def layer(name: str, side: int, largest: int) -> Layer:
+        if name.endswith("hidden"):
+            biases = tensors[f"{name}.biases"].astype(np.int32)
+        else:
+            biases = np.repeat(tensors[f"{name}.bias"][None].astype(np.int32), levels, 0)
+        weight = _packed(tensors, name, largest, biases.astype(np.int64))
+        return Layer(weight, biases, tensors[f"{name}.shift"].astype(np.int32), side)
+
+    def block(name: str) -> tuple[Layer, Layer]:
+        return layer(f"{name}.hidden", 3, stream_limit), layer(f"{name}.residual", 3, hidden_limit)
+
+    linear, output = f"{prefix}.linear", f"{prefix}.output"
+    bias = tensors[f"{output}.bias"].astype(np.int64)
+    last = Last(
+        _packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
+        tensors[f"{linear}.multiplier"].astype(np.int64),
+        _packed(tensors, output, stream_limit, bias[None]),
+        bias,
+        tensors[f"{output}.multiplier"].astype(np.int64),
+        sides[1],
+    )
+    blocks = tuple(block(f"{prefix}.block{i + 1}") for i in range(_blocks(tensors, prefix)))
+    return Transform(layer(f"{prefix}.input", sides[0], largest), blocks, last)
+
+
+def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
+    """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
+
+    Parameters
+    ----------
+    tensors : dict of arrays
+        As `tensor_shapes` has them; others are left alone.
+    config : dict
+        Has the entries of `CONFIG`; others are left alone.
+
+    Raises
+    ------
+    ModelError
+        A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(("analysis.", "synthesis."))}
+    _check(own, config)
+    limits = config["stream_limit"], config["hidden_limit"]
+    return Transforms(
+        _transform(own, "analysis", (1, 3), CENTRE, *limits),
+        _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
+        np.ascontiguousarray(own["synthesis.steps"]),
+        *limits,
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensor_model
 from safetensors.numpy import load
 
 import codec
@@ -118,6 +119,10 @@ def test_tables():
         assert len(whole[name]) == high - low + 1
         assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
     assert whole["COMPRESS"][-1] == layout.samples().largest_input
+    limit, *ends = re.search(r"limit of (\d+) it ends with (-\d+) and (\d+)", section("Tables")).groups()
+    compress = layout.tensor(1, 1, int(limit), 0).compress
+    assert len(compress) == 4 * int(limit) + 1
+    assert [int(v) for v in ends] == [compress[0], compress[-1]]
 
 
 def test_grids_and_coding_order():
@@ -159,11 +164,60 @@ def test_the_bound_on_samples(mode, channels, d):
         assert container.holds_samples(file) == (width * least <= limit)
 
 
-@pytest.mark.parametrize("path", sorted(model.WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
-def test_tensors(path):
-    data = path.read_bytes()
-    tensors = load(data)
-    frozen = model.parse_model(data)
+def products(cell):
+    """Return a formula whose products have no sign as one of Python."""
+    return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", cell)
+
+
+def raster_values(kind, names):
+    """Return what the table of rasters says of a kind, computed from names where it can be; no ranges."""
+    found = {}
+    for name, *cells in rows("Rasters", "value"):
+        cell = cells[("samples", "tensor").index(kind)]
+        if ".." in cell:
+            continue
+        try:
+            value = eval(products(cell), {}, names | found)  # noqa: S307  our own document
+        except (SyntaxError, NameError):
+            value = cell
+        found[name.split(",")[0]] = value
+    return found
+
+
+MODELS = {path.stem: path.read_bytes() for path in sorted(model.WEIGHTS.glob("*.safetensors"))}
+MODELS["tensor"] = tensor_model.weights()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rasters(name):
+    frozen = model.parse_model(MODELS[name])
+    coded, kind = frozen.layout, frozen.kind
+    names = {name: tensor_model.CONFIG[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
+    values = raster_values(kind, names | {"P": len(frozen.network.offsets), "M": frozen.network.mixtures})
+    assert values["D"] == len(coded.order)
+    assert values["G"] == len(coded.sizes)
+    assert coded.sizes == [values["D"] / values["G"]] * values["G"]
+    assert values["F"] == len(coded.features)
+    assert values["Z"] == frozen.planes
+    assert values["low"] == (coded.low, coded.high)
+    for field in ("missing", "references"):
+        assert values[field] == getattr(coded, field)
+    assert values["level shift"] == coded.level_shift
+    if kind == "samples":
+        assert values["coding order"] == tuple(coded.order)
+        assert values["coefficients of place p"] == "p"
+        assert coded.coefficients.tolist() == [0, 1, 2]
+    else:
+        assert coded.order.tolist() == list(range(values["D"]))
+        assert values["coefficients of place p"] == coded.coefficients.max() == 0
+        assert coded.grid == distributions.number_grid(coded.high)
+    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model.TILE_UNITS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tensors(name):
+    tensors = load(MODELS[name])
+    frozen = model.parse_model(MODELS[name])
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
@@ -172,17 +226,17 @@ def test_tensors(path):
         "N": frozen.latents,
         "U": shapes["likelihood.hidden1.weight"][1],
         "h": shapes["likelihood.conditioning"][1],
-        "G": shapes["modulation.hidden.weight"][1],
+        "X": shapes["modulation.hidden.weight"][1],
         "V": shapes["posterior.dense.weight"][1],
         "J": shapes["prior.hidden.weight"][1],
         **{f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)},
     }
-    sizes["B"] = 3 * sizes["U"] + 3 * sizes["h"]
-    sizes["O"] = 3 * sizes["M"] + 2
+    sizes |= raster_values(frozen.kind, tensor_model.CONFIG | sizes)
+    sizes["B"] = 3 * sizes["U"] + sizes["G"] * sizes["h"]
     documented = {name: (dtype, shape) for name, dtype, shape, _ in rows("Models", "tensor")}
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
-        terms = [re.sub(r"(\d) (\w)", r"\1 * \2", term) for term in shape.split(", ")]
+        terms = [products(term) for term in shape.split(", ")]
         assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
         assert shapes[name] == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  our own document
         if name.endswith(".shift"):
@@ -204,7 +258,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in names.split():
+    for name in ["layout", *names.split()]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensor_model
 from PIL import Image
 
 import codec
 from codec import api, container, contexts, demo, distributions, vlae
 from codec.container import Fidelity, Latents
 from codec.errors import CorruptDataError
-from codec.model import WEIGHTS, load_model
+from codec.model import WEIGHTS, load_model, parse_model
 
 SOURCE = Path(__file__).with_name("reference_decoder.py")
 ALLOWED = {
@@ -174,6 +175,19 @@ def test_bits_back_is_refused_in_a_near_lossless_file():
         reference.decode(bytes(data), WEIGHTS)
     with pytest.raises(CorruptDataError, match="latents"):
         codec.decompress(bytes(data))
+
+
+@pytest.mark.parametrize("latents", Latents)
+@pytest.mark.parametrize(("size", "seed"), [((1, 1), 0), ((1, 20), 1), ((40, 19), 2), ((50, 37), 3)])
+def test_tensors(size, seed, latents):
+    weights = tensor_model.weights(seed)
+    tensor = tensor_model.draw(*size, seed)
+    condition = seed % tensor_model.CONDITIONS
+    encoded = vlae.encode(parse_model(weights), tensor, condition, latents)
+    table = encoded.band_table.tolist()
+    first = 8 + 4 * table[0]
+    lanes = [encoded.payload[:first], encoded.payload[first:]][: encoded.lanes]
+    np.testing.assert_array_equal(reference.decode_tensor(weights, lanes, table, size, condition, latents), tensor)
 
 
 def test_an_image_of_three_bands_returns_borrowed_bits():

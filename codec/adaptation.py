@@ -20,7 +20,7 @@ from codec.likelihood import Network
 from codec.rans import Message, empty_message, flatten, is_empty, unflatten
 
 LIMIT = 127
-GRID = number_grid(LIMIT)
+GRID = number_grid(-LIMIT, LIMIT)
 SCALE_BITS = 8
 SCALE_FIRST = -96
 """Scale of a layer's prior, in 1/32 octave: a byte, and what is added to it."""

@@ -64,9 +64,10 @@ def load_tables() -> Tables:
     return Tables(tables.logistic(), tables.weights(), tables.inverse_scales())
 
 
-def number_grid(limit: int) -> Grid:
-    """Return the grid of numbers -limit..limit; symbol 0 is -limit."""
-    return Grid(2 * limit + 1, MEAN_STEPS, -limit * MEAN_STEPS - MEAN_STEPS // 2)
+@njit
+def number_grid(low: int, high: int) -> Grid:
+    """Return the grid of the numbers low..high; symbol 0 is the lowest."""
+    return Grid(high - low + 1, MEAN_STEPS, low * MEAN_STEPS - MEAN_STEPS // 2)
 
 
 @njit

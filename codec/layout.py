@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.contexts import NO_PIXEL, ORDER
-from codec.distributions import Grid, number_grid, sample_grid
 from codec.tables import compress
 
 TENSOR_KNEE = 2
@@ -48,7 +47,6 @@ class Layout(NamedTuple):
         Place p sees the features ``feature_begins[p]`` up to the next one's.
     coefficients : int64 array (places,)
         By so many v, of the first channels in coding order, a place may move its means.
-    grid : Grid of the values
     """
 
     order: I64
@@ -62,7 +60,6 @@ class Layout(NamedTuple):
     features: I64
     feature_begins: I64
     coefficients: I64
-    grid: Grid
 
     @property
     def largest_input(self) -> int:
@@ -92,7 +89,6 @@ def samples() -> Layout:
         features=np.array([(green, -1), (green, -1), (red, -1), (red, green)]),
         feature_begins=np.array([0, 0, 1, 4]),
         coefficients=np.arange(3),
-        grid=sample_grid(0, 0),
     )
 
 
@@ -114,5 +110,4 @@ def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
         features=np.stack([channel, np.full_like(channel, -1)], axis=1),
         feature_begins=np.concatenate([[0], np.cumsum(seen)]),
         coefficients=np.zeros(groups, dtype=np.int64),
-        grid=number_grid(limit),
     )

@@ -107,6 +107,7 @@ class Work(NamedTuple):
     ys: I64
     xs: I64
     steps: I64
+    places: I64
     prepared: I64
     raw: I64
     shifts: I64
@@ -140,6 +141,7 @@ def make_work(network: Network, pixels: int) -> Work:
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
         np.zeros(3 * COMPONENTS, dtype=np.int64),
         np.zeros((pixels, outs), dtype=np.int64),
         np.zeros((pixels, max(network.layout.sizes)), dtype=np.int64),
@@ -164,36 +166,31 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 def _gather(count: int, band: Band, network: Network, work: Work) -> None:
     """Fill the network's inputs (count, P channels + references) and the references (count, channels) of pixels."""
     image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
-    steps, inputs, ref, compress = work.steps, work.inputs, work.ref, layout.compress
+    steps, places, inputs, ref, compress = work.steps, work.places, work.inputs, work.ref, layout.compress
     contexts, channels, missing = len(offsets), len(layout.order), layout.missing
     zero = layout.high - layout.low  # where the table has the difference 0
     for p in range(contexts):
         steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
     for i in range(count):
         y, x = band.top + work.ys[i], work.xs[i]
-        at = channels * (y * width + x)
-        inside = y >= network.radius and x >= network.radius and x + network.radius < width
-        for c in range(layout.references):
-            total = 2
-            for r in range(len(network.reference)):
-                p = network.reference[r, 0]
-                place = at + steps[p]
-                if not inside:
-                    place = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
-                total += network.reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else missing)
-            ref[i, c] = min(max(total >> 2, layout.low), layout.high)
-            inputs[i, channels * contexts + c] = (ref[i, c] - missing) >> layout.level_shift
-        row, own = inputs[i], ref[i]
-        for p in range(contexts):
-            place, first = at + steps[p], channels * p
-            if not inside:
-                place = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
-            if place >= 0:
-                for c in range(channels):
-                    row[first + c] = compress[image[place + c] + (zero - own[c])]
-            else:
-                for c in range(channels):
-                    row[first + c] = compress[missing + (zero - own[c])]
+        if y >= network.radius and x >= network.radius and x + network.radius < width:
+            for p in range(contexts):
+                places[p] = channels * (y * width + x) + steps[p]
+        else:
+            for p in range(contexts):
+                places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+        for c in range(channels):
+            if c < layout.references:
+                total = 2
+                for r in range(len(network.reference)):
+                    place = places[network.reference[r, 0]]
+                    total += network.reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else missing)
+                ref[i, c] = min(max(total >> 2, layout.low), layout.high)
+                inputs[i, channels * contexts + c] = (ref[i, c] - missing) >> layout.level_shift
+            base = zero - ref[i, c]
+            for p in range(contexts):
+                value = np.int64(image[places[p] + c]) if places[p] >= 0 else missing
+                inputs[i, channels * p + c] = compress[value + base]
 
 
 @njit
@@ -225,18 +222,19 @@ def run_body(count: int, band: Band, network: Network, work: Work) -> None:
 @njit
 def _see(place: int, count: int, band: Band, network: Network, work: Work) -> None:
     """Add to the sums of a place's head what the channels before say."""
-    layout, image, ref = network.layout, band.image, work.ref
-    head = network.conditioning.shape[1]
+    layout, image, ref, heads = network.layout, band.image, work.ref, work.heads
+    channels, head = len(layout.order), network.conditioning.shape[1]
     zero = layout.high - layout.low
-    for i in range(count):
-        row = work.heads[i, place * head : (place + 1) * head]
-        at = len(layout.order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
-        for f in range(layout.feature_begins[place], layout.feature_begins[place + 1]):
-            c, other = layout.features[f, 0], layout.features[f, 1]
+    for f in range(layout.feature_begins[place], layout.feature_begins[place + 1]):
+        c, other = layout.features[f, 0], layout.features[f, 1]
+        weights = network.conditioning[f]
+        for i in range(count):
+            at = channels * ((band.top + work.ys[i]) * band.width + work.xs[i])
             value = np.int64(image[at + c]) - ref[i, c]
             if other >= 0:
                 value = min(max(value - (np.int64(image[at + other]) - ref[i, other]), -zero), zero)
-            said, weights = np.int32(layout.compress[value + zero]), network.conditioning[f]
+            said = np.int32(layout.compress[value + zero])
+            row = heads[i, place * head : (place + 1) * head]
             for u in range(head):
                 row[u] = np.int32(row[u] + np.int32(said * weights[u]))
 
@@ -247,27 +245,27 @@ def run_head(place: int, count: int, band: Band, network: Network, work: Work) -
 
     Its head sees the channels before.
     """
-    layout, out, raw, ref = network.layout, work.out, work.raw, work.ref
-    head = network.conditioning.shape[1]
-    units = slice(place * head, (place + 1) * head)
+    layout, heads, act, out, raw, ref = network.layout, work.heads, work.act, work.out, work.raw, work.ref
+    order, head = layout.order, network.conditioning.shape[1]
+    shift_head = network.shift_heads[place * head : (place + 1) * head]
     begin = 3 * len(network.shift2) + place * head
     _see(place, count, band, network, work)
     for i in range(count):
-        biases = band.biases[work.tiles[i], begin : begin + head]
-        activate(work.heads[i, units], biases, network.shift_heads[units], network.limit, work.act[i])
-    product(count, work.act, network.outputs[place], out)
+        row = heads[i, place * head : (place + 1) * head]
+        activate(row, band.biases[work.tiles[i], begin : begin + head], shift_head, network.limit, act[i])
+    product(count, act, network.outputs[place], out)
     middle = 1 << (network.shift - 1)
-    first, channels = layout.begins[place], layout.begins[place + 1] - layout.begins[place]
-    coefficients = 3 * network.mixtures * channels
-    used = coefficients + layout.coefficients[place]
+    first, size = layout.begins[place], layout.begins[place + 1] - layout.begins[place]
+    coefficients, mixed = layout.coefficients[place], 3 * network.mixtures * size
+    used = mixed + coefficients
     bias, multiplier = network.output_bias[place, :used], network.multiplier[place, :used]
     for i in range(count):
-        for o in range(used):
-            raw[i, o] = ((np.int64(out[i, o]) + bias[o]) * multiplier[o] + middle) >> network.shift
-        at = len(layout.order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
-        for q in range(channels):
-            shift = ref[i, layout.order[first + q]] << 8
-            for k in range(used - coefficients):
-                c = layout.order[k]
-                shift += raw[i, coefficients + k] * (np.int64(band.image[at + c]) - ref[i, c])
-            work.shifts[i, q] = shift
+        for q in range(used):
+            raw[i, q] = ((np.int64(out[i, q]) + bias[q]) * multiplier[q] + middle) >> network.shift
+        for q in range(size):
+            work.shifts[i, q] = ref[i, order[first + q]] << 8
+        at = len(order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
+        for q in range(coefficients):
+            moved = raw[i, mixed + q] * (np.int64(band.image[at + order[q]]) - ref[i, order[q]])
+            for k in range(size):
+                work.shifts[i, k] += moved

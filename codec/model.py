@@ -404,7 +404,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         latents=config["latents"],
         planes=convolutions[0].weight.shape[0] // 9,
         conditions=len(dense_biases),
-        grid=number_grid(config["grid"]),
+        grid=number_grid(-config["grid"], config["grid"]),
         network=network,
         fixed_biases=t["likelihood.fixed_biases"].astype(np.int64),
         off_biases=t["likelihood.off_biases"].astype(np.int64),

@@ -20,7 +20,7 @@ from codec import products
 from codec.adaptation import LIMIT
 from codec.compiled import kernel
 from codec.contexts import ORDER
-from codec.distributions import Tables, ideal_bits_gradient, mean, prepare, sample_grid, symbol_of
+from codec.distributions import Tables, ideal_bits_gradient, mean, number_grid, prepare, sample_grid, symbol_of
 from codec.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.products import I16, I32, padded_columns, padded_rows, product
 
@@ -157,7 +157,7 @@ def _through(count: int, gradient: F32, act: I16, scale: F32, limit: int, biases
 def _piece_gradient(count: int, band: Band, network: Network, table: Tables, work: Work, back: Back, sums: F64) -> None:
     """Add to ``sums`` (bias count,) the gradient of the bits of ``count`` pixels by the activations' biases."""
     m, width, head = network.mixtures, len(network.shift2), network.conditioning.shape[1]
-    grid = network.layout.grid
+    grid = number_grid(network.layout.low, network.layout.high)
     back.raw[:] = np.float32(0)
     run_body(count, band, network, work)
     for place in range(band.places):

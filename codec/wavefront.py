@@ -21,6 +21,7 @@ from codec.distributions import (
     ideal_bits,
     interval,
     mean,
+    number_grid,
     pop,
     prepare,
     sample_grid,
@@ -74,7 +75,7 @@ def _code_pixels(
     """Code the first ``count`` pixels of ``work.ys`` and ``xs``; return their ideal bits (MEASURE only)."""
     image, m, layout = band.image, network.mixtures, network.layout
     channels, prepared = len(layout.order), work.prepared
-    grid = layout.grid
+    grid = number_grid(layout.low, layout.high)
     bits = 0.0
     run_body(count, band, network, work)
     for place in range(band.places):

@@ -20,7 +20,7 @@ from codec.distributions import Grid, number_grid, sample_grid
 from codec.errors import CorruptDataError
 
 TOTAL = 1 << rans.PRECISION
-LATENTS = number_grid(4)
+LATENTS = number_grid(-4, 4)
 SAMPLES = Grid(16, 256, -128)
 
 

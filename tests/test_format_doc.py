@@ -145,7 +145,7 @@ def test_grids_and_coding_order():
                 assert meaning == distributions.value_of(k, grid, 0, 255)
             assert value(symbol, x=c // 2, b=b, d=d) == distributions.symbol_of(c // 2, grid)
     for limit in (1, 31, 127):
-        assert distributions.number_grid(limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
+        assert distributions.number_grid(-limit, limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
     names = ("red", "green", "blue")
     assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
 
@@ -210,7 +210,6 @@ def test_rasters(name):
     else:
         assert coded.order.tolist() == list(range(values["D"]))
         assert values["coefficients of place p"] == coded.coefficients.max() == 0
-        assert coded.grid == distributions.number_grid(coded.high)
     assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model.TILE_UNITS)
 
 

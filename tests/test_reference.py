@@ -233,7 +233,7 @@ def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
         assert centre.tolist() == [min(max(distributions.mean(prepared), 0), 255)]
         for ours, theirs in (
             (distributions.sample_grid(distributions.mean(prepared), d), reference.sample_grid(centre, d)),
-            (distributions.number_grid(31), reference.number_grid(31)),
+            (distributions.number_grid(-31, 31), reference.number_grid(31)),
         ):
             cum = [distributions.cumulative(k, ours, prepared, table) for k in range(ours.count + 1)]
             assert reference.cumulative(mixed, theirs)[0].tolist() == cum

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from codec import tables
@@ -64,7 +65,7 @@ def load_tables() -> Tables:
     return Tables(tables.logistic(), tables.weights(), tables.inverse_scales())
 
 
-@njit
+@register_jitable
 def number_grid(low: int, high: int) -> Grid:
     """Return the grid of the numbers low..high; symbol 0 is the lowest."""
     return Grid(high - low + 1, MEAN_STEPS, low * MEAN_STEPS - MEAN_STEPS // 2)

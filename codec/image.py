@@ -73,7 +73,7 @@ class Image:
     def __init__(
         self, model: Model, raster: Raster, source: Raster, channels: int, condition: int, lanes: int = LANES
     ) -> None:
-        if condition >= model.conditions:
+        if not 0 <= condition < model.conditions:
             raise ModelError(f"model {model.number}: serves conditions up to {model.conditions - 1}, got {condition}")
         self.model = model
         self.raster = raster

@@ -78,28 +78,28 @@ def samples() -> Layout:
     """Return the layout of an image's samples: red, green, blue; each place codes a channel."""
     red, green, _ = sorted(ORDER)
     return Layout(
-        order=np.array(ORDER),
-        begins=np.arange(4),
+        order=np.array(ORDER, dtype=np.int64),
+        begins=np.arange(4, dtype=np.int64),
         low=0,
         high=255,
         missing=NO_PIXEL,
         references=3,
         level_shift=1,
         compress=compress().astype(np.int16),
-        features=np.array([(green, -1), (green, -1), (red, -1), (red, green)]),
-        feature_begins=np.array([0, 0, 1, 4]),
-        coefficients=np.arange(3),
+        features=np.array([(green, -1), (green, -1), (red, -1), (red, green)], dtype=np.int64),
+        feature_begins=np.array([0, 0, 1, 4], dtype=np.int64),
+        coefficients=np.arange(3, dtype=np.int64),
     )
 
 
 @lru_cache(maxsize=8)
 def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
     """Return the layout of a tensor of values -limit..limit, whose channels are coded in equal groups."""
-    begins = np.arange(0, channels + 1, channels // groups)
+    begins = np.arange(0, channels + 1, channels // groups, dtype=np.int64)
     seen = begins[:-1]
-    channel = np.concatenate([np.arange(count) for count in seen])
+    channel = np.concatenate([np.arange(count, dtype=np.int64) for count in seen])
     return Layout(
-        order=np.arange(channels),
+        order=np.arange(channels, dtype=np.int64),
         begins=begins,
         low=-limit,
         high=limit,

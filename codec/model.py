@@ -32,6 +32,7 @@ from codec.products import I32, pack
 WEIGHTS = Path(__file__).parent / "weights"
 LOSSLESS, NEAR_LOSSLESS = 0, 0
 """Numbers of the models that `compress` uses."""
+
 ADAPTATION_STEP = 4
 """A unit of adaptation changes an activation by this much."""
 

@@ -54,7 +54,8 @@ def prepared_of(raw, mixtures, shift, table):
 
 
 sample_grids = st.builds(sample_grid, st.integers(0, 255), st.integers(0, 10))
-grids = st.one_of(sample_grids, st.integers(1, 127).map(number_grid), st.just(Grid(2, 256, -128)))
+number_grids = st.builds(number_grid, st.integers(-127, -1), st.integers(1, 127))
+grids = st.one_of(sample_grids, number_grids, st.just(Grid(2, 256, -128)))
 
 
 def with_extremes(usual, extreme):
@@ -226,8 +227,8 @@ def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
     assert np.abs(values - exact).max() < 2**30 * 2.0**-15
 
 
-def test_latent_grid_is_symmetric():
-    grid = number_grid(31)
+def test_the_grid_of_latents_is_symmetric():
+    grid = number_grid(-31, 31)
     raw = np.array([0, 0, 40])
     frequencies = np.diff(all_cumulative(raw, 1, 0, grid, TABLES))
     assert grid.count == 63

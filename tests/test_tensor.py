@@ -279,6 +279,8 @@ def test_a_model_codes_what_it_is_for():
         encode(load_model(), draw(3, 3), 0, None)
     with pytest.raises(ModelError, match="serves conditions up to 2, got 3"):
         encode(MODEL, draw(3, 3), CONDITIONS, None)
+    with pytest.raises(ModelError, match="got -1"):
+        encode(MODEL, draw(3, 3), -1, None)
 
 
 @pytest.mark.parametrize("latents", Latents)

@@ -30,9 +30,14 @@ def orthogonal(matrix: Tensor) -> Tensor:
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
+    # Each round multiplies x by p, a polynomial of x x': what that becomes needs only the small square matrices.
+    identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    gram, product = x @ x.T, identity
     for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        p = a * identity + b * gram + c * gram @ gram
+        product = p @ product
+        gram = p @ gram @ p
+    x = product @ x
     return x.T if tall else x
 
 

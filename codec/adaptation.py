@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.coders import Codec, mixture, mixture_intervals, two_part, uniform
-from codec.distributions import latent_grid
+from codec.distributions import number_grid
 from codec.errors import CorruptDataError
 from codec.likelihood import Network
 from codec.rans import Message, empty_message, flatten, is_empty, unflatten
 
 LIMIT = 127
-GRID = latent_grid(LIMIT)
+GRID = number_grid(-LIMIT, LIMIT)
 SCALE_BITS = 8
 SCALE_FIRST = -96
 """Scale of a layer's prior, in 1/32 octave: a byte, and what is added to it."""

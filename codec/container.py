@@ -207,6 +207,8 @@ def holds_samples(container: Container) -> bool:
     No symbol of n or more costs less than -log2(1 - (n - 1) / 2**24) bits, of which the division in a push
     can lose 1 in 128. (Posterior bits that bits-back returns could be spent on further samples,
     but a model's real costs are far above this floor. An encoder asks here before it writes.)
+    A tensor's grid has n = 2 limit + 1 symbols: a file of one would have the bound of as many samples as the
+    tensor has values, with 2 limit in place of 255 // (2 d + 1).
     """
     header = container.header
     if container.coding is None:

@@ -1,6 +1,6 @@
 """Mixtures of logistics on an integer grid, with a cumulative function in integers only.
 
-One family serves pixels, latents and their prior and posterior. The parameters of a component are
+One family serves pixels, tensors, latents and their prior and posterior. The parameters of a component are
 integers: logit (1/64 octave), mean (1/256 of a grid unit), scale (1/32 octave). With the weights
 w_i (sum 2**15) and the table T of the logistic function (one = 2**30)
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from codec import tables
@@ -64,9 +65,10 @@ def load_tables() -> Tables:
     return Tables(tables.logistic(), tables.weights(), tables.inverse_scales())
 
 
-def latent_grid(limit: int) -> Grid:
-    """Return the grid of latents -limit..limit; symbol 0 is -limit."""
-    return Grid(2 * limit + 1, MEAN_STEPS, -limit * MEAN_STEPS - MEAN_STEPS // 2)
+@register_jitable
+def number_grid(low: int, high: int) -> Grid:
+    """Return the grid of the numbers low..high; symbol 0 is the lowest."""
+    return Grid(high - low + 1, MEAN_STEPS, low * MEAN_STEPS - MEAN_STEPS // 2)
 
 
 @njit
@@ -80,15 +82,15 @@ def sample_grid(centre: int, max_error: int) -> Grid:
 
 
 @njit
-def sample_symbol(sample: int, grid: Grid) -> int:
-    """Return the symbol whose bin holds a sample."""
-    return (sample * MEAN_STEPS - grid.first) // grid.step
+def symbol_of(value: int, grid: Grid) -> int:
+    """Return the symbol whose bin holds a value."""
+    return (value * MEAN_STEPS - grid.first) // grid.step
 
 
 @njit
-def symbol_sample(symbol: int, grid: Grid) -> int:
-    """Return the sample in the middle of a symbol's bin, clipped to 0..255."""
-    return min(max((symbol * grid.step + grid.first + grid.step // 2) // MEAN_STEPS, 0), 255)
+def value_of(symbol: int, grid: Grid, low: int, high: int) -> int:
+    """Return the value in the middle of a symbol's bin, clipped to low..high."""
+    return min(max((symbol * grid.step + grid.first + grid.step // 2) // MEAN_STEPS, low), high)
 
 
 @njit

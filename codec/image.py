@@ -1,4 +1,4 @@
-"""An image as the VLAE coder sees it: bands of rows, each a bits-back codec of its own.
+"""An image, or a tensor, as the VLAE coder sees it: bands of rows, each a bits-back codec of its own.
 
 Band s has latents z_s, and is coded with
 
@@ -20,7 +20,7 @@ from codec.coders import Codec, Intervals, bits_back, mixture, mixture_intervals
 from codec.distributions import load_tables
 from codec.errors import ModelError
 from codec.headers import Latents
-from codec.likelihood import Band, make_work
+from codec.likelihood import Band, Raster, make_work
 from codec.model import Model
 from codec.pipeline import CHUNK, Ready
 from codec.prior import code_latents
@@ -32,7 +32,6 @@ LANES = 2
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 
 
 def _at_once(waves: int) -> None:
@@ -40,37 +39,48 @@ def _at_once(waves: int) -> None:
 
 
 class Image:
-    """An image while it is coded: its raster, its bands and their codecs.
+    """An image while it is coded, or a tensor: its raster, its bands and their codecs.
 
     Parameters
     ----------
     model : Model
-    raster : uint8 array (H, W, 3), contiguous
-        Decoded samples; a grey image has its channel three times.
-    source : uint8 array (H, W, 3), contiguous
-        What is coded, if it is known; of a lossless image the raster itself.
+    raster : uint8 or int16 array (H, W, channels of the model's layout), contiguous
+        What is decoded; a grey image has its channel three times.
+    source : array like ``raster``, contiguous
+        What is coded, if it is known; of a raster that is coded exactly, the raster itself.
     channels : int
-        3, or 1 for a grey image.
-    max_error : int
+        Those that are coded: all of the layout, or 1 of a grey image.
+    condition : int
+        Row of the model's biases: d of an image that is coded within d, quality - 1 of a tensor.
     lanes : int
         At most one a band.
 
     Attributes
     ----------
+    max_error : int
+        d of an image, 0 of a tensor.
     moved : int64 array (bias count,) or None
         Adaptation of the biases.
     z : list of int64 arrays (across, latents) or None
         Latents of the bands coded so far.
+
+    Raises
+    ------
+    ModelError
+        The model has no such condition.
     """
 
-    def __init__(self, model: Model, raster: U8, source: U8, channels: int, max_error: int, lanes: int = LANES) -> None:
-        if max_error > model.max_error:
-            raise ModelError(f"model {model.number}: serves errors up to {model.max_error}, got {max_error}")
+    def __init__(
+        self, model: Model, raster: Raster, source: Raster, channels: int, condition: int, lanes: int = LANES
+    ) -> None:
+        if not 0 <= condition < model.conditions:
+            raise ModelError(f"model {model.number}: serves conditions up to {model.conditions - 1}, got {condition}")
         self.model = model
         self.raster = raster
         self.source = source
         self.channels = channels
-        self.max_error = max_error
+        self.condition = condition
+        self.max_error: int = condition if model.kind == "samples" else 0
         self.height: int = raster.shape[0]
         self.width: int = raster.shape[1]
         self.rows: int = model.tile
@@ -78,30 +88,70 @@ class Image:
         self.lanes: int = min(lanes, self.bands)
         self.across: int = -(-self.width // model.tile)
         self.table = load_tables()
-        self.prior_net = model.prior(max_error)
+        self.prior_net = model.prior(condition)
         self.moved: I64 | None = None
         self.z: list[I64 | None] = [None] * self.bands
         self._posteriors: dict[int, I64] = {}
 
+    @classmethod
+    def of(cls, model: Model, values: Raster, condition: int) -> Image:
+        """Return what is to be encoded.
+
+        Parameters
+        ----------
+        values : uint8 array (H, W, 3 or 1) of samples, or int16 array (H, W, C) of a tensor
+        condition : as of the class
+
+        Raises
+        ------
+        TypeError, ValueError
+            The model does not code such values.
+        """
+        layout = model.layout
+        channels = len(layout.order)
+        if values.dtype != model.dtype:
+            raise TypeError(f"values: expected {model.dtype} of model {model.number}, got {values.dtype}")
+        if values.shape[2] not in ({1, channels} if model.kind == "samples" else {channels}):
+            raise ValueError(f"values: expected {channels} channels, got {values.shape[2]}")
+        if values.min() < layout.low or values.max() > layout.high:
+            raise ValueError(f"values: expected {layout.low} to {layout.high}, got {values.min()} to {values.max()}")
+        source = np.array(np.broadcast_to(values, (*values.shape[:2], channels)))
+        image = cls(model, source, source, values.shape[2], condition)
+        if image.max_error:  # it is rounded
+            image.raster = source.copy()
+        return image
+
+    @classmethod
+    def blank(cls, model: Model, shape: tuple[int, int, int], condition: int, lanes: int) -> Image:
+        """Return what is to be decoded, of a shape (H, W, channels that are coded)."""
+        raster = np.zeros((*shape[:2], len(model.layout.order)), dtype=model.dtype)
+        return cls(model, raster, raster, shape[2], condition, lanes)
+
     @property
-    def samples(self) -> U8:
-        """The decoded samples (H, W, C)."""
-        return self.raster if self.channels == 3 else np.ascontiguousarray(self.raster[..., :1])
+    def samples(self) -> Raster:
+        """The decoded samples (H, W, channels), or values of a tensor."""
+        return np.ascontiguousarray(self.raster[..., : self.channels])
 
     def _rows(self, top: int, rows: int, biases: I32) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
-        return Band(*flat, self.width, top, rows, self.channels, self.max_error, biases)
+        places = len(self.model.layout.sizes) if self.channels == self.raster.shape[2] else 1
+        return Band(*flat, self.width, top, rows, places, self.max_error, biases)
 
     def band(self, index: int, z: I64 | None) -> Band:
         """Return a band with the biases that its latents and the adaptation set."""
         top = index * self.rows
-        biases = self.model.biases(z, self.max_error, self.across, self.moved)
+        biases = self.model.biases(z, self.condition, self.across, self.moved)
         return self._rows(top, min(self.rows, self.height - top), biases)
+
+    @property
+    def is_adaptable(self) -> bool:
+        """Whether an adaptation could win back what it costs; it is made for images only."""
+        return self.model.kind == "samples" and self.height * self.width >= search.LEAST_PIXELS
 
     def adapt(self, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
         """Return an adaptation (bias count,) that shortens the image with its latents at their mode, or off."""
         modes = [self.mode(index) if latents else None for index in range(self.bands)]
-        biases = [self.model.biases(z, self.max_error, self.across, None) for z in modes]
+        biases = [self.model.biases(z, self.condition, self.across, None) for z in modes]
         whole = self._rows(0, self.height, np.concatenate(biases))
         net, units = self.model.network, self.model.adaptation_units
         return search.adapt(whole, net, units, self.table, steps, pool, workers)
@@ -112,17 +162,17 @@ class Image:
         heights = (min(self.rows, self.height - top) for top in range(0, self.height, self.rows))
         return [wave_count(self.width, rows) for rows in heights]
 
-    def tiles(self, index: int) -> U8:
-        """Return a band's tiles (across, T, T, 3), their last row and column repeated to fill them."""
+    def tiles(self, index: int) -> Raster:
+        """Return a band's tiles (across, T, T, channels of raster), their last row and column repeated to fill them."""
         t = self.model.tile
         area = self.source[index * self.rows : (index + 1) * self.rows]
         padded = np.pad(area, ((0, t - len(area)), (0, -self.width % t), (0, 0)), "edge")
-        return np.ascontiguousarray(padded.reshape(t, self.across, t, 3).swapaxes(0, 1))
+        return np.ascontiguousarray(padded.reshape(t, self.across, t, -1).swapaxes(0, 1))
 
     def posterior_raw(self, index: int) -> I64:
         """Return the raw posterior parameters (across * latents, 3) of a band."""
         if index not in self._posteriors:
-            self._posteriors[index] = self.model.posterior(self.tiles(index), self.max_error)
+            self._posteriors[index] = self.model.posterior(self.tiles(index), self.condition)
         return self._posteriors[index]
 
     def posterior(self, index: int) -> Codec:

@@ -49,7 +49,7 @@ def prepare(announce: Callable[[str], None]) -> None:
         samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
         encoded = encode(model, samples, 0, Latents.BITS_BACK)
         encode(model, samples, 1, Latents.NONE)
-        image = Image(model, samples, samples, 3, 0, encoded.lanes)
+        image = Image.blank(model, samples.shape, 0, encoded.lanes)
         decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
         with ThreadPoolExecutor(1) as pool:
             image.adapt(False, 1, pool, 1)

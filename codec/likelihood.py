@@ -1,23 +1,27 @@
 """The likelihood p(x|z) of pixels: contexts in, the raw parameters of a mixture for each channel out.
 
-A small network of integers runs at every pixel; its biases are set by the tile's latents, the largest
-error and the file's adaptation. Each channel's head sees the channels coded before.
+A small network of integers runs at every pixel (of a tensor: at every position); its biases are set by
+the tile's latents, the condition and the file's adaptation. The head of a place (`codec.layout`) sees
+the channels coded before.
 See FORMAT.md, "Waves and contexts" and "Likelihood".
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from codec.contexts import NO_PIXEL, ORDER, SLOPE
+from codec.contexts import SLOPE
 from codec.distributions import COMPONENTS
+from codec.layout import Layout
 from codec.products import I16, I32, activate, padded_columns, padded_rows, product
 
 I64 = NDArray[np.int64]
+Raster = NDArray[Any]
+"""Samples are uint8, tensors int16; kernels are compiled for each."""
 
 
 class Network(NamedTuple):
@@ -27,12 +31,13 @@ class Network(NamedTuple):
     ----------
     offsets : int64 array (P, 2), contexts
     reference : int64 array (4, 2), place among the contexts and weight
-    compress : int16 array (511,)
+    layout : Layout
     w1, w2, w3, split : int16 arrays, from `codec.products.pack`
     shift1, shift2, shift3, shift_heads : int32 arrays (units,), of the activations
-    conditioning : int32 array (4, head); row 0 for the second channel, rows 1..3 for the third
-    outputs : int16 array (3, ...), `codec.products.pack` of each channel's
-    output_bias, multiplier : int64 arrays (3, 3 M + 2)
+    conditioning : int32 array (features, head), what each feature of the layout adds
+    outputs : int16 array (places, ...), `codec.products.pack` of each place's
+    output_bias, multiplier : int64 arrays (places, outputs)
+        Of each channel 3 M, then the coefficients; places of fewer than the most leave some unused.
     shift : int, of all outputs
     limit : int, largest activation
     mixtures, tile, radius : int
@@ -40,7 +45,7 @@ class Network(NamedTuple):
 
     offsets: I64
     reference: I64
-    compress: I16
+    layout: Layout
     w1: I16
     w2: I16
     w3: I16
@@ -65,23 +70,23 @@ class Band(NamedTuple):
 
     Attributes
     ----------
-    image : uint8 array (H * W * 3,)
-        Decoded samples; a grey image has its channel three times.
-    source : uint8 array (H * W * 3,)
+    image : uint8 or int16 array (H * W * channels,)
+        Decoded samples, a grey image has its channel three times; or those of a tensor.
+    source : array like ``image``
         What is coded. Of a decoded image the raster itself: its samples lie in the same bins.
     width : int
     top, rows : int
-    channels : int, 3, or 1: only the first in coding order is coded
+    places : int, all of the layout, or 1: the first one's channel stands for all
     max_error : int
     biases : int32 array (tiles of the band, bias count)
     """
 
-    image: NDArray[np.uint8]
-    source: NDArray[np.uint8]
+    image: Raster
+    source: Raster
     width: int
     top: int
     rows: int
-    channels: int
+    places: int
     max_error: int
     biases: I32
 
@@ -102,6 +107,7 @@ class Work(NamedTuple):
     ys: I64
     xs: I64
     steps: I64
+    places: I64
     prepared: I64
     raw: I64
     shifts: I64
@@ -112,7 +118,8 @@ def make_work(network: Network, pixels: int) -> Work:
     rows = padded_rows(pixels)
     width = padded_columns(len(network.shift2))
     head = network.conditioning.shape[1]
-    outs = network.output_bias.shape[1]
+    places, outs = network.output_bias.shape
+    channels = len(network.layout.order)
 
     def i16(columns: int) -> I16:
         return np.zeros((rows, columns), dtype=np.int16)
@@ -127,16 +134,17 @@ def make_work(network: Network, pixels: int) -> Work:
         i16(width),
         i16(padded_columns(head)),
         i32(width),
-        i32(3 * head),
+        i32(places * head),
         i32(outs),
-        np.zeros((pixels, 3), dtype=np.int64),
+        np.zeros((pixels, channels), dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(pixels, dtype=np.int64),
         np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
         np.zeros(3 * COMPONENTS, dtype=np.int64),
         np.zeros((pixels, outs), dtype=np.int64),
-        np.zeros(pixels, dtype=np.int64),
+        np.zeros((pixels, max(network.layout.sizes)), dtype=np.int64),
     )
 
 
@@ -155,52 +163,34 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 
 
 @njit
-def _gather(
-    count: int,
-    top: int,
-    ys: I64,
-    xs: I64,
-    image: NDArray[np.uint8],
-    width: int,
-    offsets: I64,
-    reference: I64,
-    compress: I16,
-    radius: int,
-    steps: I64,
-    inputs: I16,
-    ref: I64,
-) -> None:
-    """Fill the network's inputs (count, 3 P + 3) and the references (count, 3) of pixels."""
-    contexts = len(offsets)
+def _gather(count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill the network's inputs (count, P channels + references) and the references (count, channels) of pixels."""
+    image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
+    steps, places, inputs, ref, compress = work.steps, work.places, work.inputs, work.ref, layout.compress
+    contexts, channels, missing = len(offsets), len(layout.order), layout.missing
+    zero = layout.high - layout.low  # where the table has the difference 0
     for p in range(contexts):
-        steps[p] = 3 * (offsets[p, 1] - offsets[p, 0] * width)
+        steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
     for i in range(count):
-        y, x = top + ys[i], xs[i]
-        at = 3 * (y * width + x)
-        inside = y >= radius and x >= radius and x + radius < width
-        for c in range(3):
-            total = 2
-            for r in range(len(reference)):
-                p = reference[r, 0]
-                place = at + steps[p]
-                if not inside:
-                    place = 3 * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
-                total += reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else NO_PIXEL)
-            ref[i, c] = min(max(total >> 2, 0), 255)
-            inputs[i, 3 * contexts + c] = (ref[i, c] - NO_PIXEL) >> 1
-        first, second, third = 255 - ref[i, 0], 255 - ref[i, 1], 255 - ref[i, 2]
-        for p in range(contexts):
-            place = at + steps[p]
-            if not inside:
-                place = 3 * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
-            if place >= 0:
-                inputs[i, 3 * p] = compress[image[place] + first]
-                inputs[i, 3 * p + 1] = compress[image[place + 1] + second]
-                inputs[i, 3 * p + 2] = compress[image[place + 2] + third]
-            else:
-                inputs[i, 3 * p] = compress[NO_PIXEL + first]
-                inputs[i, 3 * p + 1] = compress[NO_PIXEL + second]
-                inputs[i, 3 * p + 2] = compress[NO_PIXEL + third]
+        y, x = band.top + work.ys[i], work.xs[i]
+        if y >= network.radius and x >= network.radius and x + network.radius < width:
+            for p in range(contexts):
+                places[p] = channels * (y * width + x) + steps[p]
+        else:
+            for p in range(contexts):
+                places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+        for c in range(channels):
+            if c < layout.references:
+                total = 2
+                for r in range(len(network.reference)):
+                    place = places[network.reference[r, 0]]
+                    total += network.reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else missing)
+                ref[i, c] = min(max(total >> 2, layout.low), layout.high)
+                inputs[i, channels * contexts + c] = (ref[i, c] - missing) >> layout.level_shift
+            base = zero - ref[i, c]
+            for p in range(contexts):
+                value = np.int64(image[places[p] + c]) if places[p] >= 0 else missing
+                inputs[i, channels * p + c] = compress[value + base]
 
 
 @njit
@@ -222,21 +212,7 @@ def run_body(count: int, band: Band, network: Network, work: Work) -> None:
     for i in range(count):
         y, x = work.ys[i], work.xs[i]
         tiles[i] = y // network.tile * across + x // network.tile
-    _gather(
-        count,
-        band.top,
-        work.ys,
-        work.xs,
-        band.image,
-        band.width,
-        network.offsets,
-        network.reference,
-        network.compress,
-        network.radius,
-        work.steps,
-        work.inputs,
-        work.ref,
-    )
+    _gather(count, band, network, work)
     _hidden(count, work.inputs, network.w1, work.sums, 0, network.shift1, tiles, band, limit, work.h1)
     _hidden(count, work.h1, network.w2, work.sums, units, network.shift2, tiles, band, limit, work.h2)
     _hidden(count, work.h2, network.w3, work.sums, 2 * units, network.shift3, tiles, band, limit, work.h3)
@@ -244,45 +220,52 @@ def run_body(count: int, band: Band, network: Network, work: Work) -> None:
 
 
 @njit
+def _see(place: int, count: int, band: Band, network: Network, work: Work) -> None:
+    """Add to the sums of a place's head what the channels before say."""
+    layout, image, ref, heads = network.layout, band.image, work.ref, work.heads
+    channels, head = len(layout.order), network.conditioning.shape[1]
+    zero = layout.high - layout.low
+    for f in range(layout.feature_begins[place], layout.feature_begins[place + 1]):
+        c, other = layout.features[f, 0], layout.features[f, 1]
+        weights = network.conditioning[f]
+        for i in range(count):
+            at = channels * ((band.top + work.ys[i]) * band.width + work.xs[i])
+            value = np.int64(image[at + c]) - ref[i, c]
+            if other >= 0:
+                value = min(max(value - (np.int64(image[at + other]) - ref[i, other]), -zero), zero)
+            said = np.int32(layout.compress[value + zero])
+            row = heads[i, place * head : (place + 1) * head]
+            for u in range(head):
+                row[u] = np.int32(row[u] + np.int32(said * weights[u]))
+
+
+@njit
 def run_head(place: int, count: int, band: Band, network: Network, work: Work) -> None:
-    """Fill ``act``, and ``raw`` parameters with the ``shifts`` of their means, of one channel.
+    """Fill ``act``, and ``raw`` parameters with the ``shifts`` of their means, of a place's channels.
 
     Its head sees the channels before.
     """
-    heads, act, out, raw = work.heads, work.act, work.out, work.raw
-    image, ref = band.image, work.ref
-    head = network.conditioning.shape[1]
+    layout, heads, act, out, raw, ref = network.layout, work.heads, work.act, work.out, work.raw, work.ref
+    order, head = layout.order, network.conditioning.shape[1]
     shift_head = network.shift_heads[place * head : (place + 1) * head]
     begin = 3 * len(network.shift2) + place * head
-    first_row, second_row, third_row = network.conditioning[1], network.conditioning[2], network.conditioning[3]
+    _see(place, count, band, network, work)
     for i in range(count):
         row = heads[i, place * head : (place + 1) * head]
-        if place > 0:
-            at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
-            green = np.int64(image[at + ORDER[0]]) - ref[i, ORDER[0]]
-            g = np.int32(network.compress[green + 255])
-            if place == 1:
-                only_row = network.conditioning[0]
-                for u in range(head):
-                    row[u] = np.int32(row[u] + np.int32(g * only_row[u]))
-            else:
-                red = np.int64(image[at + ORDER[1]]) - ref[i, ORDER[1]]
-                r = np.int32(network.compress[red + 255])
-                b = np.int32(network.compress[min(max(red - green, -255), 255) + 255])
-                for u in range(head):
-                    said = np.int32(np.int32(g * first_row[u]) + np.int32(r * second_row[u]))
-                    row[u] = np.int32(row[u] + np.int32(said + np.int32(b * third_row[u])))
         activate(row, band.biases[work.tiles[i], begin : begin + head], shift_head, network.limit, act[i])
     product(count, act, network.outputs[place], out)
-    m = network.mixtures
     middle = 1 << (network.shift - 1)
-    used = 3 * m + place
+    first, size = layout.begins[place], layout.begins[place + 1] - layout.begins[place]
+    coefficients, mixed = layout.coefficients[place], 3 * network.mixtures * size
+    used = mixed + coefficients
     bias, multiplier = network.output_bias[place, :used], network.multiplier[place, :used]
     for i in range(count):
         for q in range(used):
             raw[i, q] = ((np.int64(out[i, q]) + bias[q]) * multiplier[q] + middle) >> network.shift
-        at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
-        shift = ref[i, ORDER[place]] << 8
-        for q in range(place):
-            shift += raw[i, 3 * m + q] * (np.int64(image[at + ORDER[q]]) - ref[i, ORDER[q]])
-        work.shifts[i] = shift
+        for q in range(size):
+            work.shifts[i, q] = ref[i, order[first + q]] << 8
+        at = len(order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
+        for q in range(coefficients):
+            moved = raw[i, mixed + q] * (np.int64(band.image[at + order[q]]) - ref[i, order[q]])
+            for k in range(size):
+                work.shifts[i, k] += moved

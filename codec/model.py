@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec import contexts, exact, tables
-from codec.distributions import COMPONENTS, Grid, latent_grid
+from codec import contexts, exact, layout
+from codec.distributions import COMPONENTS, Grid, number_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
-from codec.likelihood import Network
+from codec.layout import Layout
+from codec.likelihood import Network, Raster
 from codec.prior import Prior
 from codec.products import I32, pack
 
 WEIGHTS = Path(__file__).parent / "weights"
 LOSSLESS, NEAR_LOSSLESS = 0, 1
 """Numbers of the models that `compress` uses."""
-COMPRESS_MAX = 322
-"""Largest entry of the table of context differences."""
 
 ADAPTATION_STEP = 4
 """A unit of adaptation changes an activation by this much."""
@@ -43,7 +43,6 @@ MULTIPLIER_LIMIT = 1 << 38
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,26 @@ class Model:
     number, name : identity
     hash : bytes
         First 8 bytes of the SHA-256 of the weights file.
+    kind : str
+        What it codes: "samples" of images or a "tensor".
     tile : int
         Pixels of a tile's side, also the height of a band.
     latents : int
         Latents of a tile.
-    max_error : int
-        Largest d it serves.
+    planes : int
+        Of the posterior's input.
+    conditions : int
+        Rows of biases it has: one for each d of samples, for each quality of a tensor.
     """
 
     number: int
     name: str
     hash: bytes
+    kind: str
     tile: int
     latents: int
-    max_error: int
+    planes: int
+    conditions: int
     grid: Grid
     network: Network
     fixed_biases: I64
@@ -82,7 +87,17 @@ class Model:
     prior_weights: Prior
     prior_biases: I64
 
-    def biases(self, z: I64 | None, max_error: int, tiles: int, adaptation: I64 | None) -> I32:
+    @property
+    def layout(self) -> Layout:
+        """What is coded."""
+        return self.network.layout
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what is coded."""
+        return np.dtype(np.uint8 if self.kind == "samples" else np.int16)
+
+    def biases(self, z: I64 | None, condition: int, tiles: int, adaptation: I64 | None) -> I32:
         """Return the likelihood's biases (tiles, bias count).
 
         Parameters
@@ -91,7 +106,7 @@ class Model:
         adaptation : int64 array (bias count,) or None
             What the file's adaptation adds, in units of `adaptation_units`.
         """
-        fixed = self.fixed_biases[max_error]
+        fixed = self.fixed_biases[condition]
         if z is None:
             moved = np.repeat(self.off_biases[None], tiles, 0)
         else:
@@ -108,13 +123,13 @@ class Model:
         shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads])
         return ADAPTATION_STEP << shifts.astype(np.int64)
 
-    def posterior(self, tiles: U8, max_error: int) -> I64:
-        """Return the raw parameters (B latents, 3) of q(z|x) for tiles (B, T, T, 3) of decoded samples."""
-        parts = [self._posterior(tiles[i : i + 32], max_error) for i in range(0, len(tiles), 32)]
+    def posterior(self, tiles: Raster, condition: int) -> I64:
+        """Return the raw parameters (B latents, 3) of q(z|x) for decoded tiles (B, T, T, channels)."""
+        parts = [self._posterior(tiles[i : i + 32], condition) for i in range(0, len(tiles), 32)]
         return np.concatenate(parts)
 
-    def _posterior(self, tiles: U8, max_error: int) -> I64:
-        x = _posterior_inputs(tiles)
+    def _posterior(self, tiles: Raster, condition: int) -> I64:
+        x = self._planes(tiles)
         for layer in self.convolutions:
             x = exact.hidden(exact.patches(x).reshape(-1, layer.weight.shape[0]), layer).reshape(
                 len(x), x.shape[1] // 2, x.shape[2] // 2, -1
@@ -123,7 +138,7 @@ class Model:
         # The sum of T/8 x T/8 activations, in quarters of their mean: exact, and it fits.
         quarters = flat.shape[1] // 4
         pooled = np.concatenate([np.floor(flat.sum(1) / quarters), flat.max(1)], 1).astype(np.float32)
-        accumulated = exact.accumulate(pooled, self.dense.weight, self.dense_biases[max_error])
+        accumulated = exact.accumulate(pooled, self.dense.weight, self.dense_biases[condition])
         h = exact.activate(accumulated, self.dense.scale, self.dense.limit)
         out = exact.output(h, self.posterior_out).reshape(len(x), 2, self.latents)
         limit = 256 * (self.grid.count // 2)
@@ -132,22 +147,22 @@ class Model:
         raw[..., 2] = np.clip(out[:, 1], -32, 128)
         return raw.reshape(-1, 3)
 
-    def prior(self, max_error: int) -> Prior:
-        """Return the prior's weights for one max_error."""
-        return self.prior_weights._replace(bias=self.prior_biases[max_error])
+    def _planes(self, tiles: Raster) -> F32:
+        """Return the posterior's input planes (B, T, T, planes), integers."""
+        compress, zero = self.layout.compress, self.layout.high - self.layout.low
+        if self.kind == "tensor":
+            return compress[tiles[..., : self.planes].astype(np.int64) + zero].astype(np.float32)
+        # Of each channel the steps from the left and from above, and its level.
+        x = tiles.astype(np.int64)
+        planes = np.zeros((*tiles.shape[:3], self.planes), dtype=np.float32)
+        planes[:, :, 1:, 0:3] = compress[x[:, :, 1:] - x[:, :, :-1] + zero]
+        planes[:, 1:, :, 3:6] = compress[x[:, 1:] - x[:, :-1] + zero]
+        planes[..., 6:9] = (x - self.layout.missing) >> self.layout.level_shift
+        return planes
 
-
-def _posterior_inputs(tiles: U8) -> F32:
-    """Return the nine integer planes (B, T, T, 9): steps from the left, from above, and the level."""
-    table = tables.compress()
-    x = tiles.astype(np.int64)
-    planes = np.empty((*tiles.shape[:3], 9), dtype=np.float32)
-    planes[:, :, 0, 0:3] = 0
-    planes[:, :, 1:, 0:3] = table[x[:, :, 1:] - x[:, :, :-1] + 255]
-    planes[:, 0, :, 3:6] = 0
-    planes[:, 1:, :, 3:6] = table[x[:, 1:] - x[:, :-1] + 255]
-    planes[..., 6:9] = (x - contexts.NO_PIXEL) >> 1
-    return planes
+    def prior(self, condition: int) -> Prior:
+        """Return the prior's weights for one condition."""
+        return self.prior_weights._replace(bias=self.prior_biases[condition])
 
 
 def _hidden(tensors: dict[str, NDArray[Any]], name: str, limit: int, bias: F32 | None = None) -> Hidden:
@@ -182,7 +197,7 @@ def parse_model(data: bytes) -> Model:
     try:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        config = json.loads(header["__metadata__"]["config"])
+        config = {"kind": "samples"} | json.loads(header["__metadata__"]["config"])
         _check_ranges(tensors, config)
         return _build(tensors, config, hashlib.sha256(data).digest()[:8])
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
@@ -193,7 +208,7 @@ CONFIG = {
     "number": (0, 65535),
     "radius": (2, 16),
     "mixtures": (1, COMPONENTS),
-    "tile": (64, 1024),
+    "tile": (16, 1024),
     "latents": (1, 256),
     "grid": (1, 1023),
     "activation_limit": (1, 32767),
@@ -201,15 +216,37 @@ CONFIG = {
     "output_shift": (30, 40),
 }
 """Whole numbers in a weights file's metadata, and their ranges."""
+TENSOR_CONFIG = {
+    "channels": (1, 1024),
+    "groups": (1, 1024),
+    "limit": (1, layout.TENSOR_LIMIT),
+    "references": (0, 1024),
+    "posterior_channels": (1, 1024),
+}
+"""Those that only models of tensors have; references and posterior_channels are at most channels."""
+TILE_UNITS = {"samples": 64, "tensor": 16}
+"""Kinds of models, and what the side of a tile is a multiple of."""
+SAMPLE_PLANES = 9
+"""Input planes of the posterior of samples."""
+
+
+def config_layout(config: dict[str, Any]) -> Layout:
+    """Return what a model codes."""
+    if config["kind"] == "samples":
+        return layout.samples()
+    return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
 
 
 def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
-    n, m = config["latents"], config["mixtures"]
-    inputs = 3 * len(contexts.offsets(config["radius"])) + 3
+    n, m, coded = config["latents"], config["mixtures"], config_layout(config)
+    places = len(coded.sizes)
+    inputs = len(coded.order) * len(contexts.offsets(config["radius"])) + coded.references
+    outputs = max(3 * m * size + count for size, count in zip(coded.sizes, coded.coefficients.tolist(), strict=True))
+    planes = SAMPLE_PLANES if config["kind"] == "samples" else config["posterior_channels"]
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
-    errors, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + 3 * head
+    conditions, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
     dense, modulation, prior = (tensors[f"{k}.weight"].shape[-1] for k in LATENT_HIDDEN)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -217,8 +254,8 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         ("likelihood.hidden1", inputs, width),
         ("likelihood.hidden2", width, width),
         ("likelihood.hidden3", width, width),
-        ("likelihood.split", width, 3 * head),
-        ("posterior.conv1", 81, c1),
+        ("likelihood.split", width, places * head),
+        ("posterior.conv1", 9 * planes, c1),
         ("posterior.conv2", 9 * c1, c2),
         ("posterior.conv3", 9 * c2, c3),
         ("posterior.dense", 2 * c3, dense),
@@ -231,7 +268,7 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         shapes[f"{name}.bias"] = ("int32", (after,))
     shapes["modulation.hidden.bias"] = ("int32", (modulation,))
     for name, after in (("posterior.dense", dense), ("prior.hidden", prior)):
-        shapes[f"{name}.biases"] = ("int32", (errors, after))
+        shapes[f"{name}.biases"] = ("int32", (conditions, after))
     for name, before, after in (
         ("posterior.out", dense, 2 * n),
         ("modulation.out", modulation, biases),
@@ -242,20 +279,30 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         shapes[f"{name}.multiplier"] = ("int64", (after,))
     return shapes | {
         "prior.channels": ("int32", (2 * n, n)),
-        "likelihood.conditioning": ("int32", (4, head)),
-        "likelihood.outputs.weight": ("int16", (3, head, 3 * m + 2)),
-        "likelihood.outputs.bias": ("int32", (3, 3 * m + 2)),
-        "likelihood.outputs.multiplier": ("int32", (3, 3 * m + 2)),
-        "likelihood.fixed_biases": ("int32", (errors, biases)),
+        "likelihood.conditioning": ("int32", (len(coded.features), head)),
+        "likelihood.outputs.weight": ("int16", (places, head, outputs)),
+        "likelihood.outputs.bias": ("int32", (places, outputs)),
+        "likelihood.outputs.multiplier": ("int32", (places, outputs)),
+        "likelihood.fixed_biases": ("int32", (conditions, biases)),
         "likelihood.off_biases": ("int32", (biases,)),
     }
 
 
 def _check_ranges(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> None:
     """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
-    exact.check_numbers(config, CONFIG)
-    if config["tile"] % 64:
-        raise ModelError(f"tile: expected a multiple of 64, got {config['tile']}")
+    kind = config["kind"]
+    if kind not in TILE_UNITS:
+        raise ModelError(f"kind: expected one of {', '.join(TILE_UNITS)}, got {kind!r}")
+    exact.check_numbers(config, CONFIG | (TENSOR_CONFIG if kind == "tensor" else {}))
+    if config["tile"] % TILE_UNITS[kind]:
+        raise ModelError(f"tile: expected a multiple of {TILE_UNITS[kind]}, got {config['tile']}")
+    if kind == "tensor":
+        channels = config["channels"]
+        if channels % config["groups"]:
+            raise ModelError(f"groups: expected a divisor of {channels}, got {config['groups']}")
+        for name in ("references", "posterior_channels"):
+            if config[name] > channels:
+                raise ModelError(f"{name}: expected at most {channels}, got {config[name]}")
     exact.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
 
 
@@ -263,6 +310,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     t = tensors
     limit, coarse = config["activation_limit"], config["posterior_limit"]
     shift = config["output_shift"]
+    coded = config_layout(config)
     offsets = contexts.offsets(config["radius"])
     places = [
         (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight)
@@ -276,18 +324,17 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     for i, weight in enumerate(weights):
         bias = np.full(weight.shape[1], float(BIAS_LIMIT))
         if i == 3:  # the heads also add what the channels before say
-            head = conditioning.shape[1]
-            bias[head : 2 * head] += COMPRESS_MAX * np.abs(conditioning[0].astype(np.float64))
-            bias[2 * head :] += COMPRESS_MAX * np.abs(conditioning[1:].astype(np.float64)).sum(0)
-        exact.check_bound(f"likelihood {i}", weight, limit if i else COMPRESS_MAX, bias)
-    for place in range(3):
+            said = float(coded.compress[-1]) * np.abs(conditioning.astype(np.float64))
+            bias += np.concatenate([said[a:b].sum(0) for a, b in pairwise(coded.feature_begins)])
+        exact.check_bound(f"likelihood {i}", weight, limit if i else coded.largest_input, bias)
+    for place in range(len(outputs)):
         exact.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
     packed = [pack(weight) for weight in weights]
     shifts = [t[f"{name}.shift"].astype(np.int32) for name in names]
     network = Network(
         offsets,
         np.array(places, dtype=np.int64),
-        tables.compress().astype(np.int16),
+        coded,
         packed[0],
         packed[1],
         packed[2],
@@ -308,7 +355,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     )
     convolutions = tuple(_hidden(t, f"posterior.conv{i}", coarse) for i in (1, 2, 3))
     for i, conv in enumerate(convolutions):
-        _check(f"posterior convolution {i}", conv, coarse if i else COMPRESS_MAX)
+        _check(f"posterior convolution {i}", conv, coarse if i else coded.largest_input)
     dense_biases = t["posterior.dense.biases"].astype(np.float32)
     dense = _hidden(t, "posterior.dense", limit, np.zeros(0, dtype=np.float32))
     inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
@@ -339,10 +386,12 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         number=config["number"],
         name=config["name"],
         hash=digest,
+        kind=config["kind"],
         tile=config["tile"],
         latents=config["latents"],
-        max_error=len(dense_biases) - 1,
-        grid=latent_grid(config["grid"]),
+        planes=convolutions[0].weight.shape[0] // 9,
+        conditions=len(dense_biases),
+        grid=number_grid(-config["grid"], config["grid"]),
         network=network,
         fixed_biases=t["likelihood.fixed_biases"].astype(np.int64),
         off_biases=t["likelihood.off_biases"].astype(np.int64),

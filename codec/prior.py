@@ -24,7 +24,7 @@ class Prior(NamedTuple):
     Attributes
     ----------
     weight : (latents + 1, hidden), rows: z of the tile to the left, and whether it exists
-    bias : (hidden,), of one max_error
+    bias : (hidden,), of one condition
     shift : (hidden,)
     limit : int
     out : (hidden, 2 latents)

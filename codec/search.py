@@ -3,6 +3,7 @@
 A few steps of Adam on some thousand pixels move the biases of the likelihood. The search never depends
 on the order of a sum, though no decoder depends on it: gradients are rounded to integers before each
 matrix product, which `codec.products` sums exactly. So a file is the same whatever machine writes it.
+Only images are adapted: here a place is a channel.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from codec import products
 from codec.adaptation import LIMIT
 from codec.compiled import kernel
 from codec.contexts import ORDER
-from codec.distributions import Tables, ideal_bits_gradient, mean, prepare, sample_grid, sample_symbol
+from codec.distributions import Tables, ideal_bits_gradient, mean, number_grid, prepare, sample_grid, symbol_of
 from codec.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.products import I16, I32, padded_columns, padded_rows, product
 
@@ -156,19 +157,19 @@ def _through(count: int, gradient: F32, act: I16, scale: F32, limit: int, biases
 def _piece_gradient(count: int, band: Band, network: Network, table: Tables, work: Work, back: Back, sums: F64) -> None:
     """Add to ``sums`` (bias count,) the gradient of the bits of ``count`` pixels by the activations' biases."""
     m, width, head = network.mixtures, len(network.shift2), network.conditioning.shape[1]
-    grid = sample_grid(0, 0)
+    grid = number_grid(network.layout.low, network.layout.high)
     back.raw[:] = np.float32(0)
     run_body(count, band, network, work)
-    for place in range(band.channels):
+    for place in range(band.places):
         run_head(place, count, band, network, work)
         back.acts[place, :count] = work.act[:count, :head]
         for i in range(count):
             at = 3 * ((band.top + work.ys[i]) * band.width + work.xs[i])
             gradient = back.raw[place, i]
-            prepare(work.raw[i], m, work.shifts[i], work.prepared, table)
+            prepare(work.raw[i], m, work.shifts[i, 0], work.prepared, table)
             if band.max_error > 0:
                 grid = sample_grid(mean(work.prepared), band.max_error)
-            symbol = sample_symbol(np.int64(band.source[at + ORDER[place]]), grid)
+            symbol = symbol_of(np.int64(band.source[at + ORDER[place]]), grid)
             ideal_bits_gradient(symbol, grid, m, work.raw[i], work.prepared, table, gradient)
             by_shift = 0.0
             for k in range(m):
@@ -180,7 +181,7 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
                 gradient[q] *= network.multiplier[place, q] / (1 << network.shift)
     heads, hidden, limit = back.heads, back.hidden, network.limit
     heads[:] = np.float32(0)
-    for place in range(band.channels):
+    for place in range(band.places):
         units = slice(place * head, (place + 1) * head)
         _before(count, back.raw[place], back.outputs[place], back, heads[:, units])
         own = sums[3 * width :][units]

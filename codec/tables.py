@@ -35,7 +35,7 @@ INVERSE_BITS = 20
 """Inverse scales are in 2**-20: at the widest scale that still leaves 13 bits."""
 
 COMPRESS_UNIT = 64
-"""Context differences: 64 log2(1 + |d| / 8), linear near zero and logarithmic beyond."""
+"""Context differences: 64 log2(1 + |d| / knee), linear near zero and logarithmic beyond."""
 
 _EXACT = Context(prec=50)
 _LN2 = _EXACT.ln(Decimal(2))
@@ -72,10 +72,10 @@ def inverse_scales() -> IntArray:
     return _round([_exp2(INVERSE_BITS - Decimal(s) / SCALE_STEPS) for s in range(SCALE_MIN, SCALE_MAX + 1)])
 
 
-@lru_cache(maxsize=1)
-def compress() -> IntArray:
-    """Return sign(d) round(64 log2(1 + |d| / 8)) for d = -255..255."""
-    positive = _round([COMPRESS_UNIT * _EXACT.ln(1 + Decimal(d) / 8) / _LN2 for d in range(256)])
+@lru_cache(maxsize=8)
+def compress(largest: int = 255, knee: int = 8) -> IntArray:
+    """Return sign(d) round(64 log2(1 + |d| / knee)) for d = -largest..largest; as it stands, for samples."""
+    positive = _round([COMPRESS_UNIT * _EXACT.ln(1 + Decimal(d) / knee) / _LN2 for d in range(largest + 1)])
     table = np.concatenate([-positive[:0:-1], positive])
     table.flags.writeable = False
     return table

@@ -5,8 +5,8 @@ bits that choose its z from the bands below it. Bands go in turn to the lanes of
 message of its own, so that as many bands are worked at once. In the last band of each lane there
 is nothing to borrow yet: its z is the posterior's mode and is not returned.
 
-Near-lossless coding rounds each sample around the mean that the likelihood predicts. What is coded
-then depends on z, so no posterior of it could choose z: z is sent as it is, as in two-part files.
+Near-lossless coding, of images, rounds each sample around the mean that the likelihood predicts. What
+is coded then depends on z, so no posterior of it could choose z: z is sent as it is, as in two-part files.
 See FORMAT.md, "Bands".
 """
 
@@ -24,6 +24,7 @@ from codec.container import Container
 from codec.errors import CorruptDataError
 from codec.headers import Latents
 from codec.image import Image
+from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
 from codec.rans import PRECISION, empty_message, flatten, is_empty, random_message, unflatten
@@ -31,10 +32,9 @@ from codec.wavefront import ROUND, lag
 
 ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
-makes the batches stand below each other."""
+makes the batches stand below each other. Tensors are small, and looked at whole."""
 
 I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Encoded:
     band_table : int64 array (bands,)
         Words in the band's lane when its decoding begins.
     payload : bytes
-    samples : uint8 array (H, W, C)
+    samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
     """
 
     latents: Latents
@@ -59,11 +59,7 @@ class Encoded:
     band_height: int
     band_table: I64
     payload: bytes
-    samples: U8
-
-
-def _raster(samples: U8) -> U8:
-    return np.array(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+    samples: Raster
 
 
 def _workers(image: Image, threads: int | None) -> int:
@@ -91,7 +87,7 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     def shortest(candidates: list[tuple[Latents, I64 | None]]) -> tuple[Latents, I64 | None]:
         return candidates[0] if len(candidates) == 1 else min(candidates, key=cost)
 
-    if image.height * image.width < search.LEAST_PIXELS:
+    if not image.is_adaptable:
         return shortest([(mode, None) for mode in allowed])
     if len(allowed) > 1:
         off = cost((Latents.NONE, adapted(False, search.TRIAL_STEPS)))
@@ -112,9 +108,10 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
         z = image.mode(index)
     if z is not None:
         bits += image.prior_intervals(z).coded_bits
-    freqs = image.pixel_intervals(index, z, every=ESTIMATE_EVERY).freqs
+    every = ESTIMATE_EVERY if image.model.kind == "samples" else 1
+    freqs = image.pixel_intervals(index, z, every=every).freqs
     freqs = freqs[freqs > 0]
-    return bits + ESTIMATE_EVERY * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
+    return bits + every * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
 
 
 def _round(image: Image, latents: Latents, workers: int, progress: Progress | None) -> None:
@@ -127,34 +124,46 @@ def _round(image: Image, latents: Latents, workers: int, progress: Progress | No
     pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
 
 
-def rounded(model: Model, samples: U8, max_error: int) -> U8:
+def rounded(model: Model, samples: Raster, max_error: int) -> Raster:
     """Return what a file of samples (H, W, C) within ``max_error`` holds, if it has no latents and no adaptation.
 
     Returns
     -------
-    uint8 array (H, W, 3); a grey image has its channel three times.
+    Raster (H, W, 3); a grey image has its channel three times.
     """
-    source = _raster(samples)
-    image = Image(model, source.copy(), source, samples.shape[2], max_error)
+    image = Image.of(model, samples, max_error)
     _round(image, Latents.NONE, 1, None)
     return image.raster
 
 
 def encode(
     model: Model,
-    samples: U8,
-    max_error: int,
+    samples: Raster,
+    condition: int,
     latents: Latents | None,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Return the code of samples (H, W, C), C = 1 or 3, within ``max_error``; `decode` undoes it.
+    """Return the code of an image or a tensor; `decode` and `decode_bands` undo it.
 
-    ``latents`` None takes what makes the file shortest.
+    Parameters
+    ----------
+    samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
+    condition : int
+        The largest error d of an image, quality - 1 of a tensor.
+    latents : Latents or None
+        None takes what makes the code shortest.
+
+    Raises
+    ------
+    ModelError
+        The model does not serve the condition.
+    TypeError, ValueError
+        The model does not code such values.
     """
-    source = _raster(samples)
-    image = Image(model, source.copy() if max_error else source, source, samples.shape[2], max_error)
+    image = Image.of(model, samples, condition)
+    max_error = image.max_error
     workers = _workers(image, threads)
     table = np.zeros(image.bands, dtype=np.int64)
     done: list[int] = []
@@ -200,8 +209,7 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
         raise CorruptDataError(
             f"header: bands of model {model.number} have {model.tile} rows, got {coding.band_height}"
         )
-    raster = np.zeros((header.height, header.width, 3), dtype=np.uint8)
-    image = Image(model, raster, raster, header.channels, header.max_error, coding.lanes)
+    image = Image.blank(model, (header.height, header.width, header.channels), header.max_error, coding.lanes)
     image.moved = adaptation.unpack(file.adaptation, model.network)
     decode_bands(image, file.payload, file.band_table, coding.latents, threads=threads, progress=progress)
     return image
@@ -216,7 +224,13 @@ def decode_bands(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Decode the raster of an image that is otherwise known; errors are those of `decode`."""
+    """Decode the raster of an image or a tensor that is otherwise known; errors are those of `decode`.
+
+    Parameters
+    ----------
+    image : Image
+        From `Image.blank`; its adaptation is set. Then its ``samples`` are what was encoded.
+    """
     messages = []
     begin = 0
     for lane in range(image.lanes):

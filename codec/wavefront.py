@@ -1,7 +1,8 @@
 """The pixel loop: codes a band wave by wave, as one compiled function.
 
-All pixels of a wave (`codec.contexts`) are independent given earlier waves, so a wave's network is
-a few matrix products. Decoding and encoding run the same code: their probabilities cannot differ.
+All pixels of a wave (`codec.contexts`), or positions of a tensor, are independent given earlier waves,
+so a wave's network is a few matrix products. Decoding and encoding run the same code: their
+probabilities cannot differ.
 The functions release the GIL. A band may be decoded while the band above it still is, as long as it
 stays `lag` waves behind; `codec.vlae` does that with one thread a lane of the message.
 See FORMAT.md, "Waves and contexts".
@@ -14,17 +15,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.contexts import ORDER, SLOPE
+from codec.contexts import SLOPE
 from codec.distributions import (
     Tables,
     ideal_bits,
     interval,
     mean,
+    number_grid,
     pop,
     prepare,
     sample_grid,
-    sample_symbol,
-    symbol_sample,
+    symbol_of,
+    value_of,
 )
 from codec.likelihood import Band, Network, Work, run_body, run_head
 from codec.rans import Message, push
@@ -71,35 +73,37 @@ def _code_pixels(
     work: Work,
 ) -> float:
     """Code the first ``count`` pixels of ``work.ys`` and ``xs``; return their ideal bits (MEASURE only)."""
-    image, m = band.image, network.mixtures
-    prepared = work.prepared
-    grid = sample_grid(0, 0)
+    image, m, layout = band.image, network.mixtures, network.layout
+    channels, prepared = len(layout.order), work.prepared
+    grid = number_grid(layout.low, layout.high)
     bits = 0.0
     run_body(count, band, network, work)
-    for place in range(band.channels):
-        channel = ORDER[place]
+    for place in range(band.places):
         run_head(place, count, band, network, work)
-        for i in range(count):
-            y, x = work.ys[i], work.xs[i]
-            at = 3 * ((band.top + y) * band.width + x)
-            raw, shift = work.raw[i], work.shifts[i]
-            prepare(raw, m, shift, prepared, table)
-            if band.max_error > 0:
-                grid = sample_grid(mean(prepared), band.max_error)
-            if mode == DECODE:
-                symbol = pop(message, grid, prepared, table)
-            else:
-                symbol = sample_symbol(np.int64(band.source[at + channel]), grid)
-            if mode <= ROUND:
-                value = symbol_sample(symbol, grid)
-                if band.channels == 3:
-                    image[at + channel] = value
+        first = layout.begins[place]
+        for q in range(layout.begins[place + 1] - first):
+            channel = layout.order[first + q]
+            for i in range(count):
+                y, x = work.ys[i], work.xs[i]
+                at = channels * ((band.top + y) * band.width + x)
+                raw, shift = work.raw[i, 3 * m * q :], work.shifts[i, q]
+                prepare(raw, m, shift, prepared, table)
+                if band.max_error > 0:
+                    grid = sample_grid(mean(prepared), band.max_error)
+                if mode == DECODE:
+                    symbol = pop(message, grid, prepared, table)
                 else:
-                    image[at], image[at + 1], image[at + 2] = value, value, value
-            else:
-                starts[y, x, place], freqs[y, x, place] = interval(symbol, grid, prepared, table)
-                if mode == MEASURE:
-                    bits += ideal_bits(symbol, grid, m, raw, shift)
+                    symbol = symbol_of(np.int64(band.source[at + channel]), grid)
+                if mode <= ROUND:
+                    value = value_of(symbol, grid, layout.low, layout.high)
+                    if band.places == len(layout.begins) - 1:
+                        image[at + channel] = value
+                    else:
+                        image[at : at + channels] = value
+                else:
+                    starts[y, x, first + q], freqs[y, x, first + q] = interval(symbol, grid, prepared, table)
+                    if mode == MEASURE:
+                        bits += ideal_bits(symbol, grid, m, raw, shift)
     return bits
 
 
@@ -125,7 +129,7 @@ def code_band(
     message : Message
         Symbols are popped from it; encoding leaves it as it is.
     starts, freqs : uint32 arrays (rows, width, channels)
-        Filled with each symbol's interval when encoding.
+        Filled with each symbol's interval when encoding, channels in coding order.
 
     Notes
     -----
@@ -154,7 +158,7 @@ def push_band(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.ui
     rows, width, channels = starts.shape
     for wave in range(width + SLOPE * (rows - 1) - 1, -1, -1):
         first, count = _wave_rows(wave, width, rows)
-        for place in range(channels - 1, -1, -1):
+        for channel in range(channels - 1, -1, -1):
             for y in range(first + count - 1, first - 1, -1):
                 x = wave - SLOPE * y
-                push(message, starts[y, x, place], freqs[y, x, place])
+                push(message, starts[y, x, channel], freqs[y, x, channel])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data import load_images
-from models.networks import VLAE
+from models.networks import VLAE, sample_planes
 from models.objective import Inputs, Pixels, decoded_samples, latent_bits, pixel_bits, tiles_of
 
 REFINE_RATE = 0.3
@@ -107,7 +107,9 @@ def image_bits(
     if latents and config.latents:
         padded = torch.from_numpy(pad_to_tiles(image, tile))[None]
         repeated = errors.expand(rows * columns)
-        means, scales = model.posterior(tiles_of(padded, 0, 0, rows, columns, tile), repeated)
+        means, scales = model.posterior(
+            sample_planes(tiles_of(padded, 0, 0, rows, columns, tile), gather.table), repeated
+        )
         shape = (1, rows, columns, config.latents)
         means, scales = means.reshape(shape), scales.reshape(shape)
         torch.default_generator.manual_seed(seed)

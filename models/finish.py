@@ -74,7 +74,7 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     data = freeze(recipe, model, peaks)
     frozen = parse_model(data)
     figures = {}
-    for name, error in product(recipe.validation_folders, recipe.validation_errors):
+    for name, error in product(recipe.validation_folders, recipe.validation_conditions):
         folder = run.data / name
         total, latent, off = folder_bpsp(model, folder, recipe.validation_pixels, error)
         figures[f"{name} d={error}"] = {

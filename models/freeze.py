@@ -19,8 +19,8 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec import layout
 from codec.exact import BIAS_LIMIT, EXACT
-from codec.model import COMPRESS_MAX
 from codec.tables import SCALE_STEPS, WEIGHT_STEPS
 from models.networks import CONTEXT_UNIT, VLAE
 from models.recipe import Recipe
@@ -160,7 +160,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     tensors: dict[str, NDArray[Any]] = {}
     contexts = net.hidden1.in_features
     gain = np.full(contexts, float(CONTEXT_UNIT))
-    largest = np.full(contexts, float(COMPRESS_MAX))
+    largest = np.full(contexts, float(layout.samples().largest_input))
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
         layer = quantise_layer(_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
@@ -172,7 +172,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     seen = [_f64(c.weight).T / CONTEXT_UNIT for c in net.conditioning]
     reach = np.zeros((3, config.head))
     for i in (0, 1):
-        reach[i + 1] = COMPRESS_MAX * np.abs(seen[i]).sum(0)
+        reach[i + 1] = layout.samples().largest_input * np.abs(seen[i]).sum(0)
     head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(3)])
     split = quantise_layer(_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
     tensors["likelihood.split.weight"] = split.weight.astype(np.int16)
@@ -203,7 +203,7 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     tensors["likelihood.outputs.multiplier"] = multipliers
     scale = np.concatenate(scales)
     own = np.concatenate([_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
-    fixed = np.rint((own + _f64(model.errors.weight)) * scale) + np.concatenate(halves)
+    fixed = np.rint((own + _f64(model.condition.weight)) * scale) + np.concatenate(halves)
     tensors["likelihood.fixed_biases"] = _fit(fixed, np.int32)
     tensors["likelihood.off_biases"] = _fit(_f64(model.off) * scale, np.int32)
     return tensors, scale
@@ -230,7 +230,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     net, config = model.posterior, model.config
     parts: dict[str, dict[str, NDArray[Any]]] = {}
     gain = np.full(9, float(CONTEXT_UNIT))
-    limit = float(COMPRESS_MAX)
+    limit = float(layout.samples().largest_input)
     for name in ("conv1", "conv2", "conv3"):
         conv = getattr(net, name)
         weight = _f64(conv.weight).transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)
@@ -241,7 +241,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     pooled = np.concatenate([4 * gain, gain])
     largest = np.repeat([4 * limit, limit], len(gain))
     dense = quantise_layer(_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT)
-    biases = _f64(net.dense.bias) + _f64(net.errors.weight)
+    biases = _f64(net.dense.bias) + _f64(net.condition.weight)
     parts["posterior.dense"] = {
         "weight": dense.weight.astype(np.int16),
         "shift": dense.shift.astype(np.int8),
@@ -279,7 +279,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     n = config.latents
     gain = np.append(np.full(n, 8.0), 1.0)
     largest = np.append(np.full(n, float(config.grid)), 1.0)
-    biases = _f64(net.hidden.bias) + _f64(net.errors.weight)
+    biases = _f64(net.hidden.bias) + _f64(net.condition.weight)
     most = np.abs(biases).max(0)
     hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT, most)
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))

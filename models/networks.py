@@ -1,17 +1,19 @@
-"""The Variational Lossy Autoencoder of images, in float: what is trained.
+"""The Variational Lossy Autoencoder of an integer tensor, in float: what is trained.
 
-An image is cut into tiles of ``tile`` x ``tile`` pixels, each with ``latents`` integers z.
+The tensor is an image's samples, or the latents of a learned transform (`models.lossy`). It is cut
+into tiles of ``tile`` x ``tile`` positions, each with ``latents`` integers z.
 
 * posterior q(z|x): convolutions over the tile, factorised logistics on an integer grid;
 * prior p(z): autoregressive over the tiles of a row and their channels, in one fixed order;
-* likelihood p(x|z): a small network at every pixel that sees only a disc of decoded pixels
-  (`codec.contexts`), whose biases are set by z and by the largest error d.
+* likelihood p(x|z): a small network at every position that sees only a disc of decoded ones
+  (`codec.contexts`), whose biases are set by z and by a condition: the largest error d, or quality.
 
 `models.freeze` turns it into the integer model that `codec` executes. Tensors are B C H W.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +34,49 @@ MAX_ERROR = 10
 
 
 @dataclass(frozen=True)
+class Coded:
+    """The integer tensor (H, W, C) that a model codes.
+
+    Attributes
+    ----------
+    channels : int
+    groups : int
+        The channels are coded in so many equal groups, each seeing those before.
+    references : int
+        So many channels, from the first on, are seen as differences to a prediction from their neighbours.
+    features : tuple of int
+        What each group sees of the channels coded before.
+    links : tuple of int
+        How many of these channels the means of each group follow.
+    planes : int
+        Input planes of the posterior.
+    conditions : int
+        Rows of biases: one for each d, or for each level of quality.
+    """
+
+    channels: int
+    groups: int
+    references: int
+    features: tuple[int, ...]
+    links: tuple[int, ...]
+    planes: int
+    conditions: int
+
+    @property
+    def group(self) -> int:
+        """Channels of a group."""
+        return self.channels // self.groups
+
+
+SAMPLES = Coded(3, 3, 3, features=(0, 1, 3), links=(0, 1, 2), planes=9, conditions=MAX_ERROR + 1)
+"""Green, red, blue."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Shape of a model; a recipe's [model] table."""
 
+    coded: Coded = SAMPLES
     radius: int = 4
     width: int = 160
     head: int = 48
@@ -48,13 +90,31 @@ class Config:
 
     @property
     def bias_count(self) -> int:
-        """Biases of the likelihood that z and d set: three hidden layers and three heads."""
-        return 3 * self.width + 3 * self.head
+        """Biases of the likelihood that z and the condition set: three hidden layers and the heads."""
+        return 3 * self.width + self.coded.groups * self.head
+
+    def outputs(self, group: int) -> int:
+        """Raw outputs of a group's head."""
+        return 3 * self.mixtures * self.coded.group + self.coded.links[group]
 
     def multiply_adds(self, inputs: int) -> int:
-        """Multiply-adds of the likelihood for each pixel, with so many inputs."""
-        heads = 3 * self.head * self.width + self.head * (9 * self.mixtures + 3 + 4)
+        """Multiply-adds of the likelihood for each position, with so many inputs."""
+        heads = sum(
+            self.head * (self.width + seen + self.outputs(group)) for group, seen in enumerate(self.coded.features)
+        )
         return inputs * self.width + 2 * self.width**2 + heads
+
+
+class Condition(nn.Module):
+    """What a condition adds to biases: a row for each d, or a mixture of the rows of the levels of quality."""
+
+    def __init__(self, rows: int, units: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, units))
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """Return biases (..., units) of rows, an int64 tensor (...), or of shares of all rows, float (..., rows)."""
+        return condition @ self.weight if condition.is_floating_point() else self.weight[condition]
 
 
 def compress_table() -> Tensor:
@@ -94,32 +154,33 @@ class Likelihood(nn.Module):
         c = config
         self.config = c
         self.bfloat16 = False
-        self.hidden1 = nn.Linear(3 * contexts + 3, c.width)
+        self.hidden1 = nn.Linear(c.coded.channels * contexts + c.coded.references, c.width)
         self.hidden2 = nn.Linear(c.width, c.width)
         self.hidden3 = nn.Linear(c.width, c.width)
-        self.split = nn.Linear(c.width, 3 * c.head)
-        self.conditioning = nn.ModuleList([nn.Linear(n, c.head, bias=False) for n in (1, 3)])
-        self.outputs = nn.ModuleList([nn.Linear(c.head, 3 * c.mixtures + n) for n in (0, 1, 2)])
+        self.split = nn.Linear(c.width, c.coded.groups * c.head)
+        self.conditioning = nn.ModuleList([nn.Linear(n, c.head, bias=False) for n in c.coded.features[1:]])
+        self.outputs = nn.ModuleList([nn.Linear(c.head, c.outputs(group)) for group in range(c.coded.groups)])
         with torch.no_grad():
-            for channel, layer in enumerate(self.outputs):
+            for group, layer in enumerate(self.outputs):
                 layer.weight.mul_(0.3)
                 layer.bias.zero_()
-                layer.bias[c.mixtures : 2 * c.mixtures] = torch.linspace(-0.2, 0.2, c.mixtures)
-                layer.bias[2 * c.mixtures : 3 * c.mixtures] = torch.linspace(-1, 1.0, c.mixtures)
-                if channel:
-                    layer.bias[3 * c.mixtures :] = 0.8 / channel
+                own = layer.bias[: 3 * c.mixtures * c.coded.group].view(c.coded.group, 3, c.mixtures)
+                own[:, 1] = torch.linspace(-0.2, 0.2, c.mixtures)
+                own[:, 2] = torch.linspace(-1, 1.0, c.mixtures)
+                if c.coded.links[group]:
+                    layer.bias[own.numel() :] = 0.8 / c.coded.links[group]
 
-    def forward(self, inputs: Tensor, colours: tuple[Tensor, Tensor], biases: Tensor) -> list[Tensor]:
-        """Return the raw outputs of the three heads.
+    def forward(self, inputs: Tensor, seen: Sequence[Tensor], biases: Tensor) -> list[Tensor]:
+        """Return the raw outputs of the heads.
 
         Parameters
         ----------
-        inputs : float tensor (..., 3 P + 3)
-        colours : conditioning inputs of the second (..., 1) and third channel (..., 3)
+        inputs : float tensor (..., C P + references)
+        seen : what each head but the first sees of the channels before, (..., features)
         biases : float tensor, broadcasts to (..., bias_count)
         """
         c = self.config
-        b1, b2, b3, b4 = biases.split([c.width, c.width, c.width, 3 * c.head], -1)
+        b1, b2, b3, b4 = biases.split([c.width, c.width, c.width, c.coded.groups * c.head], -1)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             h = F.relu(self.hidden1(inputs) + b1)
             h = F.relu(self.hidden2(h) + b2)
@@ -127,11 +188,11 @@ class Likelihood(nn.Module):
             split = self.split(h)
         heads = (split.to(b4.dtype) + b4).split(c.head, -1)
         result = []
-        for channel in range(3):
-            a = heads[channel]
-            if channel:
-                a = a + self.conditioning[channel - 1](colours[channel - 1])
-            result.append(self.outputs[channel](F.relu(a)))
+        for group, output in enumerate(self.outputs):
+            a = heads[group]
+            if group:
+                a = a + self.conditioning[group - 1](seen[group - 1])
+            result.append(output(F.relu(a)))
         return result
 
     def mixture(self, raw: Tensor, reference: Tensor, earlier: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,39 +213,38 @@ class Likelihood(nn.Module):
         return F.softmax(raw[..., :m], -1), means, scales
 
 
+def sample_planes(tiles: Tensor, table: Tensor) -> Tensor:
+    """Return the nine integer input planes (B, 9, T, T) of uint8 tiles (B, 3, T, T), in network units."""
+    x = tiles.long()
+    left = F.pad(x, (1, 0))[..., :-1]
+    left[..., 0] = x[..., 0]
+    up = F.pad(x, (0, 0, 1, 0))[..., :-1, :]
+    up[..., 0, :] = x[..., 0, :]
+    steps = table[torch.cat([x - left, x - up], 1) + 255]
+    return torch.cat([steps, torch.floor((x - 128) / 2)], 1) / CONTEXT_UNIT
+
+
 class Posterior(nn.Module):
     """q(z|x): mean and log2 scale, in grid steps, of a logistic per latent."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         a, b, c = config.posterior
-        self.conv1 = nn.Conv2d(9, a, 3, 2, 1)
+        self.conv1 = nn.Conv2d(config.coded.planes, a, 3, 2, 1)
         self.conv2 = nn.Conv2d(a, b, 3, 2, 1)
         self.conv3 = nn.Conv2d(b, c, 3, 2, 1)
         self.dense = nn.Linear(2 * c, 96)
-        self.errors = nn.Embedding(MAX_ERROR + 1, 96)
+        self.condition = Condition(config.coded.conditions, 96)
         self.out = nn.Linear(96, 2 * config.latents)
-        nn.init.zeros_(self.errors.weight)
-        self.register_buffer("table", compress_table(), persistent=False)
         self.config = config
 
-    def features(self, tiles: Tensor) -> Tensor:
-        """Return the nine integer input planes of uint8 tiles (B, 3, T, T), in network units."""
-        x = tiles.long()
-        left = F.pad(x, (1, 0))[..., :-1]
-        left[..., 0] = x[..., 0]
-        up = F.pad(x, (0, 0, 1, 0))[..., :-1, :]
-        up[..., 0, :] = x[..., 0, :]
-        steps = self.table[torch.cat([x - left, x - up], 1) + 255]
-        return torch.cat([steps, torch.floor((x - 128) / 2)], 1) / CONTEXT_UNIT
-
-    def forward(self, tiles: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log2 scales (B, latents) of uint8 tiles (B, 3, T, T) coded within ``errors`` (B,)."""
-        h = F.relu(self.conv1(self.features(tiles)))
+    def forward(self, planes: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log2 scales (B, latents) of the input planes (B, planes, T, T) of tiles."""
+        h = F.relu(self.conv1(planes))
         h = F.relu(self.conv2(h))
         h = F.relu(self.conv3(h))
         pooled = torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)
-        h = F.relu(self.dense(pooled) + self.errors(errors))
+        h = F.relu(self.dense(pooled) + self.condition(condition))
         means, scales = self.out(h).split(self.config.latents, 1)
         limit = self.config.grid
         return (8 * means).clamp(-limit, limit), (scales + 1).clamp(-1, 4)
@@ -200,14 +260,13 @@ class Prior(nn.Module):
         super().__init__()
         n = config.latents
         self.hidden = nn.Linear(n + 1, config.prior)
-        self.errors = nn.Embedding(MAX_ERROR + 1, config.prior)
+        self.condition = Condition(config.coded.conditions, config.prior)
         self.out = nn.Linear(config.prior, 2 * n)
         self.channels = nn.Parameter(torch.zeros(2 * n, n))
-        nn.init.zeros_(self.errors.weight)
         self.register_buffer("causal", torch.tril(torch.ones(n, n), -1).repeat(2, 1), persistent=False)
         self.config = config
 
-    def forward(self, z: Tensor, left: Tensor, present: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, left: Tensor, present: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log2 scales (B, latents), in grid steps.
 
         Parameters
@@ -215,10 +274,10 @@ class Prior(nn.Module):
         z, left : float tensors (B, latents), grid steps; zero where there is no such tile
         present : float tensor (B, 1)
             1 where the tile to the left exists.
-        errors : int64 tensor (B,)
+        condition : tensor, see `Condition`
         """
         h = torch.cat([left / 8, present], 1)
-        h = F.relu(self.hidden(h) + self.errors(errors))
+        h = F.relu(self.hidden(h) + self.condition(condition))
         out = self.out(h) + (z / 8) @ (self.channels * self.causal).T
         means, scales = out.split(self.config.latents, 1)
         limit = self.config.grid
@@ -232,9 +291,8 @@ class VLAE(nn.Module):
         super().__init__()
         self.config = config
         self.likelihood = Likelihood(config, contexts)
-        self.errors = nn.Embedding(MAX_ERROR + 1, config.bias_count)
+        self.condition = Condition(config.coded.conditions, config.bias_count)
         self.off = nn.Parameter(torch.zeros(config.bias_count))
-        nn.init.zeros_(self.errors.weight)
         if config.latents:
             self.posterior = Posterior(config)
             self.prior = Prior(config)
@@ -243,9 +301,9 @@ class VLAE(nn.Module):
             with torch.no_grad():
                 self.modulate2.weight.mul_(0.1)
 
-    def biases(self, z: Tensor | None, errors: Tensor) -> Tensor:
+    def biases(self, z: Tensor | None, condition: Tensor) -> Tensor:
         """Return the likelihood's biases (B, bias_count) for latents z (B, latents), or None: latents off."""
-        fixed = self.errors(errors)
+        fixed = self.condition(condition)
         if z is None:
             return fixed + self.off
         return fixed + self.modulate2(F.relu(self.modulate1(z / 8)))

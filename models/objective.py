@@ -14,7 +14,7 @@ from codec import contexts
 from codec.contexts import ORDER
 from codec.model import model_for
 from codec.vlae import rounded
-from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits
+from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits, sample_planes
 
 
 @dataclass
@@ -179,14 +179,14 @@ def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile:
 
 
 def latent_bits(
-    model: VLAE, means: Tensor, scales: Tensor, errors: Tensor, *, sample: bool = True
+    model: VLAE, means: Tensor, scales: Tensor, condition: Tensor, *, sample: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sample z, or take its mode, and return it with its prior and posterior bits.
 
     Parameters
     ----------
     means, scales : float tensors (B, R, C, latents), the posterior of a grid of tiles
-    errors : int64 tensor (B,)
+    condition : tensor (B, ...), see `models.networks.Condition`
 
     Returns
     -------
@@ -203,7 +203,7 @@ def latent_bits(
     left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
     present = torch.zeros(b, rows, columns, 1)
     present[:, :, 1:] = 1
-    repeated = errors[:, None, None].expand(b, rows, columns).reshape(-1)
+    repeated = condition.repeat_interleave(rows * columns, 0)
     p_means, p_scales = model.prior(z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated)
     shape = means.shape
     prior = logistic_bits(z, p_means.reshape(shape), p_scales.reshape(shape), grid).sum(-1)
@@ -242,7 +242,7 @@ def crop_terms(
     off = model.biases(None, errors)[:, None].expand(b, 4, -1)
     if config.latents:
         z_errors = errors.repeat_interleave(4)
-        means, scales = model.posterior(tiles_of(images, top, left, 2, 2, tile), z_errors)
+        means, scales = model.posterior(sample_planes(tiles_of(images, top, left, 2, 2, tile), gather.table), z_errors)
         grid_shape = (b, 2, 2, config.latents)
         z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors)
         on = torch.from_numpy(rng.random(b) >= drop)

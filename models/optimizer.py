@@ -1,4 +1,4 @@
-"""The optimiser: Muon for the likelihood's large matrices, Adam for everything else.
+"""The optimiser: Muon for the large matrices, Adam for everything else.
 
 Muon (Jordan et al. 2024) takes a step along the nearest orthogonal matrix of the momentum, found by
 a Newton-Schulz iteration. On this model it gained twice as much per step as Adam; see docs/MODELS.md.
@@ -6,15 +6,19 @@ a Newton-Schulz iteration. On this model it gained twice as much per step as Ada
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor, nn
-
-from models.networks import VLAE
 
 ADAM_BETAS = (0.9, 0.99)
 MUON_MOMENTUM = 0.95
 MUON_RATE = 7.0
 """Muon's learning rate over Adam's."""
+MATRICES = re.compile(
+    r"(coder\.)?likelihood\.(hidden[123]|split)\.weight|(analysis|synthesis)\.(input|blocks\.\d+\.conv[12])\.weight"
+)
+"""Parameters that Muon steps; convolutions as matrices with a row for each output."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
 
@@ -26,19 +30,22 @@ def orthogonal(matrix: Tensor) -> Tensor:
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
+    # Each round multiplies x by p, a polynomial of x x': what that becomes needs only the small square matrices.
+    identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    gram, product = x @ x.T, identity
     for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        p = a * identity + b * gram + c * gram @ gram
+        product = p @ product
+        gram = p @ gram @ p
+    x = product @ x
     return x.T if tall else x
 
 
 class Optimizer:
     """Steps all parameters of a model; its state is a flat dict of tensors."""
 
-    def __init__(self, model: VLAE) -> None:
-        net = model.likelihood
-        layers = {"hidden1": net.hidden1, "hidden2": net.hidden2, "hidden3": net.hidden3, "split": net.split}
-        self.matrices: dict[str, nn.Parameter] = {f"likelihood.{n}.weight": layer.weight for n, layer in layers.items()}
+    def __init__(self, model: nn.Module) -> None:
+        self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
         self.adam = torch.optim.Adam(self.rest.values(), betas=ADAM_BETAS)
@@ -54,8 +61,9 @@ class Optimizer:
                     continue
                 mean = self.momentum[name]
                 mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                update = orthogonal(p.grad.lerp(mean, MUON_MOMENTUM))
-                p.add_(update, alpha=-MUON_RATE * rate * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+                update = orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
+                shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                p.add_(update.view_as(p), alpha=-MUON_RATE * rate * shape)
                 p.grad = None
         self.adam.zero_grad()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.data import Source
+from models.lossy import LossyConfig
 from models.networks import Config
 
 if sys.version_info >= (3, 11):
@@ -37,15 +38,21 @@ class Training:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe file, parsed."""
+    """A recipe file, parsed.
+
+    Attributes
+    ----------
+    validation_conditions : list of float
+        What is judged: largest errors, or qualities 0..1.
+    """
 
     name: str
     number: int
-    model: Config
+    model: Config | LossyConfig
     train: Training
     data: list[Source]
     validation_folders: list[str]
-    validation_errors: list[int]
+    validation_conditions: list[float]
     validation_pixels: int
 
 
@@ -64,15 +71,17 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         if entry not in target:
             raise KeyError(f"{path.name} has no value {key}")
         target[entry] = value
-    model = dict(table["model"])
-    model["posterior"] = tuple(model["posterior"])
+    values = dict(table["model"])
+    coder = values.pop("coder", values)
+    coder["posterior"] = tuple(coder["posterior"])
+    model = Config(**values) if coder is values else LossyConfig(**values, vlae=coder)
     return Recipe(
         name=table["name"],
         number=table["number"],
-        model=Config(**model),
+        model=model,
         train=Training(**table["train"]),
         data=[Source(**source) for source in table["data"]],
         validation_folders=table["validation"]["folders"],
-        validation_errors=table["validation"]["errors"],
+        validation_conditions=table["validation"]["conditions"],
         validation_pixels=table["validation"]["pixels"],
     )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codec.contexts import offsets
 from codec.model import LATENT_HIDDEN, parse_model
 from models.freeze import F64, I64, head_units, latent_units
-from models.networks import CONTEXT_UNIT, VLAE, Config
+from models.networks import CONTEXT_UNIT, VLAE, Condition, Config
 
 GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""
@@ -54,14 +54,14 @@ def hidden_units(model: VLAE) -> list[Units]:
 
     def moved(begin: int, count: int) -> list[Tensor]:
         at = slice(begin, begin + count)
-        return [model.errors.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
+        return [model.condition.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
 
     result = [
         Units([q.conv1.weight], [q.conv1.bias], [q.conv2.weight.transpose(0, 1)]),
         Units([q.conv2.weight], [q.conv2.bias], [q.conv3.weight.transpose(0, 1)]),
         Units([q.conv3.weight], [q.conv3.bias], [dense[:, :channels].T, dense[:, channels:].T]),
-        Units([dense], [q.dense.bias, q.errors.weight.T], [q.out.weight.T]),
-        Units([prior.hidden.weight], [prior.hidden.bias, prior.errors.weight.T], [prior.out.weight.T]),
+        Units([dense], [q.dense.bias, q.condition.weight.T], [q.out.weight.T]),
+        Units([prior.hidden.weight], [prior.hidden.bias, prior.condition.weight.T], [prior.out.weight.T]),
         Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
     ]
     chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
@@ -121,14 +121,14 @@ def _half(tensors: Tensors, name: str) -> I64:
     return (1 << tensors[f"{name}.shift"].astype(np.int64)) >> 1
 
 
-def _biases(own: Tensor, errors: nn.Embedding, biases: F64) -> None:
+def _biases(own: Tensor, errors: Condition, biases: F64) -> None:
     """Fill biases (d, units): d = 0 is a layer's own, for others the difference is added."""
     _fill(own, biases[0])
     _fill(errors.weight, biases - biases[0])
 
 
 def _hidden(
-    tensors: Tensors, name: str, layer: nn.Linear | nn.Conv2d, inputs: F64, errors: nn.Embedding | None = None
+    tensors: Tensors, name: str, layer: nn.Linear | nn.Conv2d, inputs: F64, errors: Condition | None = None
 ) -> None:
     """Fill a hidden layer; ``inputs`` are the integer units of each input."""
     scale = _scale(tensors, name)
@@ -161,7 +161,7 @@ def _thaw_likelihood(tensors: Tensors, model: VLAE, step: float) -> F64:
         inputs = np.ones(width)
     scale, half = (np.concatenate([f(tensors, n) for n in names]) for f in (_scale, _half))
     own = torch.zeros_like(model.off)
-    _biases(own, model.errors, (tensors["likelihood.fixed_biases"] - half) / scale)
+    _biases(own, model.condition, (tensors["likelihood.fixed_biases"] - half) / scale)
     for layer, part in zip(layers, own.split([layer.out_features for layer in layers]), strict=True):
         layer.bias.copy_(part)
     _fill(model.off, tensors["likelihood.off_biases"] / scale)
@@ -188,11 +188,11 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
         ("conv3", q.conv3, np.ones(9 * b)),
     ):
         _hidden(tensors, f"posterior.{name}", conv, inputs)
-    _hidden(tensors, "posterior.dense", q.dense, np.repeat([4.0, 1.0], c), q.errors)
+    _hidden(tensors, "posterior.dense", q.dense, np.repeat([4.0, 1.0], c), q.condition)
     _output(tensors, "posterior.out", q.out, step, latent_units(n), np.repeat([0.0, 1.0], n))
     _hidden(tensors, "modulation.hidden", model.modulate1, np.full(n, 8.0))
     _output(tensors, "modulation.out", model.modulate2, step, bias_scale)
-    _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.errors)
+    _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.condition)
     value = _output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
     _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
 
@@ -241,7 +241,7 @@ def _grow(small: VLAE, model: VLAE) -> None:
         "likelihood.split.bias": {0: heads},
         **{f"likelihood.conditioning.{i}.weight": {0: head} for i in (0, 1)},
         **{f"likelihood.outputs.{i}.weight": {1: head} for i in (0, 1, 2)},
-        "errors.weight": {1: biases},
+        "condition.weight": {1: biases},
         "off": {0: biases},
         "modulate1.weight": {0: np.arange(old.modulation)},
         "modulate1.bias": {0: np.arange(old.modulation)},

@@ -20,15 +20,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from codec import contexts
 from codec.model import parse_model
 from models.data import Crops
-from models.evaluate import folder_bpsp
-from models.networks import VLAE
-from models.objective import Batch, Inputs, crop_terms, make_batch, neg_elbo_bits
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
-from models.thaw import thaw
+from models.tasks import task_of
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +59,6 @@ def learning_rate(train: Training, step: int) -> float:
     warm = min(1.0, (step + 1) / train.warmup_steps)
     left = min(1.0, (train.steps - step) / train.decay_steps)
     return train.learning_rate * warm * left
-
-
-def new_model(recipe: Recipe) -> VLAE:
-    """Return a freshly initialised model of a recipe."""
-    torch.manual_seed(recipe.train.seed)
-    return VLAE(recipe.model, len(contexts.offsets(recipe.model.radius)))
 
 
 def start_entry(path: Path) -> dict[str, Any]:
@@ -112,15 +102,16 @@ class Run:
         self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None, *, bfloat16: bool = False
     ) -> None:
         self.recipe = recipe
+        self.task = task_of(recipe)
         self.data = data
         self.checkpoint = folder / "checkpoint.safetensors"
-        self.model = new_model(recipe)
+        self.model = self.task.new_model()
         self.progress = Progress()
         if start is not None and not self.checkpoint.exists():
-            thaw(start.read_bytes(), self.model)
+            self.task.thaw(start.read_bytes(), self.model)
             self.progress.start = start_entry(start)
         self.average = copy.deepcopy(self.model)
-        self.model.likelihood.bfloat16 = bfloat16
+        self.task.set_bfloat16(self.model, bfloat16)
         self.optimizer = Optimizer(self.model)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
@@ -154,12 +145,10 @@ class Run:
         torch.set_flush_denormal(True)
         keep_memory()
         train = self.recipe.train
-        config = self.recipe.model
-        crops = Crops(self.data, self.recipe.data, 2 * config.tile + 2 * config.radius, train.seed)
-        gather = Inputs(config.radius)
+        crops = Crops(self.data, self.recipe.data, self.task.crop, train.seed)
         begin = saved = evaluated = time.monotonic()
         recent = 0.0
-        batch: Batch | None = None
+        batch: Any = None
         with ThreadPoolExecutor(1) as loader:
             coming = loader.submit(self._batch, crops, self.progress.step)
             while self.progress.step < train.steps and time.monotonic() - begin < limit_s:
@@ -167,7 +156,7 @@ class Run:
                 if batch is None or step % train.uses == 0:
                     batch = coming.result()
                     coming = loader.submit(self._batch, crops, step + train.uses)
-                loss = self._step(batch, gather)
+                loss = self._step(batch)
                 recent += 0.02 * (loss - recent) if recent else loss
                 if step % 100 == 0:
                     log.info("step %d, %.4f bpsp, %.0f s", step, recent, time.monotonic() - begin)
@@ -183,21 +172,19 @@ class Run:
         self._save()
         return self.progress.step >= train.steps
 
-    def _batch(self, crops: Crops, step: int) -> Batch:
-        """Return the batch of a step; ``uses`` steps see the same crops, other pixels of them each."""
+    def _batch(self, crops: Crops, step: int) -> Any:
+        """Return the batch of a step; ``uses`` steps see the same crops."""
         train = self.recipe.train
         index = step // train.uses
         rng = np.random.default_rng((train.seed, index, 2))
-        return make_batch(crops.batch(index, train.batch), train.errors, rng)
+        return self.task.batch(crops.batch(index, train.batch), rng)
 
-    def _step(self, batch: Batch, gather: Inputs) -> float:
+    def _step(self, batch: Any) -> float:
         train = self.recipe.train
         step = self.progress.step
         # torch.manual_seed would record a stack trace for every device at every call.
         torch.default_generator.manual_seed(train.seed * 1_000_003 + step)
-        rng = np.random.default_rng((train.seed, step, 1))
-        terms = crop_terms(self.model, gather, batch, train.pixels, rng, drop=train.drop_latents)
-        loss = neg_elbo_bits(terms, self.recipe.model.tile)
+        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(learning_rate(train, step))
@@ -211,15 +198,9 @@ class Run:
     def evaluate(self) -> dict[str, float]:
         """Evaluate the averaged weights on the validation folders, log the figures and keep them."""
         row = {"step": float(self.progress.step)}
-        count = self.recipe.validation_pixels
         for folder in self.recipe.validation_folders:
-            for error in self.recipe.validation_errors:
-                total, latent, off = folder_bpsp(self.average, self.data / folder, count, error)
-                row |= {
-                    f"{folder} d={error}": total,
-                    f"{folder} d={error} latents": latent,
-                    f"{folder} d={error} off": off,
-                }
+            figures = self.task.evaluate(self.average, self.data / folder)
+            row |= {f"{folder} {key}": value for key, value in figures.items()}
         self.progress.history.append(row)
         log.info("%s", ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
         return row

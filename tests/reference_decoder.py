@@ -1,7 +1,8 @@
 """A second decoder, written from docs/FORMAT.md alone, in integers alone.
 
 Nothing of `codec` is imported: no compiled kernel, no BLAS, no binary floating point between the
-file and the samples. What this decodes, any machine decodes to the same samples. It reads from top
+file and the samples. What this decodes, any machine decodes to the same samples; so are tensors, of
+which only the message is known (`decode_tensor`). It reads from top
 to bottom in the order of FORMAT.md and is slow: some thousand pixels a second. It refuses damage by
 ValueError; the guards of time and memory (pixel limit, shortest payload, metadata, chunks of a PNG)
 are left out.
@@ -28,9 +29,7 @@ I64 = NDArray[np.int64]
 STORED = 0
 NO_LATENTS, BITS_BACK = 0, 1
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
-CODING_ORDER = (1, 0, 2)
 SLOPE = 2
-NO_PIXEL = 128
 
 
 def require(condition: bool, what: str) -> None:
@@ -93,7 +92,7 @@ def decode_coded(
     model = load_model(folder, weights_hash)
     require(band_height == model.tile and max_error < len(model.tensors["likelihood.fixed_biases"]), "model")
     moved = pop_adaptation(model, data[adaptation_at:alpha_at])
-    samples = decode_bands(model, messages, table, shape, max_error, latents, moved)
+    samples = decode_bands(model, messages, table, shape, max_error, latents, moved).astype(np.uint8)
     if not has_alpha:
         return samples
     chunk = data[alpha_at : alpha_at + alpha_bytes]
@@ -136,9 +135,12 @@ def _log2(x: Decimal) -> Decimal:
 LOGISTIC = _round([_EXACT.divide(Decimal(2**30), 1 + _EXACT.exp(Decimal(640 - i) / 32)) for i in range(1281)])
 WEIGHTS = _round([_exp2(16 - Decimal(i) / 64) for i in range(1024)])
 INVERSE_SCALES = _round([_exp2(20 - Decimal(s) / 32) for s in range(-128, 225)])
-_POSITIVE = _round([_EXACT.multiply(Decimal(64), _log2(1 + Decimal(d) / 8)) for d in range(256)])
-COMPRESS = np.concatenate([-_POSITIVE[:0:-1], _POSITIVE])
-"""Entry d + 255 is that of the difference d."""
+
+
+def compress_table(largest: int, knee: int) -> I64:
+    """Return COMPRESS: entry d + largest is that of the difference d."""
+    positive = _round([_EXACT.multiply(Decimal(64), _log2(1 + Decimal(d) / knee)) for d in range(largest + 1)])
+    return np.concatenate([-positive[:0:-1], positive])
 
 
 # Message
@@ -259,6 +261,8 @@ DTYPES = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
 @dataclass(frozen=True)
 class Model:
+    """The tensors and the config; what only models of tensors have stands last."""
+
     tensors: dict[str, I64]
     radius: int
     mixtures: int
@@ -268,6 +272,12 @@ class Model:
     activation_limit: int
     posterior_limit: int
     output_shift: int
+    kind: str = "samples"
+    channels: int = 3
+    groups: int = 3
+    limit: int = 0
+    references: int = 3
+    posterior_channels: int = 9
 
 
 def load_model(folder: Path, weights_hash: bytes) -> Model:
@@ -290,6 +300,43 @@ def parse_model(data: bytes) -> Model:
         if name.endswith("multiplier"):
             require(bool((np.abs(tensors[name]) < 2**38).all()), "model: multiplier")
     return Model(tensors, **{k: v for k, v in config.items() if k not in ("number", "name")})
+
+
+# Rasters
+
+
+@dataclass(frozen=True)
+class Raster:
+    """The values in which kinds of rasters differ."""
+
+    order: list[int]
+    low: int
+    high: int
+    missing: int
+    level_shift: int
+    compress: I64
+
+    def compressed(self, differences: I64) -> I64:
+        return self.compress[differences + len(self.compress) // 2]
+
+
+SAMPLES = Raster([1, 0, 2], 0, 255, 128, 1, compress_table(255, 8))
+
+
+def raster_of(model: Model) -> Raster:
+    if model.kind == "samples":
+        return SAMPLES
+    return Raster(list(range(model.channels)), -model.limit, model.limit, 0, 2, compress_table(2 * model.limit, 2))
+
+
+def decode_tensor(
+    weights: bytes, lanes: list[bytes], table: list[int], size: tuple[int, int], condition: int, latents: int
+) -> I64:
+    """Return the tensor (H, W, C) of the messages of its lanes and its band table."""
+    model = parse_model(weights)
+    require(model.kind == "tensor" and condition < len(model.tensors["likelihood.fixed_biases"]), "model")
+    messages = [Message(lane) for lane in lanes]
+    return decode_bands(model, messages, table, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
 
 
 # Exact networks
@@ -315,12 +362,20 @@ def output(model: Model, name: str, x: I64) -> I64:
 # Posterior
 
 
-def posterior_cumulative(model: Model, tiles: I64) -> I64:
-    """Return cum (tiles * latents, count + 1) of q(z|x) for tiles (A, T, T, 3) of decoded samples."""
+def posterior_planes(model: Model, tiles: I64) -> I64:
+    """Return the input planes (A, T, T, planes) for decoded tiles (A, T, T, D)."""
+    if model.kind == "tensor":
+        return raster_of(model).compressed(tiles[..., : model.posterior_channels])
     x = np.zeros((*tiles.shape[:3], 9), dtype=np.int64)
-    x[:, :, 1:, 0:3] = COMPRESS[tiles[:, :, 1:] - tiles[:, :, :-1] + 255]
-    x[:, 1:, :, 3:6] = COMPRESS[tiles[:, 1:] - tiles[:, :-1] + 255]
-    x[..., 6:9] = (tiles - NO_PIXEL) >> 1
+    x[:, :, 1:, 0:3] = SAMPLES.compressed(tiles[:, :, 1:] - tiles[:, :, :-1])
+    x[:, 1:, :, 3:6] = SAMPLES.compressed(tiles[:, 1:] - tiles[:, :-1])
+    x[..., 6:9] = (tiles - 128) >> 1
+    return x
+
+
+def posterior_cumulative(model: Model, tiles: I64, condition: int) -> I64:
+    """Return cum (tiles * latents, count + 1) of q(z|x) for decoded tiles (A, T, T, D)."""
+    x = posterior_planes(model, tiles)
     for i in (1, 2, 3):
         name = f"posterior.conv{i}"
         side = x.shape[1] // 2
@@ -329,7 +384,7 @@ def posterior_cumulative(model: Model, tiles: I64) -> I64:
         x = hidden(model, name, np.concatenate(parts, 3), model.tensors[f"{name}.bias"], model.posterior_limit)
     flat = x.reshape(len(x), -1, x.shape[3])
     pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
-    biases = model.tensors["posterior.dense.biases"][0]
+    biases = model.tensors["posterior.dense.biases"][condition]
     h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
     out = output(model, "posterior.out", h)
     means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
@@ -338,24 +393,24 @@ def posterior_cumulative(model: Model, tiles: I64) -> I64:
 
 
 def cut_tiles(area: I64, side: int) -> I64:
-    """Return the tiles (A, T, T, 3) of a band (rows, W, 3), its last row and column repeated."""
-    rows, width, _ = area.shape
+    """Return the tiles (A, T, T, D) of a band (rows, W, D), its last row and column repeated."""
+    rows, width, channels = area.shape
     across = -(-width // side)
     down = np.minimum(np.arange(side), rows - 1)
     right = np.minimum(np.arange(across * side), width - 1)
-    return area[down][:, right].reshape(side, across, side, 3).swapaxes(0, 1)
+    return area[down][:, right].reshape(side, across, side, channels).swapaxes(0, 1)
 
 
 # Prior
 
 
-def pop_latents(model: Model, message: Message, across: int, max_error: int) -> I64:
+def pop_latents(model: Model, message: Message, across: int, condition: int) -> I64:
     """Pop the latents (across, latents) of a band's tiles, from left to right."""
     t, n = model.tensors, model.latents
     z = np.zeros((across, n), dtype=np.int64)
     for tile in range(across):
         left = np.append(z[tile - 1], 1) if tile else np.zeros(n + 1, dtype=np.int64)
-        h = hidden(model, "prior.hidden", left, t["prior.hidden.biases"][max_error], model.activation_limit)
+        h = hidden(model, "prior.hidden", left, t["prior.hidden.biases"][condition], model.activation_limit)
         base = h @ t["prior.out.weight"] + t["prior.out.bias"]
         for c in range(n):
             rows = np.array([c, n + c])
@@ -369,7 +424,7 @@ def pop_latents(model: Model, message: Message, across: int, max_error: int) -> 
 # Modulation
 
 
-def modulate(model: Model, z: I64 | None, across: int, max_error: int, adaptation: I64) -> I64:
+def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptation: I64) -> I64:
     """Return the likelihood's biases (tiles, biases) for latents z, or for a file without, and the adaptation."""
     t = model.tensors
     if z is None:
@@ -377,7 +432,7 @@ def modulate(model: Model, z: I64 | None, across: int, max_error: int, adaptatio
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(t["likelihood.fixed_biases"][max_error] + moved + adaptation, -(2**22), 2**22)
+    return np.clip(t["likelihood.fixed_biases"][condition] + moved + adaptation, -(2**22), 2**22)
 
 
 # Adaptation
@@ -424,6 +479,15 @@ def context_places(ys: I64, xs: I64, offsets: list[tuple[int, int]], width: int)
 # Likelihood
 
 
+def features(model: Model, place: int, v: I64) -> I64:
+    """Return what a place sees (N, features) of v (N, D), of which only channels decoded before count."""
+    if model.kind == "tensor":
+        return v[:, : place * model.channels // model.groups]
+    red, green, _ = v.T
+    seen = [green, red, np.clip(red - green, -255, 255)][: (0, 1, 3)[place]]
+    return np.array(seen, dtype=np.int64).reshape(-1, len(v)).T
+
+
 def pop_pixels(
     model: Model,
     message: Message,
@@ -435,49 +499,58 @@ def pop_pixels(
     max_error: int,
     biases: I64,
 ) -> None:
-    """Pop the rows ``top`` to ``top + rows - 1`` of the raster (H W + 1, 3), whose last entry is NO_PIXEL."""
+    """Pop the rows ``top`` to ``top + rows - 1`` of the raster (H W + 1, D), whose last entry is that of no pixel."""
     t, m, limit = model.tensors, model.mixtures, model.activation_limit
+    kind, predicted, size = raster_of(model), model.references, model.channels // model.groups
     offsets = contexts(model.radius)
     w, n, ne, nw = (offsets.index(o) for o in ((0, -1), (1, 0), (1, 1), (1, -1)))
     units, head = len(t["likelihood.hidden1.shift"]), t["likelihood.conditioning"].shape[1]
-    shifts = t["likelihood.split.shift"].reshape(3, head)
+    shifts = t["likelihood.split.shift"].reshape(model.groups, head)
     for wave in range(width + SLOPE * (rows - 1)):
         ys = np.array([y for y in range(rows) if 0 <= wave - SLOPE * y < width], dtype=np.int64)
         if len(ys) == 0:  # of an image one pixel wide every other wave is empty
             continue
         xs = wave - SLOPE * ys
         here = (top + ys) * width + xs
-        near = raster[context_places(top + ys, xs, offsets, width)]  # (N, P, 3)
-        ref = np.clip((2 * near[:, w] + 2 * near[:, n] + near[:, ne] - near[:, nw] + 2) >> 2, 0, 255)
-        inputs = COMPRESS[near - ref[:, None, :] + 255].reshape(len(ys), -1)
-        h = np.concatenate([inputs, (ref - NO_PIXEL) >> 1], axis=1)
+        near = raster[context_places(top + ys, xs, offsets, width)]  # (N, P, D)
+        ref = np.clip((2 * near[:, w] + 2 * near[:, n] + near[:, ne] - near[:, nw] + 2) >> 2, kind.low, kind.high)
+        ref[:, predicted:] = 0
+        inputs = kind.compressed(near - ref[:, None, :]).reshape(len(ys), -1)
+        h = np.concatenate([inputs, (ref[:, :predicted] - kind.missing) >> kind.level_shift], axis=1)
         bias = biases[xs // model.tile]  # (N, biases)
         for i in (1, 2, 3):
             h = hidden(model, f"likelihood.hidden{i}", h, bias[:, (i - 1) * units : i * units], limit)
         heads = h @ t["likelihood.split.weight"] + bias[:, 3 * units :]
-        for place, channel in enumerate(CODING_ORDER[: 1 if grey else 3]):
+        row = 0
+        for place in range(1 if grey else model.groups):
+            v = raster[here] - ref
+            seen = features(model, place, v)
             total = heads[:, place * head : (place + 1) * head]
-            green, red, _ = (raster[here, c] - ref[:, c] for c in CODING_ORDER)
-            if place == 1:
-                total = total + COMPRESS[green + 255][:, None] * t["likelihood.conditioning"][0]
-            if place == 2:
-                seen = np.stack([green, red, np.clip(red - green, -255, 255)], axis=1)
-                total = total + COMPRESS[seen + 255] @ t["likelihood.conditioning"][1:]
+            total = total + kind.compressed(seen) @ t["likelihood.conditioning"][row : row + seen.shape[1]]
+            row += seen.shape[1]
             act = activate(total, shifts[place], limit)
             total = act @ t["likelihood.outputs.weight"][place] + t["likelihood.outputs.bias"][place]
             raw = scaled(model, total, t["likelihood.outputs.multiplier"][place])
-            shift = 256 * ref[:, channel]
-            for q in range(place):
-                shift = shift + raw[:, 3 * m + q] * (green, red)[q]
-            mixed = mixtures(raw[:, : 3 * m], shift)
-            centre = centres(mixed)
-            cum = cumulative(mixed, sample_grid(centre, max_error))
-            symbols = [message.pop(row) for row in cum]
-            values = np.array([symbol_sample(k, int(c), max_error) for k, c in zip(symbols, centre, strict=True)])
-            if grey:
-                raster[here] = values[:, None]
-            else:
-                raster[here, channel] = values
+            coefficients = raw[:, 3 * m * size :]
+            for q, channel in enumerate(kind.order[place * size : (place + 1) * size]):
+                shift = 256 * ref[:, channel]
+                for i in range(place if model.kind == "samples" else 0):
+                    shift = shift + coefficients[:, i] * v[:, kind.order[i]]
+                mixed = mixtures(raw[:, 3 * m * q : 3 * m * (q + 1)], shift)
+                values = pop_values(model, message, mixed, max_error)
+                if grey:
+                    raster[here] = values[:, None]
+                else:
+                    raster[here, channel] = values
+
+
+def pop_values(model: Model, message: Message, mixed: Mixtures, max_error: int) -> I64:
+    if model.kind == "tensor":
+        cum = cumulative(mixed, number_grid(model.limit))
+        return np.array([message.pop(row) for row in cum]) - model.limit
+    centre = centres(mixed)
+    symbols = [message.pop(row) for row in cumulative(mixed, sample_grid(centre, max_error))]
+    return np.array([symbol_sample(k, int(c), max_error) for k, c in zip(symbols, centre, strict=True)])
 
 
 # Bands
@@ -488,12 +561,14 @@ def decode_bands(
     messages: list[Message],
     table: list[int],
     shape: tuple[int, int, int],
-    max_error: int,
+    condition: int,
     latents: int,
     adaptation: I64,
-) -> NDArray[np.uint8]:
+) -> I64:
+    """Return the raster of a shape (H, W, channels that are coded)."""
     height, width, channels = shape
-    raster = np.full((height * width + 1, 3), NO_PIXEL, dtype=np.int64)
+    max_error = condition if model.kind == "samples" else 0
+    raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
     across = -(-width // model.tile)
     lanes, bands = len(messages), len(table)
     for band in range(bands):
@@ -501,13 +576,13 @@ def decode_bands(
         require(len(message.words) == table[band], "band table")
         top = band * model.tile
         rows = min(model.tile, height - top)
-        z = None if latents == NO_LATENTS else pop_latents(model, message, across, max_error)
-        biases = modulate(model, z, across, max_error, adaptation)
-        pop_pixels(model, message, raster, width, top, rows, channels == 1, max_error, biases)
+        z = None if latents == NO_LATENTS else pop_latents(model, message, across, condition)
+        biases = modulate(model, z, across, condition, adaptation)
+        pop_pixels(model, message, raster, width, top, rows, channels < model.channels, max_error, biases)
         if z is not None and latents == BITS_BACK and band < bands - lanes:
-            area = raster[top * width : (top + rows) * width].reshape(rows, width, 3)
-            cum = posterior_cumulative(model, cut_tiles(area, model.tile))
+            area = raster[top * width : (top + rows) * width].reshape(rows, width, -1)
+            cum = posterior_cumulative(model, cut_tiles(area, model.tile), condition)
             for row, symbol in reversed(list(zip(cum, z.reshape(-1) + model.grid, strict=True))):
                 message.push(row, int(symbol))
     require(all(message.is_empty() for message in messages), "message: more than the image")
-    return raster[:-1].reshape(height, width, 3)[:, :, :channels].astype(np.uint8)
+    return raster[:-1].reshape(height, width, -1)[:, :, :channels]

@@ -21,6 +21,7 @@ ORDER = (
     "transform",
     "transform_weights",
     "contexts",
+    "layout",
     "likelihood",
     "wavefront",
     "adaptation",

@@ -16,11 +16,11 @@ from codec.coders import (
     two_part,
     uniform,
 )
-from codec.distributions import Grid, latent_grid, sample_grid
+from codec.distributions import Grid, number_grid, sample_grid
 from codec.errors import CorruptDataError
 
 TOTAL = 1 << rans.PRECISION
-LATENTS = latent_grid(4)
+LATENTS = number_grid(-4, 4)
 SAMPLES = Grid(16, 256, -128)
 
 

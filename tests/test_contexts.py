@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
+import tensor_model
 from numba import njit
 
-from codec import contexts, distributions, likelihood, rans, tables, wavefront
-from codec.contexts import NO_PIXEL, SLOPE, neighbour, offsets
+from codec import contexts, distributions, likelihood, rans, wavefront
+from codec.contexts import SLOPE, neighbour, offsets
 from codec.image import Image
-from codec.model import WEIGHTS, load_model
+from codec.model import WEIGHTS, load_model, parse_model
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
-RADII = [4, 5]
+MODELS = {number: load_model(number) for number in NUMBERS} | {"tensor": parse_model(tensor_model.weights())}
+RADII = [2, 4, 5]
 
 
 def test_a_model_ships():
@@ -25,9 +27,9 @@ def all_places(radius, height, width):
     return np.broadcast_arrays(y, x, k, j)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_contexts_of_shipped_models_are_legal(number):
-    network = load_model(number).network
+@pytest.mark.parametrize("name", MODELS)
+def test_contexts_of_models_are_legal(name):
+    network = MODELS[name].network
     k, j = network.offsets.T
     assert (k >= 0).all()
     assert (j <= SLOPE * k - 1).all()
@@ -90,40 +92,46 @@ def test_compiled_neighbours_are_the_same(radius):
 
 
 def gathered(image, network):
-    """Return inputs (H W, 3 P + 3) and references (H W, 3), by whole arrays."""
-    height, width, _ = image.shape
+    """Return inputs (H W, channels P + references) and references (H W, channels), by whole arrays."""
+    height, width, channels = image.shape
+    coded = network.layout
     y, x = (v.reshape(-1, 1) for v in np.mgrid[0:height, 0:width])
     k, j = network.offsets.T
     at = neighbour(y, x, k, j, width)
-    flat = image.reshape(-1, 3).astype(np.int64)
-    samples = np.where((at < 0)[..., None], NO_PIXEL, flat[at])
+    flat = image.reshape(-1, channels).astype(np.int64)
+    samples = np.where((at < 0)[..., None], coded.missing, flat[at])
     total = sum(
         weight * samples[:, np.flatnonzero((k == up) & (j == right))[0]] for up, right, weight in contexts.REFERENCE
     )
-    ref = np.clip((total + 2) // 4, 0, 255)
-    differences = tables.compress()[samples - ref[:, None] + 255]
-    return np.concatenate([differences.reshape(len(ref), -1), (ref - NO_PIXEL) // 2], axis=1), ref
+    ref = np.clip((total + 2) // 4, coded.low, coded.high)
+    ref[:, coded.references :] = 0
+    differences = coded.compress[samples - ref[:, None] + coded.high - coded.low]
+    levels = (ref[:, : coded.references] - coded.missing) // (1 << coded.level_shift)
+    return np.concatenate([differences.reshape(len(ref), -1), levels], axis=1), ref
 
 
 def compiled_inputs(model, image):
     """Return inputs and references of an image of one batch, as the compiled loop finds them."""
     pixels = image.shape[0] * image.shape[1]
     assert pixels <= wavefront.BATCH
-    band = Image(model, image, image, 3, 0).band(0, None)
+    band = Image.of(model, image, 0).band(0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), distributions.load_tables()
     wavefront.code_band(wavefront.ENCODE, (0, 1, 1), band, model.network, table, unused, starts, freqs, work)
-    return work.inputs[:pixels, : 3 * len(model.network.offsets) + 3], work.ref[:pixels]
+    count = image.shape[2] * len(model.network.offsets) + model.layout.references
+    return work.inputs[:pixels, :count], work.ref[:pixels]
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 3), (6, 9), (13, 17)])
-def test_compiled_gather_is_the_same(number, size):
-    model = load_model(number)
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+def test_compiled_gather_is_the_same(name, size):
+    model = MODELS[name]
+    coded = model.layout
+    shape = (*size, len(coded.order))
+    image = np.random.default_rng(0).integers(coded.low, coded.high + 1, shape, dtype=model.dtype)
     half = size[0] // 2
-    image[:half] = np.where(image[:half] < 128, 0, 255)  # references that must be clipped
+    image[:half] = np.where(image[:half] < coded.missing, coded.low, coded.high)  # references that must be clipped
     inputs, ref = compiled_inputs(model, image)
     expected_inputs, expected_ref = gathered(image, model.network)
     np.testing.assert_array_equal(ref, expected_ref)

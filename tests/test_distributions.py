@@ -14,14 +14,14 @@ from codec.distributions import (
     cumulative,
     find,
     ideal_bits,
-    latent_grid,
     load_tables,
     logistic,
     mean,
+    number_grid,
     prepare,
     sample_grid,
-    sample_symbol,
-    symbol_sample,
+    symbol_of,
+    value_of,
 )
 
 TOTAL = 1 << 24
@@ -54,7 +54,8 @@ def prepared_of(raw, mixtures, shift, table):
 
 
 sample_grids = st.builds(sample_grid, st.integers(0, 255), st.integers(0, 10))
-grids = st.one_of(sample_grids, st.integers(1, 127).map(latent_grid), st.just(Grid(2, 256, -128)))
+number_grids = st.builds(number_grid, st.integers(-127, -1), st.integers(1, 127))
+grids = st.one_of(sample_grids, number_grids, st.just(Grid(2, 256, -128)))
 
 
 def with_extremes(usual, extreme):
@@ -150,8 +151,8 @@ def test_ideal_bits_of_known_values():
 def coded_samples(centre, max_error):
     """Return the symbol of each sample, and what each symbol is decoded as."""
     grid = sample_grid(centre, max_error)
-    symbols = np.array([sample_symbol(x, grid) for x in range(256)])
-    return symbols, np.array([symbol_sample(k, grid) for k in range(grid.count)])
+    symbols = np.array([symbol_of(x, grid) for x in range(256)])
+    return symbols, np.array([value_of(k, grid, 0, 255) for k in range(grid.count)])
 
 
 @pytest.mark.parametrize("max_error", range(11))
@@ -226,8 +227,8 @@ def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
     assert np.abs(values - exact).max() < 2**30 * 2.0**-15
 
 
-def test_latent_grid_is_symmetric():
-    grid = latent_grid(31)
+def test_the_grid_of_latents_is_symmetric():
+    grid = number_grid(-31, 31)
     raw = np.array([0, 0, 40])
     frequencies = np.diff(all_cumulative(raw, 1, 0, grid, TABLES))
     assert grid.count == 63

@@ -5,10 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensor_model
 from safetensors.numpy import load
 
 import codec
-from codec import adaptation, container, contexts, distributions, exact, headers, metadata, model, png, rans, tables
+from codec import (
+    adaptation,
+    container,
+    contexts,
+    distributions,
+    exact,
+    headers,
+    layout,
+    metadata,
+    model,
+    png,
+    rans,
+    tables,
+)
 from codec.coders import push_intervals
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +129,11 @@ def test_tables():
         low, high = (int(v) for v in re.findall(r"-?\d+", index))
         assert len(whole[name]) == high - low + 1
         assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
-    assert whole["COMPRESS"][-1] == model.COMPRESS_MAX
+    assert whole["COMPRESS"][-1] == layout.samples().largest_input
+    limit, *ends = re.search(r"limit of (\d+) it ends with (-\d+) and (\d+)", section("Tables")).groups()
+    compress = layout.tensor(1, 1, int(limit), 0).compress
+    assert len(compress) == 4 * int(limit) + 1
+    assert [int(v) for v in ends] == [compress[0], compress[-1]]
 
 
 def test_grids_and_coding_order():
@@ -135,10 +153,10 @@ def test_grids_and_coding_order():
             assert grid == tuple(value(cell, b=b, d=d) for cell in samples[:3])
             for k in (0, grid.count // 2, grid.count - 1):
                 meaning = value(samples[3].removeprefix("the sample "), b=b, d=d, k=k)
-                assert meaning == distributions.symbol_sample(k, grid)
-            assert value(symbol, x=c // 2, b=b, d=d) == distributions.sample_symbol(c // 2, grid)
+                assert meaning == distributions.value_of(k, grid, 0, 255)
+            assert value(symbol, x=c // 2, b=b, d=d) == distributions.symbol_of(c // 2, grid)
     for limit in (1, 31, 127):
-        assert distributions.latent_grid(limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
+        assert distributions.number_grid(-limit, limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
     names = ("red", "green", "blue")
     assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
 
@@ -157,30 +175,78 @@ def test_the_bound_on_samples(mode, channels, d):
         assert container.holds_samples(file) == (width * least <= limit)
 
 
-@pytest.mark.parametrize("path", sorted(model.WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
-def test_tensors(path):
-    data = path.read_bytes()
-    tensors = load(data)
-    frozen = model.parse_model(data)
+def products(cell):
+    """Return a formula whose products have no sign as one of Python."""
+    return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", cell)
+
+
+def raster_values(kind, names):
+    """Return what the table of rasters says of a kind, computed from names where it can be; no ranges."""
+    found = {}
+    for name, *cells in rows("Rasters", "value"):
+        cell = cells[("samples", "tensor").index(kind)]
+        if ".." in cell:
+            continue
+        try:
+            value = eval(products(cell), {}, names | found)  # noqa: S307  our own document
+        except (SyntaxError, NameError):
+            value = cell
+        found[name.split(",")[0]] = value
+    return found
+
+
+MODELS = {path.stem: path.read_bytes() for path in sorted(model.WEIGHTS.glob("*.safetensors"))}
+MODELS["tensor"] = tensor_model.weights()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rasters(name):
+    frozen = model.parse_model(MODELS[name])
+    coded, kind = frozen.layout, frozen.kind
+    names = {name: tensor_model.CONFIG[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
+    values = raster_values(kind, names | {"P": len(frozen.network.offsets), "M": frozen.network.mixtures})
+    assert values["D"] == len(coded.order)
+    assert values["G"] == len(coded.sizes)
+    assert coded.sizes == [values["D"] / values["G"]] * values["G"]
+    assert values["F"] == len(coded.features)
+    assert values["Z"] == frozen.planes
+    assert values["low"] == (coded.low, coded.high)
+    for field in ("missing", "references"):
+        assert values[field] == getattr(coded, field)
+    assert values["level shift"] == coded.level_shift
+    if kind == "samples":
+        assert values["coding order"] == tuple(coded.order)
+        assert values["coefficients of place p"] == "p"
+        assert coded.coefficients.tolist() == [0, 1, 2]
+    else:
+        assert coded.order.tolist() == list(range(values["D"]))
+        assert values["coefficients of place p"] == coded.coefficients.max() == 0
+    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model.TILE_UNITS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tensors(name):
+    tensors = load(MODELS[name])
+    frozen = model.parse_model(MODELS[name])
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
-        "E": frozen.max_error + 1,
+        "E": frozen.conditions,
         "M": frozen.network.mixtures,
         "N": frozen.latents,
         "U": shapes["likelihood.hidden1.weight"][1],
         "h": shapes["likelihood.conditioning"][1],
-        "G": shapes["modulation.hidden.weight"][1],
+        "X": shapes["modulation.hidden.weight"][1],
         "V": shapes["posterior.dense.weight"][1],
         "J": shapes["prior.hidden.weight"][1],
         **{f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)},
     }
-    sizes["B"] = 3 * sizes["U"] + 3 * sizes["h"]
-    sizes["O"] = 3 * sizes["M"] + 2
+    sizes |= raster_values(frozen.kind, tensor_model.CONFIG | sizes)
+    sizes["B"] = 3 * sizes["U"] + sizes["G"] * sizes["h"]
     documented = {name: (dtype, shape) for name, dtype, shape, _ in rows("Models", "tensor")}
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
-        terms = [re.sub(r"(\d) (\w)", r"\1 * \2", term) for term in shape.split(", ")]
+        terms = [products(term) for term in shape.split(", ")]
         assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
         assert shapes[name] == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  our own document
         if name.endswith(".shift"):
@@ -202,7 +268,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in names.split():
+    for name in ["layout", *names.split()]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 
@@ -264,7 +330,7 @@ def test_example_of_a_distribution():
     grid = distributions.sample_grid(centre, 2)
     middle = (grid.first + grid.step // 2) // 256
     assert f"centre is {centre}, so b = {middle}, n = {grid.count} and first = {grid.first}." in text
-    symbol = distributions.sample_symbol(centre, grid)
-    same = [x for x in range(256) if distributions.sample_symbol(x, grid) == symbol]
-    decoded = distributions.symbol_sample(symbol, grid)
+    symbol = distributions.symbol_of(centre, grid)
+    same = [x for x in range(256) if distributions.symbol_of(x, grid) == symbol]
+    decoded = distributions.value_of(symbol, grid, 0, 255)
     assert f"samples {same[0]}..{same[-1]} have symbol {symbol} and are decoded as {decoded}." in text

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensor_model
 from PIL import Image
 
 import codec
 from codec import api, container, contexts, demo, distributions, headers, vlae
 from codec.errors import CorruptDataError
 from codec.headers import Fidelity, Latents
-from codec.model import WEIGHTS, load_model
+from codec.model import WEIGHTS, load_model, parse_model
 
 SOURCE = Path(__file__).with_name("reference_decoder.py")
 ALLOWED = {
@@ -176,6 +177,19 @@ def test_bits_back_is_refused_in_a_near_lossless_file():
         codec.decompress(bytes(data))
 
 
+@pytest.mark.parametrize("latents", Latents)
+@pytest.mark.parametrize(("size", "seed"), [((1, 1), 0), ((1, 20), 1), ((40, 19), 2), ((50, 37), 3)])
+def test_tensors(size, seed, latents):
+    weights = tensor_model.weights(seed)
+    tensor = tensor_model.draw(*size, seed)
+    condition = seed % tensor_model.CONDITIONS
+    encoded = vlae.encode(parse_model(weights), tensor, condition, latents)
+    table = encoded.band_table.tolist()
+    first = 8 + 4 * table[0]
+    lanes = [encoded.payload[:first], encoded.payload[first:]][: encoded.lanes]
+    np.testing.assert_array_equal(reference.decode_tensor(weights, lanes, table, size, condition, latents), tensor)
+
+
 def test_an_image_of_three_bands_returns_borrowed_bits():
     data = codec.compress(picture("RGB", (40, 140)), lossless=True, latents=Latents.BITS_BACK)
     file = container.unpack(data)
@@ -219,7 +233,7 @@ def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
         assert centre.tolist() == [min(max(distributions.mean(prepared), 0), 255)]
         for ours, theirs in (
             (distributions.sample_grid(distributions.mean(prepared), d), reference.sample_grid(centre, d)),
-            (distributions.latent_grid(31), reference.number_grid(31)),
+            (distributions.number_grid(-31, 31), reference.number_grid(31)),
         ):
             cum = [distributions.cumulative(k, ours, prepared, table) for k in range(ours.count + 1)]
             assert reference.cumulative(mixed, theirs)[0].tolist() == cum
@@ -233,7 +247,7 @@ def test_grids_of_samples_are_equal(max_error):
     for c in centres.tolist():
         ours = distributions.sample_grid(c, max_error)
         assert ours == (theirs.count[c], theirs.step, theirs.first[c])
-        decoded = [distributions.symbol_sample(k, ours) for k in range(ours.count)]
+        decoded = [distributions.value_of(k, ours, 0, 255) for k in range(ours.count)]
         assert [reference.symbol_sample(k, c, max_error) for k in range(ours.count)] == decoded
 
 

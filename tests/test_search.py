@@ -24,8 +24,7 @@ COUNT = len(MODEL.adaptation_units)
 
 
 def image_of(samples, max_error=0):
-    raster = np.array(np.broadcast_to(samples, (*samples.shape[:2], 3)))
-    return Image(MODEL, raster, raster, samples.shape[2], max_error)
+    return Image.of(MODEL, samples, max_error)
 
 
 def small_photo(channels):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from codec import tables
-from codec.model import COMPRESS_MAX
 
 HASHES = {
     "logistic": "a1f98ae09cd74c7a8217c73f35c29dd689eb6655631b373304b8907baecafc9a",
@@ -64,11 +63,16 @@ def test_inverse_scales():
     assert (table[0], table[128], table[-1]) == (2**24, 2**20, 2**13)
 
 
-def test_compress():
-    table = tables.compress()
-    assert len(table) == 511
+@pytest.mark.parametrize(("largest", "knee", "last"), [(255, 8, 322), (4094, 2, 704)])
+def test_compress(largest, knee, last):
+    table = tables.compress(largest, knee)
+    assert len(table) == 2 * largest + 1
     assert (table == -table[::-1]).all()
-    for d in (0, 1, 8, 24, 255):
-        assert table[255 + d] == round(64 * math.log2(1 + d / 8))
+    for d in (0, 1, 8, 24, 255, largest):
+        assert table[largest + d] == round(64 * math.log2(1 + d / knee))
     assert (np.diff(table) >= 0).all()
-    assert table.max() == COMPRESS_MAX
+    assert table.max() == last
+
+
+def test_compress_is_that_of_samples_where_nothing_is_said():
+    np.testing.assert_array_equal(tables.compress(), tables.compress(255, 8))

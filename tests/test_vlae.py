@@ -13,7 +13,7 @@ from codec.headers import CodingHeader, Fidelity, Header, Latents
 from codec.image import Image
 from codec.model import load_model
 from codec.rans import flatten, random_message
-from codec.vlae import _raster, decode, encode, rounded
+from codec.vlae import decode, encode, rounded
 
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
@@ -64,8 +64,7 @@ def assert_comes_back(samples, max_error, latents):
 
 def image_of(samples, max_error=0):
     """Return samples as an `Image` that is to be encoded."""
-    raster = _raster(samples)
-    return Image(MODEL, raster, raster, samples.shape[2], max_error)
+    return Image.of(MODEL, samples, max_error)
 
 
 @pytest.mark.parametrize("latents", Latents)
@@ -123,7 +122,8 @@ def test_rounded_samples_are_those_of_a_plain_file(channels, max_error):
     samples = photograph(np.random.default_rng(1), 70, 31, channels)
     result = rounded(MODEL, samples, max_error)
     assert np.abs(result.astype(int) - samples).max() == max_error
-    np.testing.assert_array_equal(result, _raster(encode(MODEL, samples, max_error, Latents.NONE).samples))
+    plain = encode(MODEL, samples, max_error, Latents.NONE).samples
+    np.testing.assert_array_equal(result, np.broadcast_to(plain, result.shape))
     # A crop is not contiguous.
     np.testing.assert_array_equal(
         rounded(MODEL, samples[:, 3:9], max_error), rounded(MODEL, samples[:, 3:9].copy(), max_error)
@@ -476,6 +476,6 @@ def test_latents_of_another_kind_are_refused(sound):
 
 def test_an_error_that_the_model_does_not_serve_is_refused():
     samples = np.zeros((3, 3, 3), dtype=np.uint8)
-    Image(MODEL, samples, samples, 3, MODEL.max_error)
-    with pytest.raises(ModelError, match="serves errors up to"):
-        Image(MODEL, samples, samples, 3, MODEL.max_error + 1)
+    Image(MODEL, samples, samples, 3, MODEL.conditions - 1)
+    with pytest.raises(ModelError, match="serves conditions up to"):
+        Image(MODEL, samples, samples, 3, MODEL.conditions)

@@ -119,6 +119,8 @@ class Transforms(NamedTuple):
     Attributes
     ----------
     steps : int32 array (levels, C), in 1/65536 sample
+    prices : int32 array (levels, C)
+        What a squared error of one step is worth, in 1/256 bit: for encoders that choose among steps.
     stream_limit, hidden_limit : int
         Largest magnitudes in the residual stream and in hidden layers.
     """
@@ -126,6 +128,7 @@ class Transforms(NamedTuple):
     analysis: Transform
     synthesis: Transform
     steps: I32
+    prices: I32
     stream_limit: int
     hidden_limit: int
 

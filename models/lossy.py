@@ -72,6 +72,7 @@ class LossyConfig:
             links=(0,) * self.groups,
             planes=self.planes,
             conditions=self.levels,
+            limit=self.limit,
         )
         return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]
 

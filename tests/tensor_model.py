@@ -20,6 +20,7 @@ CONFIG = {
     "limit": LIMIT,
     "references": 3,
     "posterior_channels": PLANES,
+    "conditions": CONDITIONS,
     "radius": RADIUS,
     "mixtures": MIXTURES,
     "tile": TILE,

@@ -36,6 +36,7 @@ def make(channels, width, blocks, levels, config, seed=0):
     """Return the tensors of random transforms; many sums come near their bound."""
     rng = np.random.default_rng(seed)
     tensors = {"synthesis.steps": rng.integers(1 << 14, 1 << 24, (levels, channels)).astype(np.int32)}
+    tensors["analysis.prices"] = rng.integers(0, 1 << 12, (levels, channels)).astype(np.int32)
     for prefix, before, side, after, last, count in (
         ("analysis", SAMPLES, 1, channels, 3, blocks[0]),
         ("synthesis", channels, 3, SAMPLES, 1, blocks[1]),
@@ -381,6 +382,7 @@ def test_transforms_without_width_levels_or_channels_are_refused():
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
+        ("prices", (-1,)),
         ("shift", (-1, 32)),
         ("multiplier", ((1 << 30) + 1, -(1 << 30) - 1, -(1 << 31))),
         ("steps", (0, -1)),

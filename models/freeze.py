@@ -9,6 +9,7 @@ units, multiply. See docs/FORMAT.md, "Exact networks".
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -117,37 +118,51 @@ def to_f64(tensor: Tensor) -> F64:
 
 @dataclass
 class Peaks:
-    """Largest activation of every unit, by layer, seen while the model ran on calibration crops."""
+    """Largest activation of every unit, by layer, seen while a model ran on calibration crops."""
 
     values: dict[str, F64] = field(default_factory=dict)
+    handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
 
-    def watch(self, model: VLAE) -> list[torch.utils.hooks.RemovableHandle]:
-        """Record the inputs of the layers that follow a rectifier."""
-        followers = {
-            "hidden1": model.likelihood.hidden2,
-            "hidden2": model.likelihood.hidden3,
-            "hidden3": model.likelihood.split,
-            **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
-            "conv1": model.posterior.conv2,
-            "conv2": model.posterior.conv3,
-            "dense": model.posterior.out,
-            "modulation": model.modulate2,
-            "prior": model.prior.out,
-        }
-        handles = [m.register_forward_pre_hook(self._input(name)) for name, m in followers.items()]
-        handles.append(model.posterior.conv3.register_forward_hook(self._output("conv3")))
-        return handles
+    def inputs(self, name: str, module: nn.Module) -> None:
+        """Record what comes into a module."""
+        keep = self._keep(name, module)
+        self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(inputs[0])))
 
-    def _keep(self, name: str, x: Tensor) -> None:
-        axis = 1 if name.startswith("conv") else x.dim() - 1
-        peak = to_f64(x.amax([i for i in range(x.dim()) if i != axis]))
-        self.values[name] = np.maximum(peak, self.values.get(name, peak))
+    def outputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor]) -> None:
+        """Record what a follower makes of a module's results; modules may share a name."""
+        keep = self._keep(name, module)
+        self.handles.append(module.register_forward_hook(lambda _module, _inputs, out: keep(follower(out))))
 
-    def _input(self, name: str) -> Any:
-        return lambda _module, inputs: self._keep(name, inputs[0])
+    def stop(self) -> None:
+        """Record no more."""
+        while self.handles:
+            self.handles.pop().remove()
 
-    def _output(self, name: str) -> Any:
-        return lambda _module, _inputs, out: self._keep(name, F.relu(out))
+    def _keep(self, name: str, module: nn.Module) -> Callable[[Tensor], None]:
+        def keep(x: Tensor) -> None:
+            axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
+            peak = to_f64(x.amax([i for i in range(x.dim()) if i != axis]))
+            self.values[name] = np.maximum(peak, self.values.get(name, peak))
+
+        return keep
+
+
+def watch_coder(model: VLAE, peaks: Peaks) -> None:
+    """Record the results of the layers that a rectifier follows."""
+    followers = {
+        "hidden1": model.likelihood.hidden2,
+        "hidden2": model.likelihood.hidden3,
+        "hidden3": model.likelihood.split,
+        **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
+        "conv1": model.posterior.conv2,
+        "conv2": model.posterior.conv3,
+        "dense": model.posterior.out,
+        "modulation": model.modulate2,
+        "prior": model.prior.out,
+    }
+    for name, module in followers.items():
+        peaks.inputs(name, module)
+    peaks.outputs("conv3", model.posterior.conv3, F.relu)
 
 
 def head_units(mixtures: int, channels: int, links: int) -> F64:

@@ -7,7 +7,6 @@ unit times powers of two, which shifts undo.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from codec.transform import CENTRE, OUTPUT_SHIFT, STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.transform_weights import NETWORK, SUM_LIMIT, Tensors
-from models.freeze import F64, I64, Frozen, fit, half, to_f64
+from models.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
 from models.lossy import Lossy, price
 from models.transforms import Transform
 
@@ -60,31 +59,13 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
     return np.minimum(scale, SCALE_MAX)
 
 
-@dataclass
-class TransformPeaks:
-    """Largest activations of the transforms, by layer, seen while the model ran on calibration crops."""
-
-    values: dict[str, F64] = field(default_factory=dict)
-
-    def watch(self, model: Lossy) -> list[torch.utils.hooks.RemovableHandle]:
-        """Record the streams, and the inputs of layers that follow a rectifier."""
-        handles = []
-        for name, transform in (("analysis", model.analysis), ("synthesis", model.synthesis)):
-            adders = [transform.input, *transform.blocks]
-            handles += [m.register_forward_hook(self._output(f"{name}.stream")) for m in adders]
-            for i, block in enumerate(transform.blocks):
-                handles += [block.conv2.register_forward_pre_hook(self._input(f"{name}.block{i + 1}"))]
-        return handles
-
-    def _keep(self, name: str, x: Tensor) -> None:
-        peak = to_f64(x.abs().amax((0, 2, 3)))
-        self.values[name] = np.maximum(peak, self.values.get(name, peak))
-
-    def _input(self, name: str) -> Any:
-        return lambda _module, inputs: self._keep(name, inputs[0])
-
-    def _output(self, name: str) -> Any:
-        return lambda _module, _inputs, out: self._keep(name, out)
+def watch_transforms(model: Lossy, peaks: Peaks) -> None:
+    """Record the streams, and the results of the hidden layers."""
+    for prefix, transform in (("analysis", model.analysis), ("synthesis", model.synthesis)):
+        for module in (transform.input, *transform.blocks):
+            peaks.outputs(f"{prefix}.stream", module, torch.abs)
+        for i, block in enumerate(transform.blocks):
+            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
 
 
 def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float, peaks: dict[str, F64]) -> Tensors:
@@ -144,13 +125,12 @@ def _multiplier(unit: float, scale: F64) -> NDArray[Any]:
     return fit(unit / scale * 2.0**OUTPUT_SHIFT, np.int32)
 
 
-def gains(model: Lossy, images: Tensor, seed: int) -> F64:
+def gains(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
     """Return for each channel the squared error of samples, summed, that a unit's error in y makes (C,).
 
     It is the squared norm of a column of the synthesis' derivative, which random signs of the samples,
     brought back through it, have as their mean square: a few images tell it of all channels at once.
     """
-    rng = np.random.default_rng(seed)
     quality = torch.full((len(images),), MIDDLE)
     level = model.level(quality)
     steps = model.steps(level)
@@ -172,7 +152,7 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
     Parameters
     ----------
     peaks : dict of float64 arrays
-        Largest activations, from `TransformPeaks` after running the model on calibration crops.
+        Largest activations, from `watch_transforms` after running the model on calibration crops.
     gain : float64 array (C,)
         From `gains`.
     """

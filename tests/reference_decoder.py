@@ -278,6 +278,7 @@ class Model:
     limit: int = 0
     references: int = 3
     posterior_channels: int = 9
+    conditions: int = 0
 
 
 def load_model(folder: Path, weights_hash: bytes) -> Model:
@@ -329,12 +330,24 @@ def raster_of(model: Model) -> Raster:
     return Raster(list(range(model.channels)), -model.limit, model.limit, 0, 2, compress_table(2 * model.limit, 2))
 
 
+def condition_row(model: Model, name: str, condition: int) -> I64:
+    """Return the row of biases of a condition, which may lie between those of two levels."""
+    rows = model.tensors[name]
+    steps = model.conditions - 1
+    if model.kind == "samples" or steps == 0:
+        return rows[condition]
+    i, r = divmod(condition * (len(rows) - 1), steps)
+    if r == 0:
+        return rows[i]
+    return (rows[i] * (steps - r) + rows[i + 1] * r) // steps
+
+
 def decode_tensor(
     weights: bytes, lanes: list[bytes], table: list[int], size: tuple[int, int], condition: int, latents: int
 ) -> I64:
     """Return the tensor (H, W, C) of the messages of its lanes and its band table."""
     model = parse_model(weights)
-    require(model.kind == "tensor" and condition < len(model.tensors["likelihood.fixed_biases"]), "model")
+    require(model.kind == "tensor" and condition < model.conditions, "model")
     messages = [Message(lane) for lane in lanes]
     return decode_bands(model, messages, table, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
 
@@ -384,7 +397,7 @@ def posterior_cumulative(model: Model, tiles: I64, condition: int) -> I64:
         x = hidden(model, name, np.concatenate(parts, 3), model.tensors[f"{name}.bias"], model.posterior_limit)
     flat = x.reshape(len(x), -1, x.shape[3])
     pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
-    biases = model.tensors["posterior.dense.biases"][condition]
+    biases = condition_row(model, "posterior.dense.biases", condition)
     h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
     out = output(model, "posterior.out", h)
     means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
@@ -407,10 +420,11 @@ def cut_tiles(area: I64, side: int) -> I64:
 def pop_latents(model: Model, message: Message, across: int, condition: int) -> I64:
     """Pop the latents (across, latents) of a band's tiles, from left to right."""
     t, n = model.tensors, model.latents
+    biases = condition_row(model, "prior.hidden.biases", condition)
     z = np.zeros((across, n), dtype=np.int64)
     for tile in range(across):
         left = np.append(z[tile - 1], 1) if tile else np.zeros(n + 1, dtype=np.int64)
-        h = hidden(model, "prior.hidden", left, t["prior.hidden.biases"][condition], model.activation_limit)
+        h = hidden(model, "prior.hidden", left, biases, model.activation_limit)
         base = h @ t["prior.out.weight"] + t["prior.out.bias"]
         for c in range(n):
             rows = np.array([c, n + c])
@@ -432,7 +446,7 @@ def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptatio
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(t["likelihood.fixed_biases"][condition] + moved + adaptation, -(2**22), 2**22)
+    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**22), 2**22)
 
 
 # Adaptation

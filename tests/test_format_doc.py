@@ -204,7 +204,10 @@ def test_rasters(name):
     frozen = model.parse_model(MODELS[name])
     coded, kind = frozen.layout, frozen.kind
     names = {name: tensor_model.CONFIG[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
-    values = raster_values(kind, names | {"P": len(frozen.network.offsets), "M": frozen.network.mixtures})
+    levels = load(MODELS[name])["likelihood.fixed_biases"].shape[0]
+    names |= {"P": len(frozen.network.offsets), "M": frozen.network.mixtures, "L": levels}
+    values = raster_values(kind, names)
+    assert values["E"] == frozen.conditions
     assert values["D"] == len(coded.order)
     assert values["G"] == len(coded.sizes)
     assert coded.sizes == [values["D"] / values["G"]] * values["G"]
@@ -231,7 +234,7 @@ def test_tensors(name):
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
-        "E": frozen.conditions,
+        "L": shapes["likelihood.fixed_biases"][0],
         "M": frozen.network.mixtures,
         "N": frozen.latents,
         "U": shapes["likelihood.hidden1.weight"][1],

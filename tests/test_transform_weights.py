@@ -96,7 +96,7 @@ def test_transforms_of_another_tensor_are_refused(made, message):
 def test_levels_are_alike_in_all_layers():
     changed = dict(TENSORS)
     changed["synthesis.block1.hidden.biases"] = changed["synthesis.block1.hidden.biases"][:2]
-    with pytest.raises(ModelError, match="block1.hidden.biases: expected int32"):
+    with pytest.raises(ModelError, match=r"block1.hidden.biases: expected int32"):
         parse_model(weights(tensors=changed, **LIMITS))
 
 
@@ -115,7 +115,7 @@ def test_limits_are_needed(name):
 def test_prices_are_not_negative():
     prices = TENSORS["analysis.prices"].copy()
     prices[-1, -1] = -1
-    with pytest.raises(ModelError, match="analysis.prices: prices are at least 0"):
+    with pytest.raises(ModelError, match=r"analysis.prices: prices are at least 0"):
         parse_model(weights(tensors=TENSORS | {"analysis.prices": prices}, **LIMITS))
 
 

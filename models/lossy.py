@@ -22,7 +22,7 @@ from models.networks import VLAE, Coded, Config, bin_mass
 from models.objective import latent_bits
 from models.transforms import Analysis, Synthesis
 
-LAMBDA_LOW, LAMBDA_HIGH = 0.0008, 1.2
+LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
 """Bits per pixel that a squared error of one sample is worth, at the lowest and the highest quality."""
 
 

@@ -57,8 +57,8 @@ class Task(Protocol):
     def batch(self, crops: U8, rng: np.random.Generator) -> Any:
         """Return what a step learns from, of crops (B, S, S, 3)."""
 
-    def loss(self, model: Any, batch: Any, rng: np.random.Generator) -> Tensor:
-        """Return what a step makes smaller, a scalar."""
+    def loss(self, model: Any, batch: Any, rng: np.random.Generator, latent_price: float) -> Tensor:
+        """Return what a step makes smaller, a scalar; the bits of latents count ``latent_price`` times, 0 to 1."""
 
     def evaluate(self, model: Any, folder: Path) -> dict[str, float]:
         """Return the figures of a folder's images."""
@@ -104,11 +104,11 @@ class Photo:
         """Return crops with a largest error for each, and what contexts hold of them."""
         return make_batch(crops, self.recipe.train.errors, rng)
 
-    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator, latent_price: float) -> Tensor:
         """Return minus the ELBO."""
         train = self.recipe.train
         terms = crop_terms(model, self.gather, batch, train.pixels, rng, drop=train.drop_latents)
-        return neg_elbo_bits(terms, self.config.tile)
+        return neg_elbo_bits(terms, self.config.tile, latent_price)
 
     def evaluate(self, model: VLAE, folder: Path) -> dict[str, float]:
         """Return minus the ELBO, the latents' share of it, and what it is without latents."""
@@ -170,7 +170,7 @@ class Transformed:
         """Return samples minus 128, a float tensor (B, 3, S, S)."""
         return torch.tensor(crops).permute(0, 3, 1, 2).float() - 128
 
-    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator) -> Tensor:
+    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
         """Return rate plus priced error, weighted so that all qualities count about alike."""
         b, _, height, width = batch.shape
         drawn = rng.random(b)
@@ -183,7 +183,7 @@ class Transformed:
         on = torch.from_numpy(rng.random(b) >= self.recipe.train.drop_latents)
         bits, kl = coder_bits(model, quantised, noisy, level, on)
         error = (model.synthesise(quantised * steps, level) - batch).square().mean((1, 2, 3))
-        cost = (bits + kl) / (height * width) + price(quality) * error
+        cost = (bits + latent_price * kl) / (height * width) + price(quality) * error
         return (cost / (0.3 + 3 * quality)).mean()
 
     @torch.no_grad()

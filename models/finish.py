@@ -36,7 +36,7 @@ def freeze(task: Task, model: Any, data: Path) -> bytes:
     torch.default_generator.manual_seed(train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            task.loss(model, task.batch(crops.batch(step, CALIBRATION_CROPS), rng), rng)
+            task.loss(model, task.batch(crops.batch(step, CALIBRATION_CROPS), rng), rng, 1.0)
     peaks.stop()
     return task.freeze(model, peaks.values, crops.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 

@@ -22,16 +22,18 @@ from models.transforms import Transform
 
 CONDITIONS = 100
 """Qualities that a frozen model serves."""
-WEIGHT_MAX = 127
-LINEAR_MAX = 32767
+WEIGHT_MAX, LINEAR_MAX = 127, 32767
+"""Of the networks, and of the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
+"""With weights of 8 bits, sums of 9 times 192 of them stay within int32."""
 HEADROOM = 2.0
 """Activations may be so many times the largest that were seen; 12 bits are left to those."""
 SCALE_MAX = 2.0**26
 """Of rows that are nearly zero."""
-LEAST = 1e-6
-"""Peak of units that never were above zero."""
+LEAST = 1e-3
+"""Peak of units that never were above it."""
 PROBES = 4
+"""Random signs, of all samples, by which gains are measured."""
 MIDDLE = 0.5
 """Quality at which gains are measured."""
 
@@ -71,6 +73,8 @@ def watch_transforms(model: Lossy, peaks: Peaks) -> None:
 def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float, peaks: dict[str, F64]) -> Tensors:
     """Return the tensors of a transform.
 
+    ``stream`` below is the integer unit of each channel of the residual stream for a float one.
+
     Parameters
     ----------
     largest : int
@@ -89,7 +93,9 @@ def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float
         kind = "biases" if bias.ndim == 2 else "bias"
         tensors[f"{name}.{kind}"] = fit(np.rint(bias * scale) + half(shift), np.int32)
 
+    first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(net.input.bias)
     stream = STREAM_LIMIT / (HEADROOM * np.maximum(peaks[f"{prefix}.stream"], LEAST))
+    stream = np.minimum(stream, largest_scale(first, largest, bias))
 
     def add(name: str, folded: F64, largest: float, bias: F64) -> None:
         """Write a layer whose results are added to the stream."""
@@ -97,7 +103,7 @@ def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float
         shift = np.floor(np.log2(most / stream)).astype(np.int64)
         write(name, folded, stream * 2.0**shift, shift, bias)
 
-    add(f"{prefix}.input", rows_of(net.input) / (net.input_unit * gain), largest, to_f64(net.input.bias))
+    add(f"{prefix}.input", first, largest, bias)
     for i, block in enumerate(net.blocks):
         name = f"{prefix}.block{i + 1}"
         folded = rows_of(block.conv1) / np.tile(stream, 9)

@@ -45,10 +45,11 @@ def make(channels, width, blocks, levels, config, seed=0):
         layers = [(f"{prefix}.input", side * side * before, width), *((name, 9 * width, width) for name in names)]
         layers += [(f"{prefix}.linear", before, after), (f"{prefix}.output", last * last * width, after)]
         for name, inputs, outputs in layers:
-            most = min(32767, (1 << 30) // (inputs * largest_input(name, config)))
+            dtype = np.int16 if name.endswith("linear") else np.int8
+            most = min(np.iinfo(dtype).max, (1 << 30) // (inputs * largest_input(name, config)))
             weight = rng.integers(-most, most + 1, (inputs, outputs))
             room = SUM_LIMIT - np.abs(weight).sum(0) * largest_input(name, config)
-            tensors[f"{name}.weight"] = weight.astype(np.int16)
+            tensors[f"{name}.weight"] = weight.astype(dtype)
             typical = int(np.sqrt(inputs)) * most * largest_input(name, config)
             rows = (levels, outputs) if name.endswith("hidden") else (outputs,)
             bias = (rng.uniform(-1, 1, rows) * np.minimum(room, typical)).astype(np.int32)
@@ -239,21 +240,23 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
     # 65538 * 32767 + 1 = 2**31 - 1: weights of 65538 in all and a bias of 1 reach the bound in every layer
     # of synthesis, and the multipliers reach theirs.
     config = {"stream_limit": 32767, "hidden_limit": 32767}
-    tensors = constant(4, 4, config)
-    weight = np.array([32767, 32767, 4, 0], dtype=np.int16)
+    count = 520
+    tensors = constant(count, count, config)
+    weight = np.array([*[127] * 516, 6, 0, 0, 0], dtype=np.int8)
     for name in ("input", "block1.hidden", "block1.residual"):
-        tensors[f"synthesis.{name}.weight"][16:20] = weight[:, None]  # of the centre
+        tensors[f"synthesis.{name}.weight"][4 * count : 5 * count] = weight[:, None]  # of the centre
         tensors[f"synthesis.{name}.{'biases' if 'hidden' in name else 'bias'}"][...] = 1
         tensors[f"synthesis.{name}.shift"][:] = 16
-    tensors["synthesis.input.weight"][16:20] *= sign
+    tensors["synthesis.input.weight"] *= sign
     tensors["synthesis.block1.residual.shift"][:] = 0
-    tensors["synthesis.linear.weight"][:] = sign * weight[:, None]
+    tensors["synthesis.linear.weight"][:] = sign * weight.astype(np.int16)[:, None]
     tensors["synthesis.output.weight"][:] = weight[:, None]
     tensors["synthesis.output.bias"][:] = 1
     for name in seen:
         tensors[f"synthesis.{name}.multiplier"][:] = 1 << 30
     both = transform_weights.parse(tensors, config)
-    for values in (np.full((2, 3, 4), sign * 32767, dtype=np.int16), np.full((2, 3, 4), -sign * 32767, dtype=np.int16)):
+    for side in (sign, -sign):
+        values = np.full((2, 3, count), side * 32767, dtype=np.int16)
         image = transform.synthesise(values, both, 0, 16, 24, pool, 1)
         np.testing.assert_array_equal(image, naive_synthesis(values, tensors, config, 0, 16, 24))
         least = 0 if "linear" in seen else 128  # rectified
@@ -262,15 +265,15 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
 
 def test_the_least_weight_is_within_the_bound(pool):
     config = {"stream_limit": 32767, "hidden_limit": 32767}
-    tensors = constant(2, 2, config)
-    tensors["synthesis.input.weight"][8:10] = -32768
-    tensors["synthesis.output.weight"][:] = 1
+    tensors = constant(512, 512, config)
+    tensors["synthesis.input.weight"][4 * 512 : 5 * 512] = -128
+    tensors["synthesis.output.weight"][:2] = 1
     tensors["synthesis.input.shift"][:] = 16
     tensors["synthesis.output.multiplier"][:] = 1 << 22
     both = transform_weights.parse(tensors, config)
-    values = np.full((1, 1, 2), -32767, dtype=np.int16)
+    values = np.full((1, 1, 512), -32767, dtype=np.int16)
     image = transform.synthesise(values, both, 0, 8, 8, pool, 1)
-    # 2 * 32768 * 32767 >> 16 = 32767; two of them, 2**-10 of it is 64
+    # 512 * 128 * 32767 >> 16 = 32767; two of them, 2**-10 of it is 64
     assert (image == 128 + 64).all()
 
 
@@ -313,9 +316,12 @@ def test_a_weight_over_the_bound_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
-def test_a_larger_limit_is_refused(tensors, name):
+def test_a_larger_limit_is_refused(name):
+    config = {"stream_limit": 4095, "hidden_limit": 4095}
+    tensors = make(2, 120, (1, 1), 1, config)
+    transform_weights.parse(tensors, config)
     with pytest.raises(ModelError, match="sums may reach"):
-        transform_weights.parse(tensors, CONFIG | {name: 32767})
+        transform_weights.parse(tensors, config | {name: 32767})
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])

@@ -1,5 +1,6 @@
 """The transforms equal plain integer arithmetic, with any threads, up to the limits of int32; the rest is refused."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -7,59 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transform_model import SAMPLES, SUM_LIMIT, images, largest_input, latents, make
 
 from codec import transform, transform_weights
 from codec.errors import ModelError
-
-SUM_LIMIT = (1 << 31) - 1
-SAMPLES = 192
-PREFIXES = ("analysis", "synthesis")
-LARGEST = {"analysis": 128, "synthesis": 32767}
-"""Inputs."""
 
 
 @pytest.fixture(scope="module")
 def pool():
     with ThreadPoolExecutor(3) as pool:
         yield pool
-
-
-def largest_input(name, config):
-    """Return the largest input of a layer."""
-    prefix, *_, kind = name.split(".")
-    if kind in ("input", "linear"):
-        return LARGEST[prefix]
-    return config["hidden_limit" if kind == "residual" else "stream_limit"]
-
-
-def make(channels, width, blocks, levels, config, seed=0):
-    """Return the tensors of random transforms; many sums come near their bound."""
-    rng = np.random.default_rng(seed)
-    tensors = {"synthesis.steps": rng.integers(1 << 14, 1 << 24, (levels, channels)).astype(np.int32)}
-    for prefix, before, side, after, last, count in (
-        ("analysis", SAMPLES, 1, channels, 3, blocks[0]),
-        ("synthesis", channels, 3, SAMPLES, 1, blocks[1]),
-    ):
-        names = [f"{prefix}.block{i + 1}.{kind}" for i in range(count) for kind in ("hidden", "residual")]
-        layers = [(f"{prefix}.input", side * side * before, width), *((name, 9 * width, width) for name in names)]
-        layers += [(f"{prefix}.linear", before, after), (f"{prefix}.output", last * last * width, after)]
-        for name, inputs, outputs in layers:
-            most = min(32767, (1 << 30) // (inputs * largest_input(name, config)))
-            weight = rng.integers(-most, most + 1, (inputs, outputs))
-            room = SUM_LIMIT - np.abs(weight).sum(0) * largest_input(name, config)
-            tensors[f"{name}.weight"] = weight.astype(np.int16)
-            typical = int(np.sqrt(inputs)) * most * largest_input(name, config)
-            rows = (levels, outputs) if name.endswith("hidden") else (outputs,)
-            bias = (rng.uniform(-1, 1, rows) * np.minimum(room, typical)).astype(np.int32)
-            if name.endswith(("linear", "output")):
-                magnitude = 2.0 ** rng.uniform(5, 30, outputs)
-                tensors[f"{name}.multiplier"] = (magnitude * rng.choice([-1, 1], outputs)).astype(np.int32)
-            else:
-                bits = max(0, int(np.log2(typical / config["stream_limit"])))
-                tensors[f"{name}.shift"] = np.clip(rng.integers(bits - 3, bits + 2, outputs), 0, 31).astype(np.int8)
-            if not name.endswith("linear"):
-                tensors[f"{name}.{'biases' if name.endswith('hidden') else 'bias'}"] = bias
-    return tensors
 
 
 def convolution(x, weight):
@@ -126,18 +84,6 @@ def naive_synthesis(values, tensors, config, level, height, width):
     return shuffled(np.clip(naive(values, tensors, config, "synthesis", level) + 128, 0, 255), height, width)
 
 
-def images(rng, height, width):
-    """Return samples of all kinds: noise, and extremes only."""
-    noise = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-    return noise, np.where(noise < 128, 0, 255).astype(np.uint8)
-
-
-def latents(rng, height, width, channels):
-    """Return dequantised y of all kinds."""
-    shape = (-(-height // 8), -(-width // 8), channels)
-    return rng.integers(-400, 401, shape).astype(np.int16), (32767 * rng.integers(-1, 2, shape)).astype(np.int16)
-
-
 def check(tensors, config, height, width, level, pool, workers, rng):
     """Compare both transforms with plain arithmetic."""
     both = transform_weights.parse(tensors, config)
@@ -181,6 +127,47 @@ def tensors():
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (300, 17), (8, 8), (90, 130)])
 def test_images_of_any_size(tensors, size, pool):
     check(tensors, CONFIG, *size, 2, pool, 1, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("strip", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("size", [(1, 1), (8, 300), (9, 8), (57, 20), (150, 35)])
+def test_strips_change_nothing(tensors, strip, size, pool, monkeypatch):
+    monkeypatch.setattr(transform, "STRIP_ROWS", strip)
+    for workers in (1, 2):
+        check(tensors, CONFIG, *size, 1, pool, workers, np.random.default_rng(5))
+
+
+def test_strips_need_a_row_more_for_each_convolution_of_3_x_3(tensors):
+    deep = transform_weights.parse(tensors, CONFIG)
+    assert (transform._reach(deep.analysis), transform._reach(deep.synthesis)) == (3, 5)
+    assert transform._reach(deep.synthesis._replace(input=deep.analysis.input, blocks=())) == 0
+
+
+def test_memory_does_not_grow_with_height(tensors, pool, monkeypatch):
+    monkeypatch.setattr(transform, "STRIP_ROWS", 4)
+    both, rng = transform_weights.parse(tensors, CONFIG), np.random.default_rng(6)
+    width = 80
+
+    def beside(function, result):
+        function()  # the first call compiles
+        tracemalloc.start()
+        try:
+            function()
+            return tracemalloc.get_traced_memory()[1] - result
+        finally:
+            tracemalloc.stop()
+
+    analysis, synthesis = [], []
+    for height in (800, 3200):
+        samples, values = images(rng, height, width)[0], latents(rng, height, width, 6)[0]
+        analysis.append(beside(lambda s=samples: transform.analyse(s, both, 0, pool, 1), 2 * values.nbytes))
+        synthesis.append(
+            beside(lambda v=values, h=height: transform.synthesise(v, both, 0, h, width, pool, 1), samples.nbytes)
+        )
+    # Planes of the strip and of the rows that layers see beyond it, 3 and 5 on either side, within borders.
+    planes = {rows: 2 * (rows + 2) * (width // 8 + 2) for rows in (10, 14)}
+    for found, least in ((analysis, (2 * 20 + SAMPLES) * planes[10]), (synthesis, (2 * 20 + 6) * planes[14])):
+        assert least < found[1] < found[0] + 4096
 
 
 @pytest.mark.parametrize("workers", [2, 3, 5])

@@ -1,5 +1,7 @@
 """The learned transforms of a lossy mode to come, in integers: analysis from samples to y, synthesis back.
 
+docs/FORMAT.md, "Transforms", has what a decoder needs of them.
+
 Both work at an eighth of the image's resolution. The image less 128, its last row and column repeated
 up to multiples of 8, is cut into 8 x 8 patches u (h, w, 192), channel 64 c + 8 dy + dx. A transform is a
 linear map of each position, and a network whose residual stream s a few blocks add to:

@@ -2,7 +2,7 @@
 
 Nothing of `codec` is imported: no compiled kernel, no BLAS, no binary floating point between the
 file and the samples. What this decodes, any machine decodes to the same samples; so are tensors, of
-which only the message is known (`decode_tensor`). It reads from top
+which only the message is known (`decode_tensor`), and samples made of them (`synthesise`). It reads from top
 to bottom in the order of FORMAT.md and is slow: some thousand pixels a second. It refuses damage by
 ValueError; the guards of time and memory (pixel limit, shortest payload, metadata, chunks of a PNG)
 are left out.
@@ -278,6 +278,8 @@ class Model:
     limit: int = 0
     references: int = 3
     posterior_channels: int = 9
+    stream_limit: int = 0
+    hidden_limit: int = 0
 
 
 def load_model(folder: Path, weights_hash: bytes) -> Model:
@@ -586,3 +588,49 @@ def decode_bands(
                 message.push(row, int(symbol))
     require(all(message.is_empty() for message in messages), "message: more than the image")
     return raster[:-1].reshape(height, width, -1)[:, :, :channels]
+
+
+# Transforms
+
+PATCH = 8
+
+
+def dequantise(q: I64, steps: I64) -> I64:
+    """Return the values of q (h, w, C) in 1/16 of a sample."""
+    return np.sign(q) * np.minimum((np.abs(q) * steps + 2**11) >> 12, 32767)
+
+
+def sums(x: I64, weight: I64) -> I64:
+    """Return the sums of every position of x (h, w, channels), whose neighbours have a part where weights say so."""
+    if len(weight) > x.shape[2]:
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        down, across = x.shape[:2]
+        x = np.concatenate([padded[r : r + down, c : c + across] for r in range(3) for c in range(3)], axis=2)
+    return x @ weight
+
+
+def synthesise(model: Model, q: I64, condition: int, shape: tuple[int, int, int]) -> I64:
+    """Return the samples (H, W, channels) of a tensor."""
+    t = model.tensors
+
+    def layer(name: str, x: I64, bias: I64) -> I64:
+        return (sums(x, t[f"synthesis.{name}.weight"]) + bias) >> t[f"synthesis.{name}.shift"]
+
+    def clip(s: I64) -> I64:
+        return np.clip(s, -model.stream_limit, model.stream_limit)
+
+    v = dequantise(q, t["synthesis.steps"][condition])
+    s = clip(layer("input", v, t["synthesis.input.bias"]))
+    k = 1
+    while f"synthesis.block{k}.hidden.weight" in t:
+        hidden, residual = f"block{k}.hidden", f"block{k}.residual"
+        moved = layer(hidden, s, t[f"synthesis.{hidden}.biases"][condition])
+        between = np.clip(moved, 0, model.hidden_limit)
+        s = clip(s + layer(residual, between, t[f"synthesis.{residual}.bias"]))
+        k += 1
+    linear = sums(v, t["synthesis.linear.weight"]) * t["synthesis.linear.multiplier"]
+    output = sums(np.maximum(s, 0), t["synthesis.output.weight"]) + t["synthesis.output.bias"]
+    results = (linear + output * t["synthesis.output.multiplier"] + 2**31) >> 32
+    patches = np.clip(results + 128, 0, 255).reshape(*q.shape[:2], 3, PATCH, PATCH)
+    samples = patches.transpose(0, 3, 1, 4, 2).reshape(PATCH * len(q), -1, 3)[: shape[0], : shape[1]]
+    return samples if shape[2] == 3 else (samples.sum(2, keepdims=True) + 1) // 3

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensor_model
+import transform_model
 from safetensors.numpy import load
 
 import codec
@@ -22,6 +23,8 @@ from codec import (
     png,
     rans,
     tables,
+    transform,
+    transform_weights,
 )
 from codec.coders import push_intervals
 
@@ -255,6 +258,56 @@ def test_tensors(name):
             assert (np.abs(tensors[name].astype(np.int64)) <= 1 << 38).all()
 
 
+def test_tensors_of_transforms():
+    C, n, L, blocks = 5, 7, 3, {"synthesis": 2, "analysis": 1}
+    config = {"stream_limit": 99, "hidden_limit": 99}
+    tensors = transform_model.make(C, n, (blocks["analysis"], blocks["synthesis"]), L, config)
+    sizes = {"C": C, "n": n, "L": L, "E": len(tensors["synthesis.steps"])}
+    documented = {}
+    for name, dtype, *columns, _ in rows("Transforms", "tensor"):
+        for (prefix, count), cell in zip(blocks.items(), columns, strict=True):
+            shape = tuple(eval(products(term), {}, sizes) for term in cell.split(", ") if term)  # noqa: S307  ours
+            for k in range(1, count + 1) if shape else ():
+                documented[f"{prefix}.{name.replace('*k*', str(k))}"] = (dtype.replace("I", "int"), shape)
+    prices = {"analysis.prices": ("int32", (sizes["E"], C))}  # no decoder reads them
+    assert documented == transform_weights.tensor_shapes(tensors) | prices
+    entries = {name: re.findall(r"\d+", requirement) for name, _, requirement in rows("Transforms", "config")}
+    assert entries == {name: [str(v) for v in limits] for name, limits in transform_weights.CONFIG.items()}
+
+
+def test_constants_of_transforms():
+    assert {name: int(value) for name, value, _ in rows("Transforms", "constant")} == {
+        "patch": transform.PATCH,
+        "samples": transform.SAMPLES,
+        "centre": transform.CENTRE,
+        "step bits": transform.STEP_BITS,
+        "value bits": transform.VALUE_BITS,
+        "value limit": transform.VALUE_LIMIT,
+        "transform sum": transform_weights.SUM_LIMIT,
+        "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
+        "transform shift": transform.OUTPUT_SHIFT,
+    }
+    unit, bits = re.search(r"results y, in 1/(\d+) of a sample, lie within ±2\^(\d+)\.", section("Transforms")).groups()
+    assert (int(unit), 1 << int(bits)) == (1 << transform.Y_BITS, transform.Y_LIMIT)
+
+
+def test_steps_of_transforms():
+    text = section("Transforms").replace("^", "**")
+    found = re.search(r"^    v = (.+)$", text, re.MULTILINE)[1], re.search(r"q = (.+), with the model", text)[1]
+    dequantised, quantised = (products(re.sub(r"\|(.)\|", r"abs(\1)", formula)) for formula in found)
+    names = {"floor": np.floor, "sign": np.sign, "min": min, "abs": abs}
+    for step in (1, 1 << 14, 99991, 1 << 24, (1 << 31) - 1):
+        steps = np.array([step], dtype=np.int32)
+        for q in (-32767, -300, -1, 0, 1, 2, 77, 2047):
+            value = eval(dequantised, names, {"q": q, "step": step})  # noqa: S307  our own document
+            assert value == transform.dequantise(np.full((1, 1, 1), q, np.int16), steps)[0, 0, 0]
+        for y in (-(1 << 20), -999, 0, 5, 333, 70000):
+            for rounding in (128, 50):
+                value = eval(quantised, names, {"y": y, "step": step, "limit": 2047, "rounding": rounding / 256})  # noqa: S307
+                found = transform.quantise(np.full((1, 1, 1), y, np.int32), steps, 2047, rounding)
+                assert value == found[0, 0, 0]
+
+
 def test_every_section_that_code_cites_exists():
     cited = {}
     for folder in ("codec", "models"):
@@ -268,7 +321,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in ["layout", *names.split()]:
+    for name in ["layout", "transform", *names.split()]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 

@@ -35,7 +35,7 @@ class LossyCodec:
 
 
 def _encode_ours(image: Image.Image, quality: int) -> bytes:
-    return codec.compress(image, max_error=quality)
+    return codec.compress(image, quality=quality)
 
 
 def _decode_ours(data: bytes) -> Image.Image:
@@ -71,8 +71,7 @@ def _encode_jxl(image: Image.Image, quality: int) -> bytes:
 
 
 CODECS = {
-    # Near-lossless files: the quality is their largest error.
-    OURS: LossyCodec(OURS, (10, 7, 5, 4, 3, 2, 1), _encode_ours, _decode_ours),
+    OURS: LossyCodec(OURS, (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), _encode_ours, _decode_ours),
     "jpeg": LossyCodec(
         "JPEG 4:2:0 optimised", (5, 10, 20, 30, 40, 50, 65, 75, 85, 90, 95), _encode_jpeg, image_io.load_image
     ),

@@ -37,7 +37,8 @@ from tqdm import tqdm
 from benchmarks.common import OURS, find_files, load_images, markdown_table
 from benchmarks.lossy import CODECS, PUBLISHED_PSNR_DB
 from benchmarks.plots import plot_curves
-from benchmarks.quality import MS_SSIM_SIDE_PX, bd_rate, ms_ssim, ms_ssim_db, psnr_db
+from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db
+from codec.metrics import MS_SSIM_SIDE_PX, psnr
 
 BD_RANGE_BPP = (0.15, 2.0)
 """Below, photographs are hardly worth looking at; above, they look like their originals."""
@@ -67,7 +68,7 @@ class Point:
     codec : str
         Key of `benchmarks.lossy.CODECS`.
     quality : int
-        The setting; ours is the largest error of near-lossless files.
+        The setting.
     images : list of Coded
     """
 
@@ -217,7 +218,7 @@ def measure(name: str, image: Image.Image, codec: str, quality: int) -> Coded:
     if (decoded.mode, decoded.size) != (image.mode, image.size):
         raise RuntimeError(f"{name}: {codec} gave back {decoded.mode} {decoded.size} for {image.mode} {image.size}")
     pair = np.asarray(image), np.asarray(decoded)
-    return Coded(name, len(data), 8 * len(data) / (image.width * image.height), psnr_db(*pair), ms_ssim(*pair))
+    return Coded(name, len(data), 8 * len(data) / (image.width * image.height), psnr(*pair), ms_ssim(*pair))
 
 
 def measure_folder(folder: Path, codecs: Sequence[str], limit: int | None) -> list[Point]:

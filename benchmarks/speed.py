@@ -1,9 +1,11 @@
 """Time and memory of our codec, beside JPEG XL effort 9 and constriction in the same run.
 
-    python -m benchmarks.speed FILE|FOLDER... [--rounds 3] [--threads 2] [--no-large] [--json FILE]
+    python -m benchmarks.speed FILE|FOLDER... [--quality Q] [--rounds 3] [--threads 2] [--no-large] [--json FILE]
 
 - Encoders and decoders take turns (ours, theirs, ours, theirs, ...) on every image, warm, in memory,
   with as many threads; a ratio is that of the medians, beside the median of the ratios of the pairs.
+  Our files are lossless, or with ``--quality`` lossy; then both times stand beside those of JPEG XL's
+  lossless encoder.
 - Peak memory is the largest resident set of a fresh process that compresses, or decompresses, one file:
   the first image resized to 768x512 and, with grain, to 6000x4000.
 - Start-up is that of ``vlae info FILE``; compilation is what the first process with an empty cache of
@@ -38,12 +40,12 @@ from codec.rans import empty_message
 SYMBOLS = 1_000_000
 REPEATS = 5
 CHILD = """
-import resource, sys
+import json, resource, sys
 import codec
-action, source, target, threads = sys.argv[1:]
+action, source, target, threads, fidelity = sys.argv[1:]
 if action == "compress":
     from codec import image_io
-    data = codec.compress(image_io.load_image(source), lossless=True, threads=int(threads))
+    data = codec.compress(image_io.load_image(source), threads=int(threads), **json.loads(fidelity))
     open(target, "wb").write(data)
 else:
     codec.decompress(open(source, "rb").read(), threads=int(threads))
@@ -58,13 +60,13 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, result
 
 
-def pair_times(image: Image.Image, threads: int, rounds: int) -> dict[str, list[float]]:
+def pair_times(image: Image.Image, fidelity: dict[str, Any], threads: int, rounds: int) -> dict[str, list[float]]:
     """Return seconds of our encoder, their encoder, our decoder, their decoder, taken in turns."""
     rival = RIVALS[REFERENCE]
     names = ("encode", "rival_encode", "decode", "rival_decode")
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
-        seconds, ours = timed(lambda: codec.compress(image, lossless=True, threads=threads))
+        seconds, ours = timed(lambda: codec.compress(image, threads=threads, **fidelity))
         times["encode"].append(seconds)
         seconds, theirs = timed(lambda: rival.encode(image, threads))
         times["rival_encode"].append(seconds)
@@ -74,21 +76,22 @@ def pair_times(image: Image.Image, threads: int, rounds: int) -> dict[str, list[
     return times
 
 
-def codec_rows(images: list[Image.Image], threads: int, rounds: int) -> list[dict[str, Any]]:
+def codec_rows(images: list[Image.Image], fidelity: dict[str, Any], threads: int, rounds: int) -> list[dict[str, Any]]:
     """Return medians and ratios of encoding and decoding over all images and rounds."""
     warm = images[0].crop((0, 0, min(images[0].width, 96), min(images[0].height, 160)))
-    pair_times(warm, threads, 1)
+    pair_times(warm, fidelity, threads, 1)
     times: dict[str, list[float]] = {}
     for number, image in enumerate(images):
-        for name, values in pair_times(image, threads, rounds).items():
+        for name, values in pair_times(image, fidelity, threads, rounds).items():
             times.setdefault(name, []).extend(values)
         print(f"{number + 1}/{len(images)} images", file=sys.stderr)
     rows = []
     for name in ("encode", "decode"):
-        ours, theirs = times[name], times[f"rival_{name}"]
+        rival = "encode" if "quality" in fidelity else name
+        ours, theirs = times[name], times[f"rival_{rival}"]
         rows.append(
             {
-                "what": name,
+                "what": name if rival == name else f"{name}, beside its encoder",
                 "ours_s": median(ours),
                 "jpeg_xl_9_s": median(theirs),
                 "ratio_of_medians": median(ours) / median(theirs),
@@ -119,7 +122,9 @@ def enlarged(image: Image.Image, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(array + grain), 0, 255).astype(np.uint8))
 
 
-def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, folder: Path) -> list[dict[str, Any]]:
+def memory_rows(
+    photo: Image.Image, fidelity: dict[str, Any], sizes: list[tuple[int, int]], threads: int, folder: Path
+) -> list[dict[str, Any]]:
     """Return peak memory and time of fresh processes that compress and decompress one file."""
     rows = []
     for width, height in sizes:
@@ -127,7 +132,7 @@ def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, 
         enlarged(photo, width, height).save(source, compress_level=1)
         row: dict[str, Any] = {"size": f"{width}x{height}"}
         for action, (a, b) in {"compress": (source, coded), "decompress": (coded, "-")}.items():
-            seconds, printed = _python(["-c", CHILD, action, a, b, str(threads)])
+            seconds, printed = _python(["-c", CHILD, action, a, b, str(threads), json.dumps(fidelity)])
             # Linux counts kibibytes, macOS bytes.
             unit = 1 if sys.platform == "darwin" else 1024
             row |= {f"{action}_bytes": int(printed) * unit, f"{action}_process_s": seconds}
@@ -136,17 +141,19 @@ def memory_rows(photo: Image.Image, sizes: list[tuple[int, int]], threads: int, 
     return rows
 
 
-def start_times(photo: Image.Image, folder: Path) -> dict[str, float]:
+def start_times(photo: Image.Image, fidelity: dict[str, Any], folder: Path) -> dict[str, float]:
     """Return seconds of ``vlae info FILE``, and of compiling the kernels at their first use."""
     source, coded = folder / "small.png", folder / "small.vlae"
     enlarged(photo, 64, 130).save(source)
     cache = {"NUMBA_CACHE_DIR": str(folder / "cache")}
     script = (
-        "import codec, sys; from PIL import Image; image = Image.open(sys.argv[1]); "
-        "data = codec.compress(image, lossless=True); codec.decompress(data); open(sys.argv[2], 'wb').write(data)"
+        "import codec, json, sys; from PIL import Image; image = Image.open(sys.argv[1]); "
+        "data = codec.compress(image, **json.loads(sys.argv[3])); codec.decompress(data); "
+        "open(sys.argv[2], 'wb').write(data)"
     )
-    first = _python(["-c", script, str(source), str(coded)], **cache)[0]
-    second = _python(["-c", script, str(source), str(coded)], **cache)[0]
+    command = ["-c", script, str(source), str(coded), json.dumps(fidelity)]
+    first = _python(command, **cache)[0]
+    second = _python(command, **cache)[0]
     info = [_python(["-m", "codec", "info", str(coded)])[0] for _ in range(REPEATS)]
     return {"info_s": median(info), "first_process_s": first, "second_process_s": second, "compile_s": first - second}
 
@@ -272,21 +279,25 @@ def report(results: dict[str, Any]) -> str:
 @click.argument(
     "paths", metavar="FILE|FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
+@click.option("--quality", type=click.IntRange(1, 100), metavar="Q", help="Lossy files; else lossless ones.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Turns on every image.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(min=1), help="For both codecs.")
 @click.option("--no-large", is_flag=True, help="Leave the image of 24 megapixels out.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
-def main(paths: tuple[Path, ...], rounds: int, threads: int, no_large: bool, json_file: Path | None) -> None:
+def main(
+    paths: tuple[Path, ...], quality: int | None, rounds: int, threads: int, no_large: bool, json_file: Path | None
+) -> None:
     """Print how fast we are, and how much memory we take."""
     images = [image for path in paths for _, image in load_images(path)]
     if not images:
         raise click.ClickException("no image found")
+    fidelity = {"quality": quality} if quality else {"lossless": True}
     sizes = [(768, 512)] + [(6000, 4000)] * (not no_large)
-    results: dict[str, Any] = {"threads": threads, "rounds": rounds, "images": len(images)}
-    results["codec"] = codec_rows(images, threads, rounds)
+    results: dict[str, Any] = {"fidelity": fidelity, "threads": threads, "rounds": rounds, "images": len(images)}
+    results["codec"] = codec_rows(images, fidelity, threads, rounds)
     with tempfile.TemporaryDirectory() as name:
-        results["memory"] = memory_rows(images[0], sizes, threads, Path(name))
-        results["start"] = start_times(images[0], Path(name))
+        results["memory"] = memory_rows(images[0], fidelity, sizes, threads, Path(name))
+        results["start"] = start_times(images[0], fidelity, Path(name))
     results["symbols"] = symbol_times()
     print(report(results))
     if json_file:

@@ -5,7 +5,6 @@ The kernels and their compiler are imported where pixels are coded, so that `inf
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +12,21 @@ from PIL import Image
 
 from codec import container, image_io, metadata, png
 from codec.container import Container
-from codec.errors import CorruptDataError, ModelError
-from codec.headers import MAX_ERROR, OFFSETS, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.encoder import Encoder, Progress
+from codec.errors import CorruptDataError, ModelError, UnsupportedError
+from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
+from codec.headers import OFFSETS, CodingHeader, Fidelity, Header, Latents
 from codec.image_io import Pixels, Source
 
 if TYPE_CHECKING:
     from codec.model import Model
 
-Progress = Callable[[int, int], None]
-"""Called with the bands done and the bands in all."""
-
-QUICK_FACTOR = 1.6
-"""An optimised PNG is tried if a quick one is shorter than this times the coded file."""
-FIDELITY_NAMES = {Fidelity.STORED: "stored", Fidelity.LOSSLESS: "lossless", Fidelity.NEAR_LOSSLESS: "near-lossless"}
+FIDELITY_NAMES = {
+    Fidelity.STORED: "stored",
+    Fidelity.LOSSLESS: "lossless",
+    Fidelity.NEAR_LOSSLESS: "near-lossless",
+    Fidelity.LOSSY: "lossy",
+}
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,16 @@ class Info:
     Attributes
     ----------
     fidelity : str
-        "stored" (as PNG, exact), "lossless" or "near-lossless".
+        "stored" (as PNG, exact), "lossless", "near-lossless" or "lossy".
     mode : str
         Pillow's name.
     width, height : int
     channels : int
         Colour and alpha.
-    max_error : int
-        Largest difference of a decoded sample.
+    max_error : int or None
+        Largest difference of a decoded sample; None in a lossy file, where it may be any.
+    quality : int or None
+        Of a lossy file.
     latents : str or None
         "none", "bits-back" or "two-part"; this and the next five are None in a stored file.
     lanes, band_height, bands : int or None
@@ -63,7 +66,8 @@ class Info:
     width: int
     height: int
     channels: int
-    max_error: int
+    max_error: int | None
+    quality: int | None
     latents: str | None
     lanes: int | None
     band_height: int | None
@@ -85,6 +89,11 @@ def compress(
     *,
     lossless: bool = False,
     max_error: int | None = None,
+    quality: int | None = None,
+    target_bpp: float | None = None,
+    target_size: int | None = None,
+    min_psnr: float | None = None,
+    effort: int = DEFAULT_EFFORT,
     latents: Latents | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -92,20 +101,33 @@ def compress(
 ) -> bytes:
     """Return the file of an image; the inverse of `decompress`.
 
-    The image is coded, or stored as PNG where that is shorter or the only exact way.
+    One of the first six parameters says what the file is to be; without any it is lossy at the default
+    quality. Where a near-lossless or lossless file, or one stored as PNG, is shorter at no worse quality, or
+    is the only one, that is returned.
 
     Parameters
     ----------
     image : PIL.Image.Image, path, binary file or bytes
     lossless : bool
-        Every sample comes back. Give this or ``max_error``.
-    max_error : int, optional
-        No colour sample comes back changed by more than this, 0 to 10; alpha comes back exactly.
+        Every sample comes back.
+    max_error : int
+        No colour sample comes back changed by more than this, 0 to 10.
+    quality : int
+        1 to 100. Alpha comes back exactly at any.
+    target_bpp : float
+        Best quality at which the whole file has at most so many bits for each pixel of the image.
+    target_size : int
+        Best quality at which the file has at most so many bytes.
+    min_psnr : float
+        Shortest file whose colours have at least this peak signal-to-noise ratio, dB.
+    effort : int
+        1 to 3, of lossy files: whether y is rounded to the nearest numbers, to those that cost least, or also
+        refined for them.
     latents : Latents, optional
         How latents are coded; by default what is shortest.
     threads : int, optional
     progress : callable, optional
-        Called with the bands done and the bands in all.
+        Called with the bands done and the bands in all, for every encoding that is tried.
     max_pixels : int, optional
         Limit on width times height instead of `codec.headers.PIXEL_LIMIT`.
 
@@ -116,33 +138,23 @@ def compress(
     ModelError
         The weights are missing or damaged.
     ValueError, TypeError
-        No fidelity, two, or one out of range.
+        Two fidelities, or a parameter out of range; or the target cannot be met: which can is said.
     """
-    error = _fidelity(lossless, max_error)
+    given = {
+        "max_error": max_error,
+        "quality": quality,
+        "target_bpp": target_bpp,
+        "target_size": target_size,
+        "min_psnr": min_psnr,
+    }
+    goal = goal_of(lossless=lossless, **given)
+    if isinstance(effort, bool) or effort not in EFFORTS:
+        raise ValueError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
     _check_threads(threads)
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
     pixels = image_io.from_pillow(image, max_pixels)
-    if not pixels.codable:
-        return _store(image, pixels)
-    coded = _code(pixels, error, latents, threads, progress)
-    if coded is None:
-        return _store(image, pixels)
-    if len(png.png_bytes(image, quick=True)) < QUICK_FACTOR * len(coded):
-        return min(coded, _store(image, pixels), key=len)
-    return coded
-
-
-def _fidelity(lossless: bool, max_error: int | None) -> int:
-    if lossless == (max_error is not None):
-        raise ValueError("fidelity: expected either lossless=True or max_error=0..10")
-    if max_error is None:
-        return 0
-    if isinstance(max_error, bool) or not isinstance(max_error, int):
-        raise TypeError(f"max_error: expected an int, got {type(max_error).__name__}")
-    if not 0 <= max_error <= MAX_ERROR:
-        raise ValueError(f"max_error: expected 0 to {MAX_ERROR}, got {max_error}")
-    return max_error
+    return Encoder(image, pixels, latents, effort, threads, progress).reach(goal)
 
 
 def _check_threads(threads: int | None) -> None:
@@ -150,43 +162,11 @@ def _check_threads(threads: int | None) -> None:
         raise ValueError(f"threads: expected at least 1, got {threads}")
 
 
-def _header(pixels: Pixels, fidelity: Fidelity, max_error: int, samples_crc: int) -> Header:
-    height, width, _ = pixels.samples.shape
-    return Header(fidelity, pixels.mode, max_error, width, height, samples_crc)
-
-
-def _store(image: Image.Image, pixels: Pixels) -> bytes:
-    header = _header(pixels, Fidelity.STORED, 0, image_io.samples_crc(pixels.samples, pixels.alpha))
-    return container.pack(container.stored(header, pixels.metadata, png.png_bytes(image)))
-
-
-def _code(
-    pixels: Pixels, max_error: int, latents: Latents | None, threads: int | None, progress: Progress | None
-) -> bytes | None:
-    """Return the coded file, or None if a decoder would refuse it: too wide, or too short for its samples."""
-    if max(pixels.samples.shape) > SIDE_LIMIT:
-        return None
-    from codec import model as models
-    from codec import vlae
-
-    model = models.model_for(max_error)
-    encoded = vlae.encode(model, pixels.samples, max_error, latents, threads=threads, progress=progress)
-    fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
-    coded = Container(
-        _header(pixels, fidelity, max_error, image_io.samples_crc(encoded.samples, pixels.alpha)),
-        CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
-        encoded.band_table,
-        pixels.metadata,
-        encoded.adaptation,
-        b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
-        encoded.payload,
-    )
-    return container.pack(coded) if container.holds_samples(coded) else None
-
-
 def decompress(
     data: bytes,
     *,
+    latents_only: bool = False,
+    sample: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     max_pixels: int | None = None,
@@ -196,6 +176,11 @@ def decompress(
     Parameters
     ----------
     data : bytes
+    latents_only : bool
+        Return what the latents alone hold, see `codec.preview`: hardly more than colours of a lossless file, a
+        coarse picture of a lossy one.
+    sample : int, optional
+        With ``latents_only``: a seed with which the model makes up what is left out.
     threads, progress, max_pixels
         As for `compress`.
 
@@ -204,25 +189,39 @@ def decompress(
     CorruptDataError
         The file is damaged.
     UnsupportedError
-        The file's version is not served, or the image is over the pixel limit.
+        The file's version is not served, or the image is over the pixel limit; or ``latents_only`` of a file
+        without latents.
+    ValueError
+        ``sample`` without ``latents_only``.
     ModelError
         The model of the file is missing, or has other weights.
     """
     _check_threads(threads)
+    if sample is not None and not latents_only:
+        raise ValueError("sample: expected latents_only, too")
     file = container.unpack(data, max_pixels)
     size = (file.header.width, file.header.height)
     if file.coding is None:
+        if latents_only:
+            raise UnsupportedError("latents: the file is stored, it has none")
         entries = metadata.unpack(file.metadata)
         image = png.open_png(file.payload, size, file.header.mode)
         _check_samples(file.header, *image_io.planes(image))
         image.info.update(entries)
         return image
-    return _decode(file, file.coding, threads, progress)
+    return _decode(file, file.coding, latents_only, sample, threads, progress)
 
 
-def _decode(file: Container, coding: CodingHeader, threads: int | None, progress: Progress | None) -> Image.Image:
+def _decode(
+    file: Container,
+    coding: CodingHeader,
+    latents_only: bool,
+    sample: int | None,
+    threads: int | None,
+    progress: Progress | None,
+) -> Image.Image:
+    from codec import lossy, preview, vlae
     from codec import model as models
-    from codec import vlae
 
     header = file.header
     # What is cheap to check comes before what takes a second.
@@ -230,8 +229,13 @@ def _decode(file: Container, coding: CodingHeader, threads: int | None, progress
     alpha = png.unpack_alpha(file.alpha, (header.width, header.height)) if header.has_alpha else None
     model = models.load_model(coding.model)
     _check_model(model, coding)
-    samples = vlae.decode(model, file, threads=threads, progress=progress).samples
-    _check_samples(header, samples, alpha)
+    image = vlae.decode(model, file, threads=threads, progress=progress)
+    samples = preview.preview(image, sample) if latents_only else image.samples
+    if header.quality is not None:
+        shape = (header.height, header.width, header.channels)
+        samples = lossy.decoded(model, samples, header.quality, shape, threads)
+    if not latents_only:
+        _check_samples(header, samples, alpha)
     return image_io.to_pillow(Pixels(header.mode, samples, alpha, file.metadata, codable=True))
 
 
@@ -266,6 +270,7 @@ def info(data: bytes, *, max_pixels: int | None = None) -> Info:
         height=header.height,
         channels=channels,
         max_error=header.max_error,
+        quality=header.quality,
         latents=coding.latents.name.lower().replace("_", "-") if coding else None,
         lanes=coding.lanes if coding else None,
         band_height=coding.band_height if coding else None,

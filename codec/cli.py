@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import click
 
 from codec import __version__
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
+from codec.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
 
-if TYPE_CHECKING:
-    from codec.headers import Latents
+Result = TypeVar("Result")
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130
@@ -90,7 +90,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vlae")
 def vlae() -> None:
-    """Compress images with a learned model, losslessly or within a maximal error."""
+    """Compress images with a learned model: lossy, within a largest error, or losslessly."""
 
 
 _output = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
@@ -98,20 +98,30 @@ _force = click.option("--force", is_flag=True, help="Replace an existing output.
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 _threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N.")
 _max_pixels = click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height.")
-_lossless = click.option("--lossless", is_flag=True, help="Every sample comes back.")
-_max_error = click.option(
-    "--max-error", type=click.IntRange(0, 10), metavar="D", help="No colour sample is off by more than D, 0 to 10."
-)
-_no_latents = click.option("--no-latents", is_flag=True, help="Code the pixels without latents.")
-_no_bits_back = click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full.")
+
+
+def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what a file is to be, and how it is made; `codec.compress` checks them."""
+    for option in reversed(
+        (
+            click.option("--lossless", is_flag=True, help="Every sample comes back."),
+            click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
+            click.option("--quality", type=int, metavar="Q", help=f"1 to 100; {DEFAULT_QUALITY} if nothing is said."),
+            click.option("--target-bpp", type=float, metavar="B", help="At most B bits a pixel, all counted."),
+            click.option("--target-size", type=int, metavar="BYTES", help="At most so many bytes."),
+            click.option("--min-psnr", type=float, metavar="DB", help="Colours have at least this PSNR."),
+            click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Of lossy files, 1 to 3."),
+            click.option("--no-latents", is_flag=True, help="Code the image without latents."),
+            click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @vlae.command()
 @click.argument("file", metavar="FILE")
-@_lossless
-@_max_error
-@_no_latents
-@_no_bits_back
+@_fidelity
 @_output
 @_force
 @_quiet
@@ -119,46 +129,59 @@ _no_bits_back = click.option("--no-bits-back", is_flag=True, help="Pay for the l
 @_max_pixels
 def compress(
     file: str,
-    lossless: bool,
-    max_error: int | None,
-    no_latents: bool,
-    no_bits_back: bool,
     output: str | None,
     force: bool,
     quiet: bool,
     threads: int | None,
     max_pixels: int | None,
+    **fidelity: Any,
 ) -> None:
-    """Compress an image to FILE with the suffix .vlae."""
-    max_error = _fidelity(lossless, max_error)
-    latents = _latents(no_latents, no_bits_back)
+    """Compress an image to FILE with the suffix .vlae: small and close to the original, if nothing else is said.
+
+    At most one of --lossless, --max-error, --quality, --target-bpp, --target-size and --min-psnr says what
+    the file is to be.
+    """
+    options, lossy = _options(fidelity)
     target = _target(file, output, SUFFIX, force)
 
     from codec import api, image_io
 
     image = image_io.load_image(_read(file) if file == STANDARD else file, max_pixels)
-    _prepare(quiet)
+    _prepare(quiet, for_lossy=lossy)
     with _progress(quiet) as progress:
-        data = api.compress(
-            image, max_error=max_error, latents=latents, threads=threads, progress=progress, max_pixels=max_pixels
-        )
+        data = _usage(api.compress, image, threads=threads, progress=progress, max_pixels=max_pixels, **options)
     _write(target, data)
     if not quiet:
         facts = api.info(data, max_pixels=max_pixels)
-        click.echo(f"{file} -> {target}: {facts.file_bytes} bytes, {facts.bpsp:.3f} bpsp, {facts.fidelity}", err=True)
+        kind = f"lossy, quality {facts.quality}" if facts.quality else facts.fidelity
+        if lossy and not facts.quality:
+            kind += ", which is shorter and no worse here"
+        bpp = facts.bpsp * facts.channels
+        click.echo(f"{file} -> {target}: {facts.file_bytes} bytes, {bpp:.3f} bits a pixel, {kind}", err=True)
 
 
 @vlae.command()
 @click.argument("file", metavar="FILE")
+@click.option("--latents-only", is_flag=True, help="What the latents alone hold: a preview without fine detail.")
+@click.option("--sample", type=click.IntRange(min=0), metavar="SEED", help="With it, the model makes up detail.")
 @_output
 @_force
 @_quiet
 @_threads
 @_max_pixels
 def decompress(
-    file: str, output: str | None, force: bool, quiet: bool, threads: int | None, max_pixels: int | None
+    file: str,
+    latents_only: bool,
+    sample: int | None,
+    output: str | None,
+    force: bool,
+    quiet: bool,
+    threads: int | None,
+    max_pixels: int | None,
 ) -> None:
     """Decompress FILE to an image; the format is that of the output's suffix, by default PNG."""
+    if sample is not None and not latents_only:
+        raise click.UsageError("--sample: expected --latents-only, too")
     target = _target(file, output, ".png", force)
 
     from codec import api, image_io
@@ -166,10 +189,18 @@ def decompress(
     if target != STANDARD and not _is_device(target):
         _usage(image_io.check_output, target)
     data = _read(file)
-    if api.info(data, max_pixels=max_pixels).latents is not None:
-        _prepare(quiet)
+    facts = api.info(data, max_pixels=max_pixels)
+    if facts.latents is not None:
+        _prepare(quiet, for_lossy=facts.quality is not None)
     with _progress(quiet) as progress:
-        image = api.decompress(data, threads=threads, progress=progress, max_pixels=max_pixels)
+        image = api.decompress(
+            data,
+            latents_only=latents_only,
+            sample=sample,
+            threads=threads,
+            progress=progress,
+            max_pixels=max_pixels,
+        )
     if target == STANDARD or _is_device(target):
         _write(target, image_io.image_bytes(image))
     else:
@@ -209,27 +240,16 @@ def models() -> None:
 
 @vlae.command()
 @click.argument("paths", metavar="FILES|FOLDERS", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_lossless
-@_max_error
-@_no_latents
-@_no_bits_back
+@_fidelity
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, the last with totals.")
-def measure(
-    paths: tuple[Path, ...],
-    lossless: bool,
-    max_error: int | None,
-    no_latents: bool,
-    no_bits_back: bool,
-    as_json: bool,
-) -> None:
+def measure(paths: tuple[Path, ...], as_json: bool, **fidelity: Any) -> None:
     """Compress and decompress images in memory, and print where every bit went."""
-    max_error = _fidelity(lossless, max_error)
-    latents = _latents(no_latents, no_bits_back)
+    options, lossy = _options(fidelity)
 
     from codec import ledger
 
-    _prepare(quiet=False)
-    ledger.run(list(paths), max_error, latents, as_json)
+    _prepare(quiet=False, for_lossy=lossy)
+    _usage(ledger.run, list(paths), as_json, **options)
 
 
 @vlae.command()
@@ -237,33 +257,31 @@ def demo() -> None:
     """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
     from codec.demo import run
 
-    _prepare(quiet=False)
+    _prepare(quiet=False, for_lossy=False)
     run()
 
 
-def _prepare(quiet: bool) -> None:
+def _prepare(quiet: bool, *, for_lossy: bool) -> None:
     """Have the kernels compiled before anything is timed or shows progress, and say so."""
     from codec.kernels import prepare
 
-    prepare(lambda line: None if quiet else click.echo(f"vlae: {line}", err=True))
+    prepare(lambda line: None if quiet else click.echo(f"vlae: {line}", err=True), for_lossy=for_lossy)
 
 
-def _fidelity(lossless: bool, max_error: int | None) -> int:
-    if lossless and max_error is not None:
-        raise click.UsageError("--lossless and --max-error exclude each other")
-    if not lossless and max_error is None:
-        raise click.UsageError("no fidelity: expected --lossless or --max-error D")
-    return max_error or 0
+def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the parameters of `codec.compress` for the options of `_fidelity`, and whether the file is to be lossy.
 
-
-def _latents(no_latents: bool, no_bits_back: bool) -> Latents | None:
+    They are checked before any work is done.
+    """
     from codec.headers import Latents
 
+    given = dict(fidelity)
+    no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
     if no_latents and no_bits_back:
         raise click.UsageError("--no-latents and --no-bits-back exclude each other")
-    if no_latents:
-        return Latents.NONE
-    return Latents.TWO_PART if no_bits_back else None
+    goal = _usage(goal_of, **{name: value for name, value in given.items() if name != "effort"})
+    latents = Latents.NONE if no_latents else Latents.TWO_PART if no_bits_back else None
+    return given | {"latents": latents}, goal.kind != Kind.MAX_ERROR
 
 
 def _target(source: str, output: str | None, suffix: str, force: bool) -> str:
@@ -303,10 +321,10 @@ def _write(target: str, data: bytes) -> None:
     write_file(target, data)
 
 
-def _usage(function: Any, *arguments: Any) -> None:
+def _usage(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
     """Call a function whose ValueError is the fault of the command line."""
     try:
-        function(*arguments)
+        return function(*arguments, **options)
     except CodecError:
         raise
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The bytes of a file: headers, band table, chunks, checksums. Nothing here decodes a pixel.
 
-    header | coding header | band table | metadata | adaptation | alpha | payload     fidelity 1 and 2
+    header | coding header | band table | metadata | adaptation | alpha | payload     fidelity 1 to 3
     header | metadata | PNG                                                           fidelity 0, stored
 
 All numbers are little-endian. The second checksum covers every byte but its own and is tested
@@ -90,7 +90,7 @@ def pack(container: Container) -> bytes:
         "version": VERSION,
         "fidelity": container.header.fidelity,
         "mode": MODES.index(container.header.mode),
-        "max_error": container.header.max_error,
+        "degree": container.header.degree,
         "width": container.header.width,
         "height": container.header.height,
         "metadata_bytes": len(container.metadata),
@@ -154,7 +154,7 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
     header = Header(
         Fidelity(number(values, "fidelity")),
         MODES[number(values, "mode")],
-        number(values, "max_error"),
+        number(values, "degree"),
         number(values, "width"),
         number(values, "height"),
         number(values, "samples_crc"),
@@ -194,29 +194,36 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
     ends = (table_end, metadata_end, adaptation_end, alpha_end, expected)
     chunks = (data[begin:end] for begin, end in pairwise(ends))
     container = Container(header, coding, table, *chunks)
-    if not holds_samples(container):
+    if header.fidelity != Fidelity.LOSSY and not holds_samples(container):
         raise CorruptDataError("header: asks for more samples than the payload can hold", OFFSETS["width"])
     return container
 
 
-def holds_samples(container: Container) -> bool:
-    """Return whether the payload can hold as many samples as the header says; this bounds decoding time.
+def holds(values: int, others: int, payload: bytes) -> bool:
+    """Return whether a payload can hold so many values; this bounds decoding time.
+
+    Parameters
+    ----------
+    values : int
+    others : int
+        Symbols of a value's grid besides the one it is.
+    payload : bytes
 
     Notes
     -----
     No symbol of n or more costs less than -log2(1 - (n - 1) / 2**24) bits, of which the division in a push
-    can lose 1 in 128. (Posterior bits that bits-back returns could be spent on further samples,
+    can lose 1 in 128. (Posterior bits that bits-back returns could be spent on further values,
     but a model's real costs are far above this floor. An encoder asks here before it writes.)
-    A tensor's grid has n = 2 limit + 1 symbols: a file of one would have the bound of as many samples as the
-    tensor has values, with 2 limit in place of 255 // (2 d + 1).
     """
-    header = container.header
-    if container.coding is None:
-        return True
-    others = 255 // (2 * header.max_error + 1)
     # log2(e) * 127 / 128 > 1465 / 1024: the decision is made in integers, alike on every machine.
-    least = header.width * header.height * header.channels * others * 1465
-    return least <= 8 * len(container.payload) << (PRECISION + 10)
+    return values * others * 1465 <= 8 * len(payload) << (PRECISION + 10)
+
+
+def holds_samples(container: Container) -> bool:
+    """Return whether the payload of a file that codes samples can hold as many as the header says."""
+    header = container.header
+    count = header.width * header.height * header.channels
+    return container.coding is None or holds(count, 255 // (2 * header.degree + 1), container.payload)
 
 
 def part_bits(container: Container) -> dict[str, int]:

@@ -146,6 +146,25 @@ def check_tensors(
             raise ModelError(f"{name}: multipliers are at most {limit}")
 
 
+def between_levels(rows: NDArray[Any], conditions: int) -> I64:
+    """Return the rows of all conditions (E, units), those of levels (L, units) interpolated and rounded down.
+
+    With L = E they are what they were.
+
+    Parameters
+    ----------
+    rows : array (L, units) of integers below 2**32
+    conditions : int
+        E, at least L.
+    """
+    steps = max(conditions - 1, 1)
+    below, part = np.divmod(np.arange(conditions) * (len(rows) - 1), steps)
+    above = np.minimum(below + 1, len(rows) - 1)
+    values, part = rows.astype(np.int64), part[:, None]
+    result: I64 = (values[below] * (steps - part) + values[above] * part) // steps
+    return result
+
+
 def patches(x: F32) -> F32:
     """Return 3x3 patches at stride 2 of (B, H, W, C), zero outside: (B, H/2, W/2, 9 C), H and W even.
 

@@ -23,6 +23,7 @@ class Fidelity(IntEnum):
     STORED = 0
     LOSSLESS = 1
     NEAR_LOSSLESS = 2
+    LOSSY = 3
 
 
 class Latents(IntEnum):
@@ -40,6 +41,7 @@ CODED_MODES = MODES[:4]
 
 MAX_ERROR = 10
 """The models were trained up to this error; beyond, a lossy code is the better choice."""
+MAX_QUALITY = 100
 MAX_LANES = 8
 BAND_UNIT = 64
 MAX_BAND_HEIGHT = 1024
@@ -49,6 +51,10 @@ PIXEL_LIMIT = 178_956_970
 SIDE_LIMIT = 1 << 18
 """Width and height of a coded image: the latents' memory grows with a band's width, not its pixels."""
 HASH_BYTES = 8
+
+
+DEGREES = {Fidelity.NEAR_LOSSLESS: MAX_ERROR, Fidelity.LOSSY: MAX_QUALITY}
+"""Largest degree of each fidelity that has one."""
 
 
 class Field(NamedTuple):
@@ -63,7 +69,7 @@ HEADER = (
     Field("version", "B"),
     Field("fidelity", "B"),
     Field("mode", "B"),
-    Field("max_error", "B"),
+    Field("degree", "B"),
     Field("width", "I"),
     Field("height", "I"),
     Field("metadata_bytes", "I"),
@@ -106,8 +112,8 @@ class Header:
     fidelity : Fidelity
     mode : str
         One of `MODES`.
-    max_error : int
-        0, or 1 to `MAX_ERROR` if near-lossless.
+    degree : int
+        Of a near-lossless file the largest error, of a lossy one its quality, else 0.
     width, height : int
         Pixels, at least 1.
     samples_crc : int
@@ -116,10 +122,25 @@ class Header:
 
     fidelity: Fidelity
     mode: str
-    max_error: int
+    degree: int
     width: int
     height: int
     samples_crc: int
+
+    @property
+    def max_error(self) -> int | None:
+        """Largest error of a decoded sample, 0 to `MAX_ERROR`; None if it may be any."""
+        return None if self.fidelity == Fidelity.LOSSY else self.degree
+
+    @property
+    def quality(self) -> int | None:
+        """Quality 1 to `MAX_QUALITY` of a lossy file."""
+        return self.degree if self.fidelity == Fidelity.LOSSY else None
+
+    @property
+    def condition(self) -> int:
+        """What the file's model is asked for: its largest error, or its quality less 1."""
+        return self.degree - (self.fidelity == Fidelity.LOSSY)
 
     @property
     def channels(self) -> int:
@@ -142,7 +163,7 @@ class CodingHeader:
     lanes : int
         Messages side by side, 1 to `MAX_LANES`.
     band_height : int
-        Rows, a multiple of `BAND_UNIT` up to `MAX_BAND_HEIGHT`.
+        Rows of pixels, a multiple of `BAND_UNIT` up to `MAX_BAND_HEIGHT`.
     model : int
     weights_hash : bytes
         First 8 bytes of the SHA-256 of the model's weights file.
@@ -184,15 +205,13 @@ def require(condition: bool, name: str, expected: str, values: dict[str, int | b
 
 def check_header(values: dict[str, int | bytes], max_pixels: int | None) -> None:
     """Raise CorruptDataError or UnsupportedError if a field is out of its range, or the image over ``max_pixels``."""
-    fidelity, mode, max_error = (number(values, name) for name in ("fidelity", "mode", "max_error"))
+    fidelity, mode, degree = (number(values, name) for name in ("fidelity", "mode", "degree"))
     width, height = number(values, "width"), number(values, "height")
     require(fidelity <= max(Fidelity), "fidelity", f"0 to {max(Fidelity):d}", values)
     modes = MODES if fidelity == Fidelity.STORED else CODED_MODES
     require(mode < len(modes), "mode", f"0 to {len(modes) - 1}", values)
-    if fidelity == Fidelity.NEAR_LOSSLESS:
-        require(1 <= max_error <= MAX_ERROR, "max_error", f"1 to {MAX_ERROR}", values)
-    else:
-        require(max_error == 0, "max_error", "0", values)
+    most = DEGREES.get(Fidelity(fidelity), 0)
+    require(min(most, 1) <= degree <= most, "degree", f"1 to {most}" if most else "0", values)
     require(width >= 1, "width", "at least 1", values)
     require(height >= 1, "height", "at least 1", values)
     if max_pixels is not None and width * height > max_pixels:
@@ -211,6 +230,8 @@ def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     require(legal, "band_height", f"a multiple of {BAND_UNIT} up to {MAX_BAND_HEIGHT}", values)
     most = min(MAX_LANES, band_count(header.height, band_height))
     require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
+    if header.fidelity == Fidelity.LOSSY:
+        require(values["adaptation_bytes"] == 0, "adaptation_bytes", "0 in a lossy file", values)
     has_alpha = number(values, "alpha_bytes") > 0
     require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)
     bands = band_count(header.height, band_height)

@@ -25,6 +25,7 @@ from codec.model import Model
 from codec.pipeline import CHUNK, Ready
 from codec.prior import code_latents
 from codec.rans import PRECISION, Message, check_not_dry, empty_message, reserve
+from codec.transform import PATCH
 from codec.wavefront import BATCH, DECODE, ENCODE, MEASURE, code_band, push_band, wave_count
 
 LANES = 2
@@ -59,6 +60,8 @@ class Image:
     ----------
     max_error : int
         d of an image, 0 of a tensor.
+    known : int, prices : int64 array (channels,), or empty
+        See `codec.likelihood.Band`.
     moved : int64 array (bias count,) or None
         Adaptation of the biases.
     z : list of int64 arrays (across, latents) or None
@@ -89,6 +92,8 @@ class Image:
         self.across: int = -(-self.width // model.tile)
         self.table = load_tables()
         self.prior_net = model.prior(condition)
+        self.known = 0
+        self.prices: I64 = np.zeros(0, dtype=np.int64)
         self.moved: I64 | None = None
         self.z: list[I64 | None] = [None] * self.bands
         self._posteriors: dict[int, I64] = {}
@@ -128,6 +133,11 @@ class Image:
         return cls(model, raster, raster, shape[2], condition, lanes)
 
     @property
+    def band_height(self) -> int:
+        """Rows of pixels in a band: a position of a tensor stands for `codec.transform.PATCH` of them."""
+        return self.rows * (1 if self.model.kind == "samples" else PATCH)
+
+    @property
     def samples(self) -> Raster:
         """The decoded samples (H, W, channels), or values of a tensor."""
         return np.ascontiguousarray(self.raster[..., : self.channels])
@@ -135,7 +145,7 @@ class Image:
     def _rows(self, top: int, rows: int, biases: I32) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
         places = len(self.model.layout.sizes) if self.channels == self.raster.shape[2] else 1
-        return Band(*flat, self.width, top, rows, places, self.max_error, biases)
+        return Band(*flat, self.width, top, rows, places, self.max_error, self.known, self.prices, biases)
 
     def band(self, index: int, z: I64 | None) -> Band:
         """Return a band with the biases that its latents and the adaptation set."""
@@ -237,7 +247,7 @@ class Image:
         return Intervals(starts, freqs, bits)
 
     def in_waves(self, mode: int, index: int, z: I64 | None, message: Message, ready: Ready) -> None:
-        """Decode or round a band's rows of the raster; ``ready(waves)`` is called before each chunk of waves."""
+        """Decode, round or choose a band's rows of the raster; ``ready(waves)`` comes before each chunk of waves."""
         band, net = self.band(index, z), self.model.network
         work = make_work(net, self.rows)
         count = wave_count(band.width, band.rows)

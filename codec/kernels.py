@@ -12,9 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core.event import Event, Listener, install_listener
 
+from codec import lossy
+from codec.goals import EFFORTS
 from codec.headers import Latents
 from codec.image import Image
-from codec.model import load_model
+from codec.model import LOSSY, load_model
+from codec.transform import PATCH
 from codec.vlae import decode_bands, encode
 
 
@@ -35,21 +38,39 @@ class _Announcer(Listener):  # type: ignore[misc]
         """Say nothing."""
 
 
-def prepare(announce: Callable[[str], None]) -> None:
-    """Load or compile all kernels by coding a tiny image.
+def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
+    """Load or compile all kernels, by coding a tiny image.
 
     Parameters
     ----------
     announce : callable
         Called with one line before the first kernel is compiled; not if all can be loaded.
+    for_lossy : bool
+        Whether kernels are for lossy files, or for others.
     """
     with install_listener("numba:compile", _Announcer(announce)):
-        model = load_model()
-        # Three bands: the first gets its bits back.
-        samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
-        encoded = encode(model, samples, 0, Latents.BITS_BACK)
-        encode(model, samples, 1, Latents.NONE)
-        image = Image.blank(model, samples.shape, 0, encoded.lanes)
-        decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
-        with ThreadPoolExecutor(1) as pool:
-            image.adapt(False, 1, pool, 1)
+        if for_lossy:
+            _code_lossy()
+        else:
+            _code_samples()
+
+
+def _code_samples() -> None:
+    model = load_model()
+    # Three bands: the first gets its bits back.
+    samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
+    encoded = encode(model, samples, 0, Latents.BITS_BACK)
+    encode(model, samples, 1, Latents.NONE)
+    image = Image.blank(model, samples.shape, 0, encoded.lanes)
+    decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+    with ThreadPoolExecutor(1) as pool:
+        image.adapt(False, 1, pool, 1)
+
+
+def _code_lossy() -> None:
+    model = load_model(LOSSY)
+    rows = np.arange(3 * PATCH * model.tile) % 256
+    samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
+    coded = lossy.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
+    image = Image.blank(model, coded.encoded.samples.shape, 0, coded.encoded.lanes)
+    decode_bands(image, coded.encoded.payload, coded.encoded.band_table, coded.encoded.latents)

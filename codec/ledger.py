@@ -28,8 +28,9 @@ import numpy as np
 import threadpoolctl
 from PIL import Image as PillowImage
 
-from codec import adaptation, api, container, image_io
+from codec import adaptation, api, container, image_io, metrics
 from codec.container import Container
+from codec.goals import DEFAULT_EFFORT
 from codec.headers import Latents
 from codec.image import Image
 from codec.model import Model, load_model
@@ -80,6 +81,10 @@ class Report:
         The decoded image equals the original.
     max_error : int
         Largest difference of a decoded sample.
+    psnr : float or None
+        Of the colour samples, dB; None if they are exact.
+    ms_ssim : float or None
+        Of the colour samples; None of an image too small for it.
     """
 
     file: str
@@ -112,6 +117,8 @@ class Report:
     decode_s: float
     exact: bool
     max_error: int
+    psnr: float | None
+    ms_ssim: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, for JSON."""
@@ -121,20 +128,18 @@ class Report:
 def measure(
     image: PillowImage.Image | image_io.Source,
     *,
-    lossless: bool = False,
-    max_error: int | None = None,
-    latents: Latents | None = None,
     threads: int | None = None,
     name: str = "",
+    **options: Any,
 ) -> Report:
     """Return the ledger of an image: its file is written in memory, decoded, compared and accounted for.
 
-    Parameters and errors are those of `codec.compress`.
+    Parameters and errors are those of `codec.compress`; ``name`` is the report's.
     """
     if not isinstance(image, PillowImage.Image):
         image = image_io.load_image(image)
     begin = time.perf_counter()
-    data = api.compress(image, lossless=lossless, max_error=max_error, latents=latents, threads=threads)
+    data = api.compress(image, threads=threads, **options)
     encode_s = time.perf_counter() - begin
     begin = time.perf_counter()
     decoded = api.decompress(data, threads=threads)
@@ -147,11 +152,13 @@ def measure(
         overhead = None
     else:
         parts |= _account(file, load_model(file.coding.model), payload_bits) | {"stored_bits": 0}
-        options: dict[str, Any] = {"lossless": lossless, "max_error": max_error, "threads": threads}
-        parts["naive_bits"] = 8 * len(api.compress(image, latents=Latents.TWO_PART, **options))
+        found = {"quality": file.header.quality} if file.header.quality else {"max_error": file.header.max_error}
+        same: dict[str, Any] = found | {"effort": options.get("effort", DEFAULT_EFFORT), "threads": threads}
+        parts["naive_bits"] = 8 * len(api.compress(image, latents=Latents.TWO_PART, **same))
         # What lies beside the pixels is no part of the model's promise.
         promised = parts["elbo_bits"] + parts["metadata_bits"] + parts["alpha_bits"]
         overhead = 100 * (8 * len(data) / promised - 1)
+    original, back = (image_io.planes(i)[0] for i in (image, decoded))
     difference = _largest_difference(image, decoded)
     info = api.info(data)
     return Report(
@@ -168,6 +175,8 @@ def measure(
         decode_s=decode_s,
         exact=difference == 0,
         max_error=difference,
+        psnr=metrics.psnr(original, back) if difference else None,
+        ms_ssim=metrics.ms_ssim(original, back),
         **parts,
     )
 
@@ -253,6 +262,9 @@ def totals(reports: list[Report]) -> dict[str, Any]:
     }
     for key in ("file_bits", *ROWS, "encode_s", "decode_s"):
         result[key] = sum(getattr(r, key) for r in reports)
+    for key in ("psnr", "ms_ssim"):
+        values = [value for r in reports if (value := getattr(r, key)) is not None]
+        result[f"mean_{key}"] = float(np.mean(values)) if values else None
     if known:
         for key in ("elbo_bits", "coded_path_bits", "naive_bits"):
             result[key] = sum(getattr(r, key) for r in known)
@@ -264,11 +276,7 @@ def totals(reports: list[Report]) -> dict[str, Any]:
 
 
 def run(
-    paths: Iterable[Path],
-    max_error: int,
-    latents: Latents | None,
-    as_json: bool,
-    write: Callable[[str], None] = click.echo,
+    paths: Iterable[Path], as_json: bool, write: Callable[[str], None] = click.echo, **options: Any
 ) -> list[Report]:
     """Measure files and the images of folders, and write a ledger for each and for all.
 
@@ -276,10 +284,12 @@ def run(
     ----------
     write : callable
         Takes a line of output.
+    options
+        Of `codec.compress`.
     """
     reports = []
     for path in _images(paths):
-        report = measure(path, max_error=max_error, latents=latents, name=str(path))
+        report = measure(path, name=str(path), **options)
         reports.append(report)
         for line in [json.dumps(report.as_dict())] if as_json else _table(report):
             write(line)
@@ -298,6 +308,9 @@ def _table(report: Report) -> list[str]:
     """Return the lines of one image's ledger for people."""
     samples = report.width * report.height * report.channels
     title = f"{report.file}: {report.width}x{report.height}, {report.fidelity}, largest error {report.max_error}"
+    if not report.exact:
+        title += f", PSNR {report.psnr:.2f} dB"
+        title += "" if report.ms_ssim is None else f", MS-SSIM {report.ms_ssim:.5f}"
     lines = [title, f"  {'':<16} {'bits':>14} {'bpsp':>10}"]
     for key in ROWS:
         value = getattr(report, key)

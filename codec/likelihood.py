@@ -78,6 +78,10 @@ class Band(NamedTuple):
     top, rows : int
     places : int, all of the layout, or 1: the first one's channel stands for all
     max_error : int
+    known : int
+        Places whose values are those of ``source``, where the others' are decoded; 0 but for samples of the model.
+    prices : int64 array (channels,), or empty
+        What `codec.rate_distortion.cheapest` weighs errors with, where values are chosen.
     biases : int32 array (tiles of the band, bias count)
     """
 
@@ -88,6 +92,8 @@ class Band(NamedTuple):
     rows: int
     places: int
     max_error: int
+    known: int
+    prices: I64
     biases: I32
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec import contexts, exact, layout
+from codec import contexts, exact, layout, transform_weights
 from codec.distributions import COMPONENTS, Grid, number_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
@@ -28,9 +28,10 @@ from codec.layout import Layout
 from codec.likelihood import Network, Raster
 from codec.prior import Prior
 from codec.products import I32, pack
+from codec.transform import Transforms
 
 WEIGHTS = Path(__file__).parent / "weights"
-LOSSLESS, NEAR_LOSSLESS = 0, 1
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
 """Numbers of the models that `compress` uses."""
 
 ADAPTATION_STEP = 4
@@ -64,6 +65,8 @@ class Model:
         Of the posterior's input.
     conditions : int
         Rows of biases it has: one for each d of samples, for each quality of a tensor.
+    transforms : Transforms or None
+        Between samples and the tensor that is coded, if the model has them.
     """
 
     number: int
@@ -86,6 +89,7 @@ class Model:
     modulate_out: Output
     prior_weights: Prior
     prior_biases: I64
+    transforms: Transforms | None
 
     @property
     def layout(self) -> Layout:
@@ -198,8 +202,10 @@ def parse_model(data: bytes) -> Model:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         config = {"kind": "samples"} | json.loads(header["__metadata__"]["config"])
+        own = {} if config["kind"] == "samples" else _take_transforms(tensors)
         _check_ranges(tensors, config)
-        return _build(tensors, config, hashlib.sha256(data).digest()[:8])
+        transforms = _parse_transforms(own, tensors, config) if own else None
+        return _build(tensors, config, hashlib.sha256(data).digest()[:8], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
         raise ModelError(f"not a model file: {error!r}") from error
 
@@ -222,6 +228,7 @@ TENSOR_CONFIG = {
     "limit": (1, layout.TENSOR_LIMIT),
     "references": (0, 1024),
     "posterior_channels": (1, 1024),
+    "conditions": (1, 100),
 }
 """Those that only models of tensors have; references and posterior_channels are at most channels."""
 TILE_UNITS = {"samples": 64, "tensor": 16}
@@ -246,7 +253,7 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
     planes = SAMPLE_PLANES if config["kind"] == "samples" else config["posterior_channels"]
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
-    conditions, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
+    levels, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
     dense, modulation, prior = (tensors[f"{k}.weight"].shape[-1] for k in LATENT_HIDDEN)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -268,7 +275,7 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         shapes[f"{name}.bias"] = ("int32", (after,))
     shapes["modulation.hidden.bias"] = ("int32", (modulation,))
     for name, after in (("posterior.dense", dense), ("prior.hidden", prior)):
-        shapes[f"{name}.biases"] = ("int32", (conditions, after))
+        shapes[f"{name}.biases"] = ("int32", (levels, after))
     for name, before, after in (
         ("posterior.out", dense, 2 * n),
         ("modulation.out", modulation, biases),
@@ -283,9 +290,29 @@ def tensor_shapes(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> d
         "likelihood.outputs.weight": ("int16", (places, head, outputs)),
         "likelihood.outputs.bias": ("int32", (places, outputs)),
         "likelihood.outputs.multiplier": ("int32", (places, outputs)),
-        "likelihood.fixed_biases": ("int32", (conditions, biases)),
+        "likelihood.fixed_biases": ("int32", (levels, biases)),
         "likelihood.off_biases": ("int32", (biases,)),
     }
+
+
+def _take_transforms(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Take the tensors of the transforms out of a file's and return them."""
+    return {name: tensors.pop(name) for name in list(tensors) if name.startswith(transform_weights.PREFIXES)}
+
+
+def _parse_transforms(
+    own: dict[str, NDArray[Any]], tensors: dict[str, NDArray[Any]], config: dict[str, Any]
+) -> Transforms:
+    """Return the transforms of their own tensors; ModelError if they are for another tensor than the rest codes."""
+    transforms = transform_weights.parse(own, config)
+    expected = (config["conditions"], config["channels"])
+    if transforms.steps.shape != expected:
+        raise ModelError(f"synthesis.steps: expected {expected}, got {transforms.steps.shape}")
+    levels = len(tensors["likelihood.fixed_biases"])
+    for name, tensor in own.items():
+        if name.endswith(".biases") and len(tensor) != levels:
+            raise ModelError(f"{name}: expected {levels} rows, got {len(tensor)}")
+    return transforms
 
 
 def _check_ranges(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> None:
@@ -303,11 +330,17 @@ def _check_ranges(tensors: dict[str, NDArray[Any]], config: dict[str, Any]) -> N
         for name in ("references", "posterior_channels"):
             if config[name] > channels:
                 raise ModelError(f"{name}: expected at most {channels}, got {config[name]}")
+        levels = len(tensors["likelihood.fixed_biases"])
+        if not 1 <= levels <= config["conditions"]:
+            raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
     exact.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
 
 
-def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: bytes) -> Model:
+def _build(
+    tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: bytes, transforms: Transforms | None
+) -> Model:
     t = tensors
+    conditions = config["conditions"] if config["kind"] == "tensor" else len(t["likelihood.fixed_biases"])
     limit, coarse = config["activation_limit"], config["posterior_limit"]
     shift = config["output_shift"]
     coded = config_layout(config)
@@ -356,17 +389,17 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
     convolutions = tuple(_hidden(t, f"posterior.conv{i}", coarse) for i in (1, 2, 3))
     for i, conv in enumerate(convolutions):
         _check(f"posterior convolution {i}", conv, coarse if i else coded.largest_input)
-    dense_biases = t["posterior.dense.biases"].astype(np.float32)
+    dense_biases = exact.between_levels(t["posterior.dense.biases"], conditions).astype(np.float32)
     dense = _hidden(t, "posterior.dense", limit, np.zeros(0, dtype=np.float32))
     inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
-    exact.check_bound("posterior dense", dense.weight, inputs, float(np.abs(dense_biases).max()))
+    exact.check_bound("posterior dense", dense.weight, inputs, np.abs(dense_biases).max(0))
     posterior_out = _output(t, "posterior.out", shift)
     _check("posterior output", posterior_out, limit)
     modulate_hidden = _hidden(t, "modulation.hidden", limit)
     _check("modulation", modulate_hidden, config["grid"])
     modulate_out = _output(t, "modulation.out", shift)
     _check("modulation output", modulate_out, limit)
-    prior_biases = t["prior.hidden.biases"].astype(np.int64)
+    prior_biases = exact.between_levels(t["prior.hidden.biases"], conditions)
     prior = Prior(
         t["prior.hidden.weight"].astype(np.int64),
         prior_biases[0],
@@ -390,10 +423,10 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         tile=config["tile"],
         latents=config["latents"],
         planes=convolutions[0].weight.shape[0] // 9,
-        conditions=len(dense_biases),
+        conditions=conditions,
         grid=number_grid(-config["grid"], config["grid"]),
         network=network,
-        fixed_biases=t["likelihood.fixed_biases"].astype(np.int64),
+        fixed_biases=exact.between_levels(t["likelihood.fixed_biases"], conditions),
         off_biases=t["likelihood.off_biases"].astype(np.int64),
         convolutions=(convolutions[0], convolutions[1], convolutions[2]),
         dense=dense,
@@ -403,6 +436,7 @@ def _build(tensors: dict[str, NDArray[Any]], config: dict[str, Any], digest: byt
         modulate_out=modulate_out,
         prior_weights=prior,
         prior_biases=prior_biases,
+        transforms=transforms,
     )
 
 

@@ -1,5 +1,7 @@
 """The learned transforms of a lossy mode to come, in integers: analysis from samples to y, synthesis back.
 
+docs/FORMAT.md, "Transforms", has what a decoder needs of them.
+
 Both work at an eighth of the image's resolution. The image less 128, its last row and column repeated
 up to multiples of 8, is cut into 8 x 8 patches u (h, w, 192), channel 64 c + 8 dy + dx. A transform is a
 linear map of each position, and a network whose residual stream s a few blocks add to:
@@ -26,14 +28,15 @@ has 64. Steps are in 1/65536, so that 1/4 is known within 3e-5 of itself.
 Dequantised y is in 1/16, since synthesis takes int16: rows of norm 1 reach 128 sqrt(192) < 1774 samples,
 28378 of 32767. It is off by at most 1/32, and not at all where a step is a multiple of 1/16.
 
-Memory: planes of 8 x 8 patches with W units in the stream and C channels of y take, for each pixel,
-(4 W + 384 + 4 C) / 64 bytes in analysis and (4 W + 2 C + 192) / 64 in synthesis: 26 and 19 at W = 192,
-C = 128, beside the image.
+Memory: an image is worked in strips of `STRIP_ROWS` rows of patches. Beside image and y, which are held
+whole (3, and 4 C / 64 or 2 C / 64 bytes a pixel), planes of a strip take, for each of its pixels,
+(4 W + 384) / 64 bytes in analysis and (4 W + 2 C + 192) / 64 in synthesis, with W units in the stream and
+C channels of y: 18 and 19 at W = 192, C = 128. That grows with the image's width alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -63,6 +66,9 @@ OUTPUT_SHIFT = 32
 
 POSITIONS = 16 * ROWS
 """Positions of a product: the patches of so many stay in a core's second cache."""
+
+STRIP_ROWS = 128
+"""Rows of patches worked at once: many beside those that neighbouring strips both compute, one or two a layer."""
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -119,6 +125,10 @@ class Transforms(NamedTuple):
     Attributes
     ----------
     steps : int32 array (levels, C), in 1/65536 sample
+    projection : float64 array (192, C), whole numbers
+        The weight of analysis' linear map, not packed.
+    prices : int32 array (levels, C)
+        What a squared error of one step is worth, in 1/256 bit: for encoders that choose among steps.
     stream_limit, hidden_limit : int
         Largest magnitudes in the residual stream and in hidden layers.
     """
@@ -126,6 +136,8 @@ class Transforms(NamedTuple):
     analysis: Transform
     synthesis: Transform
     steps: I32
+    projection: NDArray[np.float64]
+    prices: I32
     stream_limit: int
     hidden_limit: int
 
@@ -219,33 +231,78 @@ def _plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:
     return plane, plane.reshape(down, across, channels)[1:-1, 1:-1]
 
 
+class _Strip(NamedTuple):
+    """Rows ``begin`` to ``end`` of the ``down`` rows of patches that an image has."""
+
+    begin: int
+    end: int
+    down: int
+
+    def rows(self, more: int) -> tuple[int, int]:
+        """Return the strip with so many rows more on either side, as far as the image goes."""
+        return max(self.begin - more, 0), min(self.end + more, self.down)
+
+
+def _strips(down: int) -> Iterator[_Strip]:
+    return (_Strip(begin, min(begin + STRIP_ROWS, down), down) for begin in range(0, down, STRIP_ROWS))
+
+
+def _reach(transform: Transform) -> int:
+    """Return how many rows of ``x`` above and below a row its result depends on."""
+    sides = [transform.input.side, *(layer.side for block in transform.blocks for layer in block), transform.last.side]
+    return sum(side // 2 for side in sides)
+
+
 def _run(
     transform: Transform,
     transforms: Transforms,
     level: int,
+    strip: _Strip,
     x: I16,
     out: NDArray[Any],
     limits: tuple[int, int, int],
     pool: Executor,
     workers: int,
 ) -> None:
-    """Fill ``out`` (h, w, outputs) from a plane; ``limits`` are `_finish`'s centre, least and most."""
+    """Fill ``out`` (rows of the strip, w, outputs) from a plane; ``limits`` are `_finish`'s centre, least and most.
+
+    ``x`` has `_reach` rows more on either side, and each layer is computed for the rows that those after
+    it see. So a plane's border of zeros is read only where the image ends.
+    """
     if not 0 <= level < len(transforms.steps):
         raise ValueError(f"level: expected 0 to {len(transforms.steps) - 1}, got {level}")
-    shape = out.shape[:2]
+    more = _reach(transform)
+    first, last = strip.rows(more)
+    across, width = out.shape[1], len(transform.input.shift)
 
-    def everywhere(function: Callable[..., None], *arguments: Any) -> None:
-        list(pool.map(lambda worker: function(worker, workers, shape, *arguments), range(workers)))
+    def apply(layer: Layer, x: I16, limit: int, adds: bool, out: I16) -> None:
+        nonlocal more
+        more -= layer.side // 2
+        begin, end = strip.rows(more)
+        piece = (workers, (end - begin, across), x[begin - first :], layer, level, limit, adds, out[begin - first :])
+        list(pool.map(lambda worker: _apply(worker, *piece), range(workers)))
 
-    width = len(transform.input.shift)
-    stream, _ = _plane(shape, width)
-    between, _ = _plane(shape, width)
-    everywhere(_apply, x, transform.input, level, transforms.stream_limit, True, stream)
+    stream, _ = _plane((last - first, across), width)
+    between, _ = _plane((last - first, across), width)
+    apply(transform.input, x, transforms.stream_limit, True, stream)
     for hidden, residual in transform.blocks:
-        everywhere(_apply, stream, hidden, level, transforms.hidden_limit, False, between)
-        everywhere(_apply, between, residual, level, transforms.stream_limit, True, stream)
+        apply(hidden, stream, transforms.hidden_limit, False, between)
+        apply(residual, between, transforms.stream_limit, True, stream)
     np.maximum(stream, 0, out=stream)
-    everywhere(_finish, x, stream, transform.last, *limits, out.reshape(-1, out.shape[2]))
+    skip, results = strip.begin - first, out.reshape(-1, out.shape[2])
+    finished = (workers, out.shape[:2], x[skip:], stream[skip:], transform.last, *limits, results)
+    list(pool.map(lambda worker: _finish(worker, *finished), range(workers)))
+
+
+def _patches(samples: U8) -> I16:
+    """Return the plane of patches less `CENTRE`; the last row and column are repeated."""
+    h, w = shape = positions(*samples.shape[:2])
+    more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
+    full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    plane, inner = _plane(shape, SAMPLES)
+    inner.reshape(h, w, 3, PATCH, PATCH)[...] = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
+    inner -= CENTRE
+    return plane
 
 
 def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, workers: int) -> I32:
@@ -266,16 +323,36 @@ def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, wor
     """
     if samples.dtype != np.uint8 or samples.ndim != 3 or samples.shape[2] != 3 or not samples.size:
         raise ValueError(f"samples: expected uint8 (H, W, 3), got {samples.dtype} {samples.shape}")
-    h, w = shape = positions(*samples.shape[:2])
-    more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
-    full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
-    plane, inner = _plane(shape, SAMPLES)
-    patches = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
-    inner.reshape(h, w, 3, PATCH, PATCH)[...] = patches
-    inner -= CENTRE
+    transform, limits = transforms.analysis, (0, -Y_LIMIT, Y_LIMIT)
+    h, w = positions(*samples.shape[:2])
     y = np.empty((h, w, transforms.steps.shape[1]), dtype=np.int32)
-    _run(transforms.analysis, transforms, level, plane, y, (0, -Y_LIMIT, Y_LIMIT), pool, workers)
+    for strip in _strips(h):
+        first, last = strip.rows(_reach(transform))
+        plane = _patches(samples[PATCH * first : PATCH * last])
+        _run(transform, transforms, level, strip, plane, y[strip.begin : strip.end], limits, pool, workers)
     return y
+
+
+def project(residual: I16, transforms: Transforms) -> I32:
+    """Return what `analyse`'s linear map alone makes of differences of samples, int32 array (h, w, C) in 1/256 sample.
+
+    Parameters
+    ----------
+    residual : int16 array (H, W, 3), -255..255
+        Beyond its last row and column it is zero.
+
+    Notes
+    -----
+    The linear maps are nearly orthonormal, each about the transpose of the other: to first order it is the
+    change of y that takes the residual away. float64 holds its sums: they are whole numbers below 2**31.
+    """
+    h, w = positions(*residual.shape[:2])
+    full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.float64)
+    full[: residual.shape[0], : residual.shape[1]] = residual
+    patches = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3).reshape(h * w, SAMPLES)
+    sums = (patches @ transforms.projection).astype(np.int64)
+    results = (sums * transforms.analysis.last.linear_multiplier + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
+    return results.astype(np.int32).reshape(h, w, -1)
 
 
 def synthesise(
@@ -297,16 +374,22 @@ def synthesise(
     ValueError
         There is no such level, or ``values`` are not as described.
     """
-    h, w = shape = positions(height, width)
+    transform, limits = transforms.synthesis, (CENTRE, 0, 255)
+    h, w = positions(height, width)
     expected = (h, w, transforms.steps.shape[1])
     if values.dtype != np.int16 or values.shape != expected:
         raise ValueError(f"values: expected int16 {expected}, got {values.dtype} {values.shape}")
-    plane, inner = _plane(shape, values.shape[2])
-    inner[...] = values
-    out = np.empty((h, w, SAMPLES), dtype=np.uint8)
-    _run(transforms.synthesis, transforms, level, plane, out, (CENTRE, 0, 255), pool, workers)
-    patches = out.reshape(h, w, 3, PATCH, PATCH).transpose(0, 3, 1, 4, 2)
-    return np.ascontiguousarray(patches.reshape(h * PATCH, w * PATCH, 3)[:height, :width])
+    samples = np.empty((height, width, 3), dtype=np.uint8)
+    for strip in _strips(h):
+        first, last = strip.rows(_reach(transform))
+        plane, inner = _plane((last - first, w), values.shape[2])
+        inner[...] = values[first:last]
+        out = np.empty((strip.end - strip.begin, w, SAMPLES), dtype=np.uint8)
+        _run(transform, transforms, level, strip, plane, out, limits, pool, workers)
+        rows = out.reshape(-1, w, 3, PATCH, PATCH).transpose(0, 3, 1, 4, 2).reshape(-1, PATCH * w, 3)
+        place = samples[PATCH * strip.begin : PATCH * strip.end]
+        place[...] = rows[: len(place), :width]
+    return samples
 
 
 @kernel

@@ -15,8 +15,12 @@ from codec.transform import CENTRE, I64, SAMPLES, VALUE_LIMIT, Last, Layer, Tran
 SUM_LIMIT = (1 << 31) - 1
 MULTIPLIER_LIMIT = 1 << 30
 """Two products with sums of 2**31 stay below 2**62 together."""
+NETWORK = "int8"
+"""Type of the networks' weights; the linear maps have int16."""
 CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
 """Whole numbers in a weights file's metadata, and their ranges."""
+PREFIXES = ("analysis.", "synthesis.")
+"""Of the names of their tensors."""
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -29,15 +33,17 @@ def _blocks(tensors: Tensors, prefix: str) -> int:
 
 
 def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the type and shape of every tensor of the transforms; widths and blocks are read from some.
+    """Return the type and shape of every tensor of the transforms; widths, blocks and levels are read from some.
 
     Raises
     ------
     KeyError, ValueError, IndexError
         A tensor that says how wide the others are is missing or misshapen.
     """
-    levels, channels = tensors["synthesis.steps"].shape
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": ("int32", (levels, channels))}
+    conditions, channels = tensors["synthesis.steps"].shape
+    levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
+    rows = ("int32", (conditions, channels))
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": rows, "analysis.prices": rows}
     for prefix, before, first, after, last in (
         ("analysis", SAMPLES, 1, channels, 3),
         ("synthesis", channels, 3, SAMPLES, 1),
@@ -48,11 +54,11 @@ def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
             layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
         for name, inputs in layers.items():
             bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
-            shapes[f"{name}.weight"] = ("int16", (inputs, width))
+            shapes[f"{name}.weight"] = (NETWORK, (inputs, width))
             shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
             shapes[f"{name}.shift"] = ("int8", (width,))
         shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
-        shapes[f"{prefix}.output.weight"] = ("int16", (last * last * width, after))
+        shapes[f"{prefix}.output.weight"] = (NETWORK, (last * last * width, after))
         shapes[f"{prefix}.output.bias"] = ("int32", (after,))
         for name in ("linear", "output"):
             shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
@@ -70,8 +76,11 @@ def _check(tensors: Tensors, config: dict[str, Any]) -> None:
     for name, tensor in tensors.items():
         if not tensor.size:
             raise ModelError(f"{name}: expected a tensor that is not empty, got {tensor.shape}")
-    if (tensors["synthesis.steps"] < 1).any():
-        raise ModelError("synthesis.steps: steps are at least 1")
+        if name.endswith(".biases") and len(tensor) > len(tensors["synthesis.steps"]):
+            raise ModelError(f"{name}: expected at most {len(tensors['synthesis.steps'])} rows, got {len(tensor)}")
+    for name, least in (("synthesis.steps", 1), ("analysis.prices", 0)):
+        if (tensors[name] < least).any():
+            raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
 
 
 def _packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
@@ -85,15 +94,13 @@ def _transform(
     tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
 ) -> Transform:
     """Return a transform whose inputs are within ``largest``."""
-    levels = len(tensors["synthesis.steps"])
+    conditions = len(tensors["synthesis.steps"])
 
     def layer(name: str, side: int, largest: int) -> Layer:
-        if name.endswith("hidden"):
-            biases = tensors[f"{name}.biases"].astype(np.int32)
-        else:
-            biases = np.repeat(tensors[f"{name}.bias"][None].astype(np.int32), levels, 0)
-        weight = _packed(tensors, name, largest, biases.astype(np.int64))
-        return Layer(weight, biases, tensors[f"{name}.shift"].astype(np.int32), side)
+        rows = tensors[f"{name}.biases"] if name.endswith("hidden") else tensors[f"{name}.bias"][None]
+        biases = exact.between_levels(rows, conditions)
+        weight = _packed(tensors, name, largest, biases)
+        return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side)
 
     def block(name: str) -> tuple[Layer, Layer]:
         return layer(f"{name}.hidden", 3, stream_limit), layer(f"{name}.residual", 3, hidden_limit)
@@ -127,12 +134,14 @@ def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
     ModelError
         A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
     """
-    own = {name: tensor for name, tensor in tensors.items() if name.startswith(("analysis.", "synthesis."))}
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIXES)}
     _check(own, config)
     limits = config["stream_limit"], config["hidden_limit"]
     return Transforms(
         _transform(own, "analysis", (1, 3), CENTRE, *limits),
         _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
         np.ascontiguousarray(own["synthesis.steps"]),
+        own["analysis.linear.weight"].astype(np.float64),
+        np.ascontiguousarray(own["analysis.prices"]),
         *limits,
     )

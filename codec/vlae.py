@@ -12,23 +12,26 @@ See FORMAT.md, "Bands".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
 
 from codec import adaptation, pipeline, search
-from codec.container import Container
+from codec.container import Container, holds
 from codec.errors import CorruptDataError
-from codec.headers import Latents
+from codec.headers import OFFSETS, Fidelity, Header, Latents
 from codec.image import Image
 from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
-from codec.rans import PRECISION, empty_message, flatten, is_empty, random_message, unflatten
-from codec.wavefront import ROUND, lag
+from codec.rans import PRECISION, Message, empty_message, flatten, is_empty, random_message, unflatten
+from codec.transform import positions
+from codec.wavefront import CHOOSE, ROUND, lag
 
 ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
@@ -114,14 +117,29 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
     return bits + every * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
 
 
-def _round(image: Image, latents: Latents, workers: int, progress: Progress | None) -> None:
-    """Turn the raster into what near-lossless coding leaves of the source."""
+def work_in_waves(
+    image: Image,
+    mode: int,
+    latents: Callable[[int], I64 | None],
+    workers: int,
+    progress: Progress | None,
+    message: Message | None = None,
+) -> None:
+    """Fill the raster of an image by `Image.in_waves`, with the ``latents`` of each band.
+
+    Several workers take bands at the same time, unless values are popped from a ``message``.
+    """
 
     def band(index: int, ready: Ready) -> None:
-        z = None if latents == Latents.NONE else image.mode(index)
-        image.in_waves(ROUND, index, z, empty_message(1), ready)
+        image.in_waves(mode, index, latents(index), empty_message(1) if message is None else message, ready)
 
-    pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
+    pipeline.run(image.wave_counts, lag(image.rows), band, workers if message is None else 1, progress)
+
+
+def _round(image: Image, latents: Latents, workers: int, progress: Progress | None) -> None:
+    """Turn the raster into what near-lossless coding leaves of the source."""
+    off = latents == Latents.NONE
+    work_in_waves(image, ROUND, lambda index: None if off else image.mode(index), workers, progress)
 
 
 def rounded(model: Model, samples: Raster, max_error: int) -> Raster:
@@ -133,6 +151,36 @@ def rounded(model: Model, samples: Raster, max_error: int) -> Raster:
     """
     image = Image.of(model, samples, max_error)
     _round(image, Latents.NONE, 1, None)
+    return image.raster
+
+
+def optimise(
+    model: Model,
+    tensor: Raster,
+    fine: Raster,
+    condition: int,
+    prices: I64,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Raster:
+    """Return the tensor (H, W, C) near ``fine`` that costs least, see `codec.rate_distortion`.
+
+    Parameters
+    ----------
+    tensor : int16 array (H, W, C)
+        The nearest one, from which latents are taken.
+    fine : int16 array (H, W, C)
+        In 1/16.
+    condition : int
+    prices : int64 array (C,)
+        1/256 bits that a squared error of one is worth.
+    """
+    nearest = Image.of(model, tensor, condition)
+    image = Image(model, nearest.raster.copy(), fine, nearest.channels, condition)
+    image.prices = prices
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        work_in_waves(image, CHOOSE, nearest.mode, _workers(image, threads), progress)
     return image.raster
 
 
@@ -191,11 +239,20 @@ def encode(
             _round(image, mode, workers, lambda rounded, _: report(rounded, 0))
         payload = b"".join(pool.map(lane, range(image.lanes)))
     chunk = adaptation.pack(image.moved, model.network)
-    return Encoded(mode, chunk, image.lanes, image.rows, table, payload, image.samples)
+    return Encoded(mode, chunk, image.lanes, image.band_height, table, payload, image.samples)
+
+
+def _tensor_shape(model: Model, header: Header) -> tuple[int, int, int]:
+    return (*positions(header.height, header.width), len(model.layout.order))
+
+
+def holds_tensor(model: Model, header: Header, payload: bytes) -> bool:
+    """Return whether the payload of a lossy file can hold as many values of y as the header asks for."""
+    return holds(prod(_tensor_shape(model, header)), model.layout.high - model.layout.low, payload)
 
 
 def decode(model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Image:
-    """Return the image of a coded file, with the latents and the adaptation that it holds.
+    """Return the image of a coded file, or the tensor of a lossy one, with its latents and its adaptation.
 
     Raises
     ------
@@ -205,11 +262,17 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     header, coding = file.header, file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    if coding.band_height != model.tile:
+    lossy = header.fidelity == Fidelity.LOSSY
+    if (model.kind == "tensor") != lossy:
+        raise CorruptDataError(f"header: model {model.number} does not code such files, got fidelity {header.fidelity}")
+    if lossy and not holds_tensor(model, header, file.payload):
+        raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
+    shape = _tensor_shape(model, header) if lossy else (header.height, header.width, header.channels)
+    image = Image.blank(model, shape, header.condition, coding.lanes)
+    if coding.band_height != image.band_height:
         raise CorruptDataError(
-            f"header: bands of model {model.number} have {model.tile} rows, got {coding.band_height}"
+            f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
         )
-    image = Image.blank(model, (header.height, header.width, header.channels), header.max_error, coding.lanes)
     image.moved = adaptation.unpack(file.adaptation, model.network)
     decode_bands(image, file.payload, file.band_table, coding.latents, threads=threads, progress=progress)
     return image

@@ -30,10 +30,12 @@ from codec.distributions import (
 )
 from codec.likelihood import Band, Network, Work, run_body, run_head
 from codec.rans import Message, push
+from codec.rate_distortion import cheapest, is_zero
 
-DECODE, ROUND, ENCODE, MEASURE = 0, 1, 2, 3
+DECODE, ROUND, CHOOSE, ENCODE, MEASURE = 0, 1, 2, 3, 4
 """What is done with symbols: pop them; choose them for a source's samples, which near-lossless coding
-rounds by what was decoded before; write their intervals; also sum their ideal code length."""
+rounds by what was decoded before; choose them near a source of finer numbers, at the least cost of bits
+and error; write their intervals; also sum their ideal code length."""
 
 BATCH = 256
 """Pixels that are encoded at once, in any order: larger matrix products than a wave gives."""
@@ -87,14 +89,20 @@ def _code_pixels(
                 y, x = work.ys[i], work.xs[i]
                 at = channels * ((band.top + y) * band.width + x)
                 raw, shift = work.raw[i, 3 * m * q :], work.shifts[i, q]
+                if mode == CHOOSE:
+                    image[at + channel] = 0
+                    if is_zero(band.source[at + channel]):
+                        continue
                 prepare(raw, m, shift, prepared, table)
                 if band.max_error > 0:
                     grid = sample_grid(mean(prepared), band.max_error)
-                if mode == DECODE:
+                if mode == DECODE and place >= band.known:
                     symbol = pop(message, grid, prepared, table)
+                elif mode == CHOOSE:
+                    symbol = cheapest(band.source[at + channel], band.prices[channel], grid, prepared, table)
                 else:
                     symbol = symbol_of(np.int64(band.source[at + channel]), grid)
-                if mode <= ROUND:
+                if mode <= CHOOSE:
                     value = value_of(symbol, grid, layout.low, layout.high)
                     if band.places == len(layout.begins) - 1:
                         image[at + channel] = value
@@ -123,9 +131,9 @@ def code_band(
 
     Parameters
     ----------
-    mode : DECODE, ROUND, ENCODE or MEASURE
+    mode : DECODE, ROUND, CHOOSE, ENCODE or MEASURE
     pieces : begin, end and step of a range
-        Of waves to DECODE and ROUND, which must not leave one out; otherwise of batches of pixels.
+        Of waves to DECODE, ROUND and CHOOSE, which must not leave one out; otherwise of batches of pixels.
     message : Message
         Symbols are popped from it; encoding leaves it as it is.
     starts, freqs : uint32 arrays (rows, width, channels)
@@ -137,7 +145,7 @@ def code_band(
     """
     bits = 0.0
     for piece in range(pieces[0], pieces[1], pieces[2]):
-        if mode <= ROUND:
+        if mode <= CHOOSE:
             first, count = _wave_rows(piece, band.width, band.rows)
             for i in range(count):
                 work.ys[i] = first + i

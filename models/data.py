@@ -50,6 +50,13 @@ def load_images(folder: Path) -> list[Pixels]:
     return images
 
 
+def centre(image: Pixels, side: int, multiple: int) -> Pixels:
+    """Return the centre of an image (H, W, 3), up to ``side`` high and wide, sides multiples of ``multiple``."""
+    h, w = (min(size, side) // multiple * multiple for size in image.shape[:2])
+    y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+    return np.ascontiguousarray(image[y : y + h, x : x + w])
+
+
 def _jpeg(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     buffer = io.BytesIO()
     quality = int(rng.choice([rng.integers(50, 80), rng.integers(75, 96), rng.integers(88, 99)]))

@@ -9,86 +9,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 import torch
 
-from codec.image import Image
-from codec.model import WEIGHTS, Model, parse_model
-from models.data import Crops, image_files, load_images
-from models.evaluate import folder_bpsp, image_bits
-from models.freeze import Peaks, freeze
-from models.networks import VLAE
-from models.objective import Inputs, crop_terms, decoded_samples, make_batch
-from models.recipe import Recipe
+from codec.model import WEIGHTS, parse_model
+from models.data import Crops, image_files
+from models.freeze import Peaks
+from models.tasks import Task
 from models.train import Run
 
-CALIBRATION_BATCHES = 48
-FREEZING_SIDE = 256
-"""Side of the centre crops on which frozen and float model are compared, every pixel of them."""
+CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
-def calibrate(recipe: Recipe, model: VLAE, data: Path) -> dict[str, Any]:
-    """Return the largest activations of a model on crops that training did not see in this order."""
-    config = recipe.model
-    crops = Crops(data, recipe.data, 2 * config.tile + 2 * config.radius, recipe.train.seed + 1)
-    gather = Inputs(config.radius)
+def freeze(task: Task, model: Any, data: Path) -> bytes:
+    """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
+
+    Parameters
+    ----------
+    data : Path
+        Folder that holds the recipe's folders.
+    """
+    train = task.recipe.train
+    crops = Crops(data, task.recipe.data, task.crop, train.seed + 1)
     peaks = Peaks()
-    handles = peaks.watch(model)
-    rng = np.random.default_rng(recipe.train.seed)
-    torch.default_generator.manual_seed(recipe.train.seed)
+    task.watch(model, peaks)
+    rng = np.random.default_rng(train.seed)
+    torch.default_generator.manual_seed(train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            batch = make_batch(crops.batch(step, 16), recipe.train.errors, rng)
-            crop_terms(model, gather, batch, 256, rng, drop=0.15)
-    for handle in handles:
-        handle.remove()
-    return peaks.values
-
-
-def freezing_percent(model: VLAE, frozen: Model, folder: Path, error: int) -> float:
-    """Return by how many percent the frozen model's code is longer than the float model's.
-
-    Both code every pixel of the centre crop of each image within ``error``, latents at the posterior's mode.
-    """
-    float_bits = frozen_bits = 0.0
-    for image in load_images(folder):
-        h, w = (min(s, FREEZING_SIDE) // 64 * 64 for s in image.shape[:2])
-        y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-        crop = np.ascontiguousarray(image[y : y + h, x : x + w])
-        decoded = decoded_samples(crop, error)
-        pixels, latent = image_bits(model, crop, None, error, sample=False, decoded=decoded)
-        float_bits += pixels + latent
-        coded = Image(frozen, decoded, crop, 3, error)
-        with threadpoolctl.threadpool_limits(1, "blas"):
-            for band in range(coded.bands):
-                z = coded.mode(band)
-                frozen_bits += coded.pixel_intervals(band, z, ideal=True).ideal_bits
-                frozen_bits += coded.prior_intervals(z).ideal_bits - coded.posterior_intervals(band, z).ideal_bits
-    return 100 * (frozen_bits / float_bits - 1)
+            task.loss(model, task.batch(crops.batch(step, CALIBRATION_CROPS), rng), rng, 1.0)
+    peaks.stop()
+    return task.freeze(model, peaks.values, crops.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 
 
 def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     """Freeze a run's averaged weights into ``out`` and return its card, which is written beside them."""
-    recipe, model = run.recipe, run.average
-    peaks = calibrate(recipe, model, run.data)
-    data = freeze(recipe, model, peaks)
+    recipe, task, model = run.recipe, run.task, run.average
+    data = freeze(task, model, run.data)
     frozen = parse_model(data)
-    figures = {}
-    for name, error in product(recipe.validation_folders, recipe.validation_conditions):
-        folder = run.data / name
-        total, latent, off = folder_bpsp(model, folder, recipe.validation_pixels, error)
-        figures[f"{name} d={error}"] = {
-            "elbo_bpsp": total,
-            "latents_bpsp": latent,
-            "latents_off_bpsp": off,
-            "freezing_percent": freezing_percent(model, frozen, folder, error),
-        }
+    figures = {
+        f"{name} {task.condition}={condition}": task.compare(model, frozen, run.data / name, condition)
+        for name, condition in product(recipe.validation_folders, recipe.validation_conditions)
+    }
     card = {
         "name": recipe.name,
         "number": recipe.number,
         "hash": frozen.hash.hex(),
         "weights_bytes": len(data),
-        "multiply_adds_per_pixel": recipe.model.multiply_adds(model.likelihood.hidden1.in_features),
+        "multiply_adds_per_pixel": task.multiply_adds(model),
         "data": [asdict(s) | {"images": len(image_files(run.data / s.folder))} for s in recipe.data],
         "steps": run.progress.step,
         "hours": round(run.progress.seconds / 3600, 2),

@@ -9,8 +9,9 @@ units, multiply. See docs/FORMAT.md, "Exact networks".
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import layout
 from codec.exact import BIAS_LIMIT, EXACT
 from codec.tables import SCALE_STEPS, WEIGHT_STEPS
 from models.networks import CONTEXT_UNIT, VLAE
@@ -57,6 +57,13 @@ class Layer:
     gain: F64
 
 
+class Frozen(NamedTuple):
+    """Tensors of a weights file by name, and entries of its configuration."""
+
+    tensors: dict[str, NDArray[Any]]
+    config: dict[str, Any]
+
+
 def quantise_layer(
     weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int, bias: F64 | float = 0.0
 ) -> Layer:
@@ -90,12 +97,12 @@ def quantise_layer(
     return Layer(integers, scale, shift, scale * 2.0**-shift)
 
 
-def _half(layer: Layer) -> I64:
+def half(shift: I64) -> I64:
     """Half a unit after the shift: turns rounding down into rounding to nearest."""
-    return np.where(layer.shift > 0, 1 << np.maximum(layer.shift - 1, 0), 0)
+    return (1 << shift) >> 1
 
 
-def _fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+def fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """Return the values rounded, as a smaller integer type that holds them."""
     rounded = np.rint(values)
     limits = np.iinfo(dtype)
@@ -104,49 +111,64 @@ def _fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return rounded.astype(dtype)
 
 
-def _f64(tensor: Tensor) -> F64:
+def to_f64(tensor: Tensor) -> F64:
+    """Return a tensor's values."""
     return tensor.detach().double().numpy()
 
 
 @dataclass
 class Peaks:
-    """Largest activation of every unit, by layer, seen while the model ran on calibration crops."""
+    """Largest activation of every unit, by layer, seen while a model ran on calibration crops."""
 
     values: dict[str, F64] = field(default_factory=dict)
+    handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
 
-    def watch(self, model: VLAE) -> list[torch.utils.hooks.RemovableHandle]:
-        """Record the inputs of the layers that follow a rectifier."""
-        followers = {
-            "hidden1": model.likelihood.hidden2,
-            "hidden2": model.likelihood.hidden3,
-            "hidden3": model.likelihood.split,
-            **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
-            "conv1": model.posterior.conv2,
-            "conv2": model.posterior.conv3,
-            "dense": model.posterior.out,
-            "modulation": model.modulate2,
-            "prior": model.prior.out,
-        }
-        handles = [m.register_forward_pre_hook(self._input(name)) for name, m in followers.items()]
-        handles.append(model.posterior.conv3.register_forward_hook(self._output("conv3")))
-        return handles
+    def inputs(self, name: str, module: nn.Module) -> None:
+        """Record what comes into a module."""
+        keep = self._keep(name, module)
+        self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(inputs[0])))
 
-    def _keep(self, name: str, x: Tensor) -> None:
-        axis = 1 if name.startswith("conv") else x.dim() - 1
-        peak = _f64(x.amax([i for i in range(x.dim()) if i != axis]))
-        self.values[name] = np.maximum(peak, self.values.get(name, peak))
+    def outputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor]) -> None:
+        """Record what a follower makes of a module's results; modules may share a name."""
+        keep = self._keep(name, module)
+        self.handles.append(module.register_forward_hook(lambda _module, _inputs, out: keep(follower(out))))
 
-    def _input(self, name: str) -> Any:
-        return lambda _module, inputs: self._keep(name, inputs[0])
+    def stop(self) -> None:
+        """Record no more."""
+        while self.handles:
+            self.handles.pop().remove()
 
-    def _output(self, name: str) -> Any:
-        return lambda _module, _inputs, out: self._keep(name, F.relu(out))
+    def _keep(self, name: str, module: nn.Module) -> Callable[[Tensor], None]:
+        def keep(x: Tensor) -> None:
+            axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
+            peak = to_f64(x.amax([i for i in range(x.dim()) if i != axis]))
+            self.values[name] = np.maximum(peak, self.values.get(name, peak))
+
+        return keep
 
 
-def head_units(mixtures: int, place: int) -> F64:
-    """Units of a head's outputs: logits, means (in eighths of samples), log2 scales, colour factors."""
-    counts = [mixtures, mixtures, mixtures, place]
-    return np.repeat([LOGIT_UNIT, 8 * MEAN_UNIT, float(SCALE_STEPS), MEAN_UNIT], counts)
+def watch_coder(model: VLAE, peaks: Peaks) -> None:
+    """Record the results of the layers that a rectifier follows."""
+    followers = {
+        "hidden1": model.likelihood.hidden2,
+        "hidden2": model.likelihood.hidden3,
+        "hidden3": model.likelihood.split,
+        **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
+        "conv1": model.posterior.conv2,
+        "conv2": model.posterior.conv3,
+        "dense": model.posterior.out,
+        "modulation": model.modulate2,
+        "prior": model.prior.out,
+    }
+    for name, module in followers.items():
+        peaks.inputs(name, module)
+    peaks.outputs("conv3", model.posterior.conv3, F.relu)
+
+
+def head_units(mixtures: int, channels: int, links: int) -> F64:
+    """Units of a head's outputs: of each channel logits, means (in eighths), log2 scales; then of its links."""
+    own = np.repeat([LOGIT_UNIT, 8 * MEAN_UNIT, float(SCALE_STEPS)], mixtures)
+    return np.append(np.tile(own, channels), np.full(links, MEAN_UNIT))
 
 
 def latent_units(latents: int) -> F64:
@@ -157,63 +179,62 @@ def latent_units(latents: int) -> F64:
 def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, NDArray[Any]], F64]:
     """Return the likelihood's tensors and the units of its biases."""
     net, config = model.likelihood, model.config
+    coded, largest_input = config.coded, float(config.coded.layout.largest_input)
     tensors: dict[str, NDArray[Any]] = {}
     contexts = net.hidden1.in_features
     gain = np.full(contexts, float(CONTEXT_UNIT))
-    largest = np.full(contexts, float(layout.samples().largest_input))
+    largest = np.full(contexts, largest_input)
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
-        layer = quantise_layer(_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
+        layer = quantise_layer(to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
         tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int16)
         tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
         scales.append(layer.scale)
-        halves.append(_half(layer))
+        halves.append(half(layer.shift))
         gain, largest = layer.gain, np.full(len(layer.gain), float(ACTIVATION_LIMIT))
-    seen = [_f64(c.weight).T / CONTEXT_UNIT for c in net.conditioning]
-    reach = np.zeros((3, config.head))
-    for i in (0, 1):
-        reach[i + 1] = layout.samples().largest_input * np.abs(seen[i]).sum(0)
-    head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(3)])
-    split = quantise_layer(_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
+    seen = [to_f64(c.weight).T / CONTEXT_UNIT for c in net.conditioning]
+    said = [np.abs(rows).sum(0) for rows in seen]
+    reach = largest_input * np.stack([np.zeros(config.head), *said])
+    head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(coded.groups)])
+    split = quantise_layer(to_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
     tensors["likelihood.split.weight"] = split.weight.astype(np.int16)
     tensors["likelihood.split.shift"] = split.shift.astype(np.int8)
     scales.append(split.scale)
-    halves.append(_half(split))
-    head_scale = split.scale.reshape(3, -1)
-    conditioning = np.concatenate([seen[0] * head_scale[1], seen[1] * head_scale[2]])
-    tensors["likelihood.conditioning"] = _fit(conditioning, np.int32)
-    m = config.mixtures
-    width = 3 * m + 2
-    weights = np.zeros((3, config.head, width), dtype=np.int16)
-    biases = np.zeros((3, width), dtype=np.int32)
-    multipliers = np.zeros((3, width), dtype=np.int32)
+    halves.append(half(split.shift))
+    head_scale = split.scale.reshape(coded.groups, -1)
+    conditioning = np.concatenate([rows * scale for rows, scale in zip(seen, head_scale[1:], strict=True)])
+    tensors["likelihood.conditioning"] = fit(conditioning, np.int32)
+    m, width = config.mixtures, max(out.out_features for out in net.outputs)
+    weights = np.zeros((coded.groups, config.head, width), dtype=np.int16)
+    biases = np.zeros((coded.groups, width), dtype=np.int32)
+    multipliers = np.zeros((coded.groups, width), dtype=np.int32)
     for place, out in enumerate(net.outputs):
-        units = head_units(m, place)
-        bias = _f64(out.bias).copy()
-        bias[2 * m : 3 * m] += 0.5
-        head_gain = split.gain.reshape(3, -1)[place]
+        units = head_units(m, coded.group, coded.links[place])
+        bias = to_f64(out.bias).copy()
+        bias[: 3 * m * coded.group].reshape(coded.group, 3, m)[:, 2] += 0.5
+        head_gain = split.gain.reshape(coded.groups, -1)[place]
         limits = np.full(config.head, float(ACTIVATION_LIMIT))
-        layer = quantise_layer(_f64(out.weight), head_gain, limits, 0.0, None, 0, bias)
+        layer = quantise_layer(to_f64(out.weight), head_gain, limits, 0.0, None, 0, bias)
         n = len(units)
         weights[place, :, :n] = layer.weight
-        biases[place, :n] = _fit(bias * layer.scale, np.int32)
-        multipliers[place, :n] = _fit(units / layer.scale * 2.0**OUTPUT_SHIFT, np.int32)
+        biases[place, :n] = fit(bias * layer.scale, np.int32)
+        multipliers[place, :n] = fit(units / layer.scale * 2.0**OUTPUT_SHIFT, np.int32)
     tensors["likelihood.outputs.weight"] = weights
     tensors["likelihood.outputs.bias"] = biases
     tensors["likelihood.outputs.multiplier"] = multipliers
     scale = np.concatenate(scales)
-    own = np.concatenate([_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
-    fixed = np.rint((own + _f64(model.condition.weight)) * scale) + np.concatenate(halves)
-    tensors["likelihood.fixed_biases"] = _fit(fixed, np.int32)
-    tensors["likelihood.off_biases"] = _fit(_f64(model.off) * scale, np.int32)
+    own = np.concatenate([to_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
+    fixed = np.rint((own + to_f64(model.condition.weight)) * scale) + np.concatenate(halves)
+    tensors["likelihood.fixed_biases"] = fit(fixed, np.int32)
+    tensors["likelihood.off_biases"] = fit(to_f64(model.off) * scale, np.int32)
     return tensors, scale
 
 
 def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
-    bias = _f64(linear.bias) + offset
+    bias = to_f64(linear.bias) + offset
     return {
         "weight": layer.weight.astype(np.int16),
-        "bias": _fit(bias * layer.scale, np.int32),
+        "bias": fit(bias * layer.scale, np.int32),
         "multiplier": np.rint(units / layer.scale * 2.0**OUTPUT_SHIFT).astype(np.int64),
     }
 
@@ -222,34 +243,36 @@ def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
     return {
         "weight": layer.weight.astype(np.int16),
         "shift": layer.shift.astype(np.int8),
-        "bias": _fit(np.rint(bias * layer.scale) + _half(layer), np.int32),
+        "bias": fit(np.rint(bias * layer.scale) + half(layer.shift), np.int32),
     }
 
 
 def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
     net, config = model.posterior, model.config
     parts: dict[str, dict[str, NDArray[Any]]] = {}
-    gain = np.full(9, float(CONTEXT_UNIT))
-    limit = float(layout.samples().largest_input)
+    gain = np.full(config.coded.planes, float(CONTEXT_UNIT))
+    limit = float(config.coded.layout.largest_input)
     for name in ("conv1", "conv2", "conv3"):
         conv = getattr(net, name)
-        weight = _f64(conv.weight).transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)
+        weight = to_f64(conv.weight).transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)
         inputs = weight.shape[1]
-        layer = quantise_layer(weight, np.tile(gain, 9), np.full(inputs, limit), 0.0, peaks[name], POSTERIOR_LIMIT)
-        parts[f"posterior.{name}"] = _hidden(layer, _f64(conv.bias))
+        reach, bias = np.full(inputs, limit), to_f64(conv.bias)
+        layer = quantise_layer(weight, np.tile(gain, 9), reach, 0.0, peaks[name], POSTERIOR_LIMIT, bias)
+        parts[f"posterior.{name}"] = _hidden(layer, to_f64(conv.bias))
         gain, limit = layer.gain, float(POSTERIOR_LIMIT)
     pooled = np.concatenate([4 * gain, gain])
     largest = np.repeat([4 * limit, limit], len(gain))
-    dense = quantise_layer(_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT)
-    biases = _f64(net.dense.bias) + _f64(net.condition.weight)
+    biases = to_f64(net.dense.bias) + to_f64(net.condition.weight)
+    most = np.abs(biases).max(0)
+    dense = quantise_layer(to_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT, most)
     parts["posterior.dense"] = {
         "weight": dense.weight.astype(np.int16),
         "shift": dense.shift.astype(np.int8),
-        "biases": _fit(np.rint(biases * dense.scale) + _half(dense), np.int32),
+        "biases": fit(np.rint(biases * dense.scale) + half(dense.shift), np.int32),
     }
     limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
     offset = np.repeat([0.0, 1.0], config.latents)
-    layer = quantise_layer(_f64(net.out.weight), dense.gain, limits, 0.0, None, 0, _f64(net.out.bias) + offset)
+    layer = quantise_layer(to_f64(net.out.weight), dense.gain, limits, 0.0, None, 0, to_f64(net.out.bias) + offset)
     parts["posterior.out"] = _output(net.out, layer, latent_units(config.latents), offset)
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
@@ -258,17 +281,19 @@ def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[s
     config = model.config
     n = config.latents
     first = quantise_layer(
-        _f64(model.modulate1.weight),
+        to_f64(model.modulate1.weight),
         np.full(n, 8.0),
         np.full(n, float(config.grid)),
         0.0,
         peaks["modulation"],
         ACTIVATION_LIMIT,
+        to_f64(model.modulate1.bias),
     )
     limits = np.full(len(first.gain), float(ACTIVATION_LIMIT))
-    second = quantise_layer(_f64(model.modulate2.weight), first.gain, limits, 0.0, None, 0, _f64(model.modulate2.bias))
+    weight, bias = to_f64(model.modulate2.weight), to_f64(model.modulate2.bias)
+    second = quantise_layer(weight, first.gain, limits, 0.0, None, 0, bias)
     parts = {
-        "modulation.hidden": _hidden(first, _f64(model.modulate1.bias)),
+        "modulation.hidden": _hidden(first, to_f64(model.modulate1.bias)),
         "modulation.out": _output(model.modulate2, second, units),
     }
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
@@ -279,42 +304,40 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     n = config.latents
     gain = np.append(np.full(n, 8.0), 1.0)
     largest = np.append(np.full(n, float(config.grid)), 1.0)
-    biases = _f64(net.hidden.bias) + _f64(net.condition.weight)
+    biases = to_f64(net.hidden.bias) + to_f64(net.condition.weight)
     most = np.abs(biases).max(0)
-    hidden = quantise_layer(_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT, most)
+    hidden = quantise_layer(to_f64(net.hidden.weight), gain, largest, 0.0, peaks["prior"], ACTIVATION_LIMIT, most)
     limits = np.full(len(hidden.gain), float(ACTIVATION_LIMIT))
-    own = _f64(net.channels * net.causal) / 8
+    own = to_f64(net.channels * net.causal) / 8
     reach = config.grid * np.abs(own).sum(1)
     offset = np.repeat([0.0, 2.0], n)
-    out = quantise_layer(_f64(net.out.weight), hidden.gain, limits, reach, None, 0, _f64(net.out.bias) + offset)
+    out = quantise_layer(to_f64(net.out.weight), hidden.gain, limits, reach, None, 0, to_f64(net.out.bias) + offset)
     channels = own * out.scale[:, None]
     parts = {
         "prior.hidden": {
             "weight": hidden.weight.astype(np.int16),
             "shift": hidden.shift.astype(np.int8),
-            "biases": _fit(np.rint(biases * hidden.scale) + _half(hidden), np.int32),
+            "biases": fit(np.rint(biases * hidden.scale) + half(hidden.shift), np.int32),
         },
         "prior.out": _output(net.out, out, latent_units(n), offset),
     }
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
-    return tensors | {"prior.channels": _fit(channels, np.int32)}
+    return tensors | {"prior.channels": fit(channels, np.int32)}
 
 
-def freeze(recipe: Recipe, model: VLAE, peaks: dict[str, F64]) -> bytes:
-    """Return the weights file of a model: safetensors, read by `codec.model.parse_model`.
+def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
+    """Return the tensors and the configuration of a model.
 
     Parameters
     ----------
     peaks : dict of float64 arrays
         Largest activations, from `Peaks` after running the model on calibration crops.
     """
-    config = recipe.model
+    config, coded = model.config, model.config.coded
     likelihood, units = _freeze_likelihood(model, peaks)
     tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
     tensors |= _freeze_prior(model, peaks)
-    header = {
-        "number": recipe.number,
-        "name": recipe.name,
+    header: dict[str, Any] = {
         "radius": config.radius,
         "mixtures": config.mixtures,
         "tile": config.tile,
@@ -324,5 +347,23 @@ def freeze(recipe: Recipe, model: VLAE, peaks: dict[str, F64]) -> bytes:
         "posterior_limit": POSTERIOR_LIMIT,
         "output_shift": OUTPUT_SHIFT,
     }
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    return save(contiguous, {"config": json.dumps(header)})
+    if coded.limit is not None:
+        header |= {
+            "kind": "tensor",
+            "channels": coded.channels,
+            "groups": coded.groups,
+            "limit": coded.limit,
+            "references": coded.references,
+            "posterior_channels": coded.planes,
+        }
+    return Frozen(tensors, header)
+
+
+def weights_file(recipe: Recipe, *parts: Frozen) -> bytes:
+    """Return the weights file of a recipe's model: safetensors, read by `codec.model.parse_model`."""
+    tensors: dict[str, NDArray[Any]] = {}
+    header: dict[str, Any] = {"number": recipe.number, "name": recipe.name}
+    for part in parts:
+        tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in part.tensors.items()}
+        header |= part.config
+    return save(tensors, {"config": json.dumps(header)})

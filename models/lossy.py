@@ -22,7 +22,7 @@ from models.networks import VLAE, Coded, Config, bin_mass
 from models.objective import latent_bits
 from models.transforms import Analysis, Synthesis
 
-LAMBDA_LOW, LAMBDA_HIGH = 0.0008, 1.2
+LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
 """Bits per pixel that a squared error of one sample is worth, at the lowest and the highest quality."""
 
 
@@ -72,6 +72,7 @@ class LossyConfig:
             links=(0,) * self.groups,
             planes=self.planes,
             conditions=self.levels,
+            limit=self.limit,
         )
         return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]
 
@@ -153,15 +154,21 @@ def near(y: Tensor, config: LossyConfig, offsets: np.ndarray) -> tuple[Tensor, T
     k, j = offsets.T
     where = contexts.neighbour(rows, columns, k, j, w)
     where[where < 0] = h * w
-    around = flat[:, torch.from_numpy(where)]  # (B, H W, P, C)
-    predicted = config.references
+    places, predicted = torch.from_numpy(where.flatten()), config.references
+
+    def around(values: Tensor) -> Tensor:
+        """Return the values (B, H W, P, channels) around each position of (B, H W + 1, channels)."""
+        return values.index_select(1, places).unflatten(1, where.shape)
+
+    near = around(flat[..., :predicted])
     total = y.new_zeros(b, h * w, predicted)
     for row, column, weight in contexts.REFERENCE:
         place = int(np.flatnonzero((k == row) & (j == column))[0])
-        total += weight * around[:, :, place, :predicted].detach()
+        total += weight * near[:, :, place].detach()
     level = torch.floor((total + 2) / 4).clamp(-config.limit, config.limit)
-    reference = F.pad(level, (0, c - predicted))
-    return torch.cat([compress(around - reference[:, :, None]).flatten(2), level / 256], -1), reference
+    # Only differences are compressed after they are gathered: it takes long, and each value is seen many times.
+    seen = [compress(near - level[:, :, None]), around(compress(flat[..., predicted:]))]
+    return torch.cat([torch.cat(seen, -1).flatten(2), level / 256], -1), F.pad(level, (0, c - predicted))
 
 
 def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import tables
+from codec import layout, tables
+from codec.layout import Layout
 
 CONTEXT_UNIT = tables.COMPRESS_UNIT
 """One unit of the float network's inputs is so many units of the integer table."""
@@ -52,6 +53,8 @@ class Coded:
         Input planes of the posterior.
     conditions : int
         Rows of biases: one for each d, or for each level of quality.
+    limit : int or None
+        Values of a tensor are -limit..limit; None of an image's samples.
     """
 
     channels: int
@@ -61,6 +64,14 @@ class Coded:
     links: tuple[int, ...]
     planes: int
     conditions: int
+    limit: int | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """What the codec knows of it."""
+        if self.limit is None:
+            return layout.samples()
+        return layout.tensor(self.channels, self.groups, self.limit, self.references)
 
     @property
     def group(self) -> int:

@@ -259,8 +259,8 @@ def crop_terms(
     return Terms((bits * weight).sum(-1), prior, posterior)
 
 
-def neg_elbo_bits(terms: Terms, tile: int) -> Tensor:
-    """Return minus the ELBO in bits per sub-pixel, a scalar."""
+def neg_elbo_bits(terms: Terms, tile: int, latent_price: float = 1.0) -> Tensor:
+    """Return minus the ELBO in bits per sub-pixel, a scalar; the bits of latents count ``latent_price`` times."""
     area = 3 * tile * tile
     latent = (terms.prior_bits - terms.posterior_bits).mean() / area
-    return terms.pixel_bits.mean() / 3 + latent
+    return terms.pixel_bits.mean() / 3 + latent_price * latent

@@ -19,6 +19,13 @@ MATRICES = re.compile(
     r"(coder\.)?likelihood\.(hidden[123]|split)\.weight|(analysis|synthesis)\.(input|blocks\.\d+\.conv[12])\.weight"
 )
 """Parameters that Muon steps; convolutions as matrices with a row for each output."""
+DECAYED = re.compile(r"(analysis|synthesis)\..*")
+DECAY = 0.3
+"""These of them shrink at every step by Muon's rate times this: undamped, the residual networks, which nothing
+normalises, grew by orders of magnitude until no unit of them was alive."""
+SLOW = re.compile(r"(analysis|synthesis)\.(linear|output)\.(weight|bias)")
+SLOW_RATE = 0.03
+"""Of Adam, for these: a step moves all weights alike, and here hundreds of inputs of many samples each add up."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
 
@@ -48,12 +55,15 @@ class Optimizer:
         self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
-        self.adam = torch.optim.Adam(self.rest.values(), betas=ADAM_BETAS)
+        slow = [p for name, p in self.rest.items() if SLOW.fullmatch(name)]
+        usual = [p for name, p in self.rest.items() if not SLOW.fullmatch(name)]
+        groups = [{"params": usual, "share": 1.0}, {"params": slow, "share": SLOW_RATE}]
+        self.adam = torch.optim.Adam([group for group in groups if group["params"]], betas=ADAM_BETAS)
 
     def step(self, rate: float) -> None:
         """Step along the gradients with the learning rate ``rate``, and clear them."""
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.adam.step()
         with torch.no_grad():
             for name, p in self.matrices.items():
@@ -62,6 +72,8 @@ class Optimizer:
                 mean = self.momentum[name]
                 mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
                 update = orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
+                if DECAYED.fullmatch(name):
+                    p.mul_(1 - DECAY * MUON_RATE * rate)
                 shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
                 p.add_(update.view_as(p), alpha=-MUON_RATE * rate * shape)
                 p.grad = None

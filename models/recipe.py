@@ -21,7 +21,14 @@ FOLDER = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained; a recipe's [train] table."""
+    """How a model is trained; a recipe's [train] table.
+
+    Attributes
+    ----------
+    latent_steps : int
+        In so many steps the price of latents rises from nothing to their bits, lest they collapse before the
+        likelihood listens to them; 0 has them at their bits from the first step on.
+    """
 
     steps: int
     decay_steps: int
@@ -33,6 +40,7 @@ class Training:
     pixels: int
     errors: tuple[float, ...]
     drop_latents: float
+    latent_steps: int
     seed: int
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,13 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec import contexts
-from models.data import load_images
+from codec.model import Model
+from models.compare import float_code, lossy_figures, photo_percent
+from models.data import centre, load_images
 from models.evaluate import folder_bpsp
+from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
+from models.freeze_transforms import freeze_transforms, gains, watch_transforms
 from models.lossy import Lossy, LossyConfig, coder_bits, price, rounded
 from models.networks import VLAE, Config
 from models.objective import Batch, Inputs, crop_terms, make_batch, neg_elbo_bits
 from models.recipe import Recipe
 from models.thaw import thaw
+from models.transforms import PATCH
 
 U8 = NDArray[np.uint8]
 ENDS = 0.15
@@ -30,11 +34,16 @@ class Task(Protocol):
 
     Attributes
     ----------
+    recipe : Recipe
     crop : int
         Side of the crops, pixels.
+    condition : str
+        Letter for what is judged: largest errors, or qualities.
     """
 
+    recipe: Recipe
     crop: int
+    condition: str
 
     def new_model(self) -> Any:
         """Return a freshly initialised model."""
@@ -48,15 +57,29 @@ class Task(Protocol):
     def batch(self, crops: U8, rng: np.random.Generator) -> Any:
         """Return what a step learns from, of crops (B, S, S, 3)."""
 
-    def loss(self, model: Any, batch: Any, rng: np.random.Generator) -> Tensor:
-        """Return what a step makes smaller, a scalar."""
+    def loss(self, model: Any, batch: Any, rng: np.random.Generator, latent_price: float) -> Tensor:
+        """Return what a step makes smaller, a scalar; the bits of latents count ``latent_price`` times, 0 to 1."""
 
     def evaluate(self, model: Any, folder: Path) -> dict[str, float]:
         """Return the figures of a folder's images."""
 
+    def watch(self, model: Any, peaks: Peaks) -> None:
+        """Record the largest activations that freezing needs."""
+
+    def freeze(self, model: Any, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file of a model, given the largest activations and some more crops (B, S, S, 3)."""
+
+    def compare(self, model: Any, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+        """Return the model card's figures of a folder's images, for one condition."""
+
+    def multiply_adds(self, model: Any) -> int | dict[str, int]:
+        """Return the multiply-adds for each pixel, of all or of each part."""
+
 
 class Photo:
     """Samples, lossless and near-lossless: minus the ELBO in bits per sub-pixel."""
+
+    condition = "d"
 
     def __init__(self, recipe: Recipe, config: Config) -> None:
         self.recipe = recipe
@@ -81,11 +104,11 @@ class Photo:
         """Return crops with a largest error for each, and what contexts hold of them."""
         return make_batch(crops, self.recipe.train.errors, rng)
 
-    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator, latent_price: float) -> Tensor:
         """Return minus the ELBO."""
         train = self.recipe.train
         terms = crop_terms(model, self.gather, batch, train.pixels, rng, drop=train.drop_latents)
-        return neg_elbo_bits(terms, self.config.tile)
+        return neg_elbo_bits(terms, self.config.tile, latent_price)
 
     def evaluate(self, model: VLAE, folder: Path) -> dict[str, float]:
         """Return minus the ELBO, the latents' share of it, and what it is without latents."""
@@ -96,9 +119,34 @@ class Photo:
             row |= {f"d={error}": total, f"d={error} latents": latent, f"d={error} off": off}
         return row
 
+    def watch(self, model: VLAE, peaks: Peaks) -> None:
+        """Record the largest activations of all layers."""
+        watch_coder(model, peaks)
+
+    def freeze(self, model: VLAE, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file; it needs no crops."""
+        return weights_file(self.recipe, freeze_coder(model, peaks))
+
+    def compare(self, model: VLAE, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+        """Return minus the ELBO in bits per sub-pixel, with latents and without, and what freezing costs."""
+        error = int(condition)
+        total, latent, off = folder_bpsp(model, folder, self.recipe.validation_pixels, error)
+        return {
+            "elbo_bpsp": total,
+            "latents_bpsp": latent,
+            "latents_off_bpsp": off,
+            "freezing_percent": photo_percent(model, frozen, folder, error),
+        }
+
+    def multiply_adds(self, model: VLAE) -> int:
+        """Return the likelihood's multiply-adds for each pixel."""
+        return self.config.multiply_adds(model.likelihood.hidden1.in_features)
+
 
 class Transformed:
     """The lossy mode: bits per pixel plus lambda times squared error."""
+
+    condition = "q"
 
     def __init__(self, recipe: Recipe, config: LossyConfig) -> None:
         self.recipe = recipe
@@ -122,7 +170,7 @@ class Transformed:
         """Return samples minus 128, a float tensor (B, 3, S, S)."""
         return torch.tensor(crops).permute(0, 3, 1, 2).float() - 128
 
-    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator) -> Tensor:
+    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
         """Return rate plus priced error, weighted so that all qualities count about alike."""
         b, _, height, width = batch.shape
         drawn = rng.random(b)
@@ -135,7 +183,7 @@ class Transformed:
         on = torch.from_numpy(rng.random(b) >= self.recipe.train.drop_latents)
         bits, kl = coder_bits(model, quantised, noisy, level, on)
         error = (model.synthesise(quantised * steps, level) - batch).square().mean((1, 2, 3))
-        cost = (bits + kl) / (height * width) + price(quality) * error
+        cost = (bits + latent_price * kl) / (height * width) + price(quality) * error
         return (cost / (0.3 + 3 * quality)).mean()
 
     @torch.no_grad()
@@ -143,21 +191,39 @@ class Transformed:
         """Return bits per pixel, the latents' share and PSNR (dB) at some qualities, means over centres of images."""
         row = {}
         for value in self.recipe.validation_conditions:
-            level = model.level(torch.tensor([float(value)]))
-            steps = model.steps(level)
             figures = []
             for image in load_images(folder):
-                h, w = (min(side, self.recipe.validation_pixels) // 8 * 8 for side in image.shape[:2])
-                y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-                samples = self.batch(image[None, y : y + h, x : x + w], np.random.default_rng(0))
-                coded = (model.analyse(samples, level) / steps).round().clamp(-self.config.limit, self.config.limit)
-                bits, kl = coder_bits(model, coded, coded, level, torch.ones(1, dtype=torch.bool))
-                decoded = model.synthesise(coded * steps, level).round().clamp(-128, 127)
-                psnr = 10 * math.log10(255**2 / float((decoded - samples).square().mean()))
-                figures.append((float(bits + kl) / (h * w), float(kl) / (h * w), psnr))
+                crop = centre(image, self.recipe.validation_pixels, 8)
+                coded = float_code(model, crop, float(value), sample=True)
+                pixels = crop.shape[0] * crop.shape[1]
+                figures.append((coded.bits / pixels, coded.latent_bits / pixels, coded.psnr))
             bpp, latents, psnr = (float(mean) for mean in np.mean(figures, axis=0))
             row |= {f"q={value}": bpp, f"q={value} latents": latents, f"q={value} PSNR": psnr}
         return row
+
+    def watch(self, model: Lossy, peaks: Peaks) -> None:
+        """Record the largest activations of transforms and coder."""
+        watch_transforms(model, peaks)
+        watch_coder(model.coder, peaks)
+
+    def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file; the crops tell what errors of y do."""
+        rng = np.random.default_rng(self.recipe.train.seed)
+        gain = gains(model, self.batch(crops, rng), rng)
+        return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))
+
+    def compare(self, model: Lossy, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+        """Return bits per pixel, PSNR and what freezing costs."""
+        return lossy_figures(model, frozen, folder, condition, self.recipe.validation_pixels)
+
+    def multiply_adds(self, model: Lossy) -> dict[str, int]:
+        """Return the multiply-adds of each part for each pixel, of which a position has 64."""
+        parts = {
+            "analysis": model.analysis.multiply_adds,
+            "synthesis": model.synthesis.multiply_adds,
+            "likelihood": model.coder.config.multiply_adds(model.coder.likelihood.hidden1.in_features),
+        }
+        return {name: round(count / PATCH**2) for name, count in parts.items()}
 
 
 def task_of(recipe: Recipe) -> Task:

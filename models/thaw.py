@@ -174,7 +174,7 @@ def _thaw_likelihood(tensors: Tensors, model: VLAE, step: float) -> F64:
         used = 3 * m + place
         part = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
         offset = np.repeat([0.0, 0.5, 0.0], [2 * m, m, place])
-        _output(part, "out", out, step, head_units(m, place), offset)
+        _output(part, "out", out, step, head_units(m, 1, place), offset)
     return scale
 
 

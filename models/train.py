@@ -159,7 +159,7 @@ class Run:
                 loss = self._step(batch)
                 recent += 0.02 * (loss - recent) if recent else loss
                 if step % 100 == 0:
-                    log.info("step %d, %.4f bpsp, %.0f s", step, recent, time.monotonic() - begin)
+                    log.info("step %d, loss %.4f, %.0f s", step, recent, time.monotonic() - begin)
                 if time.monotonic() - saved > every_s:
                     if time.monotonic() - evaluated > evaluate_s:
                         self.evaluate()
@@ -184,7 +184,8 @@ class Run:
         step = self.progress.step
         # torch.manual_seed would record a stack trace for every device at every call.
         torch.default_generator.manual_seed(train.seed * 1_000_003 + step)
-        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)))
+        latent_price = min(1.0, step / train.latent_steps) if train.latent_steps else 1.0
+        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)), latent_price)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(learning_rate(train, step))

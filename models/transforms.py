@@ -95,6 +95,11 @@ class Transform(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for each position."""
+        return sum(p.numel() for p in self.parameters() if p.dim() == 4)
+
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
         s = self.input(x / self.input_unit)

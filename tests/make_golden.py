@@ -60,6 +60,9 @@ def sources():
         "near-lossless-grey-adapted.vlae": (draw_mosaic(257, 129, 7), {"max_error": 1, "latents": Latents.NONE}),
         "lossless-grey-no-latents.vlae": (draw("L", 50, 70, 3), {"lossless": True, "latents": Latents.NONE}),
         "lossless-rgba.vlae": (draw("RGBA", 31, 40, 4), {"lossless": True, "latents": Latents.TWO_PART}),
+        "lossy-rgb-bits-back.vlae": (draw("RGB", 60, 270, 8), {"quality": 50, "latents": Latents.BITS_BACK}),
+        "lossy-grey-two-part.vlae": (draw("L", 90, 40, 9), {"quality": 85, "latents": Latents.TWO_PART}),
+        "lossy-rgba-no-latents.vlae": (draw("RGBA", 41, 50, 10), {"quality": 10, "latents": Latents.NONE}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
     }
 
@@ -75,6 +78,7 @@ def describe(data):
         "mode": facts.mode,
         "fidelity": facts.fidelity,
         "max_error": facts.max_error,
+        "quality": facts.quality,
         "latents": facts.latents,
         "adapted": facts.part_bits.get("adaptation_bits", 0) > 0,
     }

@@ -2,7 +2,7 @@
 
 Nothing of `codec` is imported: no compiled kernel, no BLAS, no binary floating point between the
 file and the samples. What this decodes, any machine decodes to the same samples; so are tensors, of
-which only the message is known (`decode_tensor`). It reads from top
+which only the message is known (`decode_tensor`), and samples made of them (`synthesise`). It reads from top
 to bottom in the order of FORMAT.md and is slow: some thousand pixels a second. It refuses damage by
 ValueError; the guards of time and memory (pixel limit, shortest payload, metadata, chunks of a PNG)
 are left out.
@@ -26,7 +26,7 @@ from PIL import Image
 
 I64 = NDArray[np.int64]
 
-STORED = 0
+STORED, LOSSY = 0, 3
 NO_LATENTS, BITS_BACK = 0, 1
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
 SLOPE = 2
@@ -43,12 +43,13 @@ def require(condition: bool, what: str) -> None:
 def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uint8]]:
     """Return the mode and the samples (H, W, C) of a file, alpha last; indices for P, 0 and 255 for 1."""
     require(len(data) >= 28 and data[:4] == b"VLAE" and data[4] == 0, "not a file of version 0")
-    fidelity, mode_index, max_error, width, height, metadata_bytes, samples_crc, file_crc = struct.unpack_from(
+    fidelity, mode_index, degree, width, height, metadata_bytes, samples_crc, file_crc = struct.unpack_from(
         "<BBBIIIII", data, 5
     )
     require(zlib.crc32(data[28:], zlib.crc32(data[:24])) == file_crc, "file_crc")
-    require(fidelity <= 2 and mode_index < (6 if fidelity == STORED else 4), "fidelity or mode")
-    require(1 <= max_error <= 10 if fidelity == 2 else max_error == 0, "max_error")
+    require(fidelity <= 3 and mode_index < (6 if fidelity == STORED else 4), "fidelity or mode")
+    most = {2: 10, LOSSY: 100}.get(fidelity, 0)
+    require(min(most, 1) <= degree <= most, "degree")
     require(width >= 1 and height >= 1, "size")
     mode = MODES[mode_index]
     if fidelity == STORED:
@@ -57,7 +58,8 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
     else:
         channels = 3 if mode in ("RGB", "RGBA") else 1
         shape = (height, width, channels)
-        samples = decode_coded(data, metadata_bytes, shape, mode in ("LA", "RGBA"), max_error, Path(weights_folder))
+        has_alpha, folder = mode in ("LA", "RGBA"), Path(weights_folder)
+        samples = decode_coded(data, metadata_bytes, shape, has_alpha, fidelity == LOSSY, degree, folder)
     crc = zlib.crc32(samples[:, :, :channels].tobytes())
     if samples.shape[2] > channels:
         crc = zlib.crc32(samples[:, :, channels].tobytes(), crc)
@@ -66,14 +68,21 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
 
 
 def decode_coded(
-    data: bytes, metadata_bytes: int, shape: tuple[int, int, int], has_alpha: bool, max_error: int, folder: Path
+    data: bytes,
+    metadata_bytes: int,
+    shape: tuple[int, int, int],
+    has_alpha: bool,
+    lossy: bool,
+    degree: int,
+    folder: Path,
 ) -> NDArray[np.uint8]:
     require(len(data) >= 56, "cut")
     latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes, payload_bytes, band_count = (
         struct.unpack_from("<BBHHH8sIII", data, 28)
     )
     height, width, _ = shape
-    require(latents <= 2 and (latents != BITS_BACK or max_error == 0), "latents")
+    require(latents <= 2 and (latents != BITS_BACK or lossy or degree == 0), "latents")
+    require(adaptation_bytes == 0 or not lossy, "adaptation_bytes")
     require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
     require(band_count == -(-height // band_height), "band_count")
     require(1 <= lanes <= min(8, band_count), "lanes")
@@ -90,9 +99,17 @@ def decode_coded(
         messages.append(Message(data[payload_at:end]))
         payload_at = end
     model = load_model(folder, weights_hash)
-    require(band_height == model.tile and max_error < len(model.tensors["likelihood.fixed_biases"]), "model")
+    require((model.kind == "tensor") == lossy, "model")
+    condition = degree - lossy
+    served = model.conditions if lossy else len(model.tensors["likelihood.fixed_biases"])
+    require(condition < served, "model")
+    require(band_height == model.tile * (8 if lossy else 1), "model")
     moved = pop_adaptation(model, data[adaptation_at:alpha_at])
-    samples = decode_bands(model, messages, table, shape, max_error, latents, moved).astype(np.uint8)
+    raster = (-(-height // 8), -(-shape[1] // 8), model.channels) if lossy else shape
+    samples = decode_bands(model, messages, table, raster, condition, latents, moved)
+    if lossy:
+        samples = synthesise(model, samples, condition, shape)
+    samples = samples.astype(np.uint8)
     if not has_alpha:
         return samples
     chunk = data[alpha_at : alpha_at + alpha_bytes]
@@ -278,6 +295,9 @@ class Model:
     limit: int = 0
     references: int = 3
     posterior_channels: int = 9
+    stream_limit: int = 0
+    hidden_limit: int = 0
+    conditions: int = 0
 
 
 def load_model(folder: Path, weights_hash: bytes) -> Model:
@@ -329,12 +349,29 @@ def raster_of(model: Model) -> Raster:
     return Raster(list(range(model.channels)), -model.limit, model.limit, 0, 2, compress_table(2 * model.limit, 2))
 
 
+def condition_row(model: Model, name: str, condition: int) -> I64:
+    """Return the row of biases of a condition, which may lie between those of two levels."""
+    rows = model.tensors[name]
+    return rows[condition] if model.kind == "samples" else level_row(rows, condition, model.conditions)
+
+
+def level_row(rows: I64, condition: int, conditions: int) -> I64:
+    """Return the row of one of so many conditions, given those of levels."""
+    steps = conditions - 1
+    if steps == 0:
+        return rows[0]
+    i, r = divmod(condition * (len(rows) - 1), steps)
+    if r == 0:
+        return rows[i]
+    return (rows[i] * (steps - r) + rows[i + 1] * r) // steps
+
+
 def decode_tensor(
     weights: bytes, lanes: list[bytes], table: list[int], size: tuple[int, int], condition: int, latents: int
 ) -> I64:
     """Return the tensor (H, W, C) of the messages of its lanes and its band table."""
     model = parse_model(weights)
-    require(model.kind == "tensor" and condition < len(model.tensors["likelihood.fixed_biases"]), "model")
+    require(model.kind == "tensor" and condition < model.conditions, "model")
     messages = [Message(lane) for lane in lanes]
     return decode_bands(model, messages, table, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
 
@@ -384,7 +421,7 @@ def posterior_cumulative(model: Model, tiles: I64, condition: int) -> I64:
         x = hidden(model, name, np.concatenate(parts, 3), model.tensors[f"{name}.bias"], model.posterior_limit)
     flat = x.reshape(len(x), -1, x.shape[3])
     pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
-    biases = model.tensors["posterior.dense.biases"][condition]
+    biases = condition_row(model, "posterior.dense.biases", condition)
     h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
     out = output(model, "posterior.out", h)
     means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
@@ -407,10 +444,11 @@ def cut_tiles(area: I64, side: int) -> I64:
 def pop_latents(model: Model, message: Message, across: int, condition: int) -> I64:
     """Pop the latents (across, latents) of a band's tiles, from left to right."""
     t, n = model.tensors, model.latents
+    biases = condition_row(model, "prior.hidden.biases", condition)
     z = np.zeros((across, n), dtype=np.int64)
     for tile in range(across):
         left = np.append(z[tile - 1], 1) if tile else np.zeros(n + 1, dtype=np.int64)
-        h = hidden(model, "prior.hidden", left, t["prior.hidden.biases"][condition], model.activation_limit)
+        h = hidden(model, "prior.hidden", left, biases, model.activation_limit)
         base = h @ t["prior.out.weight"] + t["prior.out.bias"]
         for c in range(n):
             rows = np.array([c, n + c])
@@ -432,7 +470,7 @@ def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptatio
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(t["likelihood.fixed_biases"][condition] + moved + adaptation, -(2**22), 2**22)
+    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**22), 2**22)
 
 
 # Adaptation
@@ -586,3 +624,50 @@ def decode_bands(
                 message.push(row, int(symbol))
     require(all(message.is_empty() for message in messages), "message: more than the image")
     return raster[:-1].reshape(height, width, -1)[:, :, :channels]
+
+
+# Transforms
+
+PATCH = 8
+
+
+def dequantise(q: I64, steps: I64) -> I64:
+    """Return the values of q (h, w, C) in 1/16 of a sample."""
+    return np.sign(q) * np.minimum((np.abs(q) * steps + 2**11) >> 12, 32767)
+
+
+def sums(x: I64, weight: I64) -> I64:
+    """Return the sums of every position of x (h, w, channels), whose neighbours have a part where weights say so."""
+    if len(weight) > x.shape[2]:
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        down, across = x.shape[:2]
+        x = np.concatenate([padded[r : r + down, c : c + across] for r in range(3) for c in range(3)], axis=2)
+    return x @ weight
+
+
+def synthesise(model: Model, q: I64, condition: int, shape: tuple[int, int, int]) -> I64:
+    """Return the samples (H, W, channels) of a tensor."""
+    t = model.tensors
+
+    def layer(name: str, x: I64, bias: I64) -> I64:
+        return (sums(x, t[f"synthesis.{name}.weight"]) + bias) >> t[f"synthesis.{name}.shift"]
+
+    def clip(s: I64) -> I64:
+        return np.clip(s, -model.stream_limit, model.stream_limit)
+
+    conditions = len(t["synthesis.steps"])
+    v = dequantise(q, t["synthesis.steps"][condition])
+    s = clip(layer("input", v, t["synthesis.input.bias"]))
+    k = 1
+    while f"synthesis.block{k}.hidden.weight" in t:
+        hidden, residual = f"block{k}.hidden", f"block{k}.residual"
+        moved = layer(hidden, s, level_row(t[f"synthesis.{hidden}.biases"], condition, conditions))
+        between = np.clip(moved, 0, model.hidden_limit)
+        s = clip(s + layer(residual, between, t[f"synthesis.{residual}.bias"]))
+        k += 1
+    linear = sums(v, t["synthesis.linear.weight"]) * t["synthesis.linear.multiplier"]
+    output = sums(np.maximum(s, 0), t["synthesis.output.weight"]) + t["synthesis.output.bias"]
+    results = (linear + output * t["synthesis.output.multiplier"] + 2**31) >> 32
+    patches = np.clip(results + 128, 0, 255).reshape(*q.shape[:2], 3, PATCH, PATCH)
+    samples = patches.transpose(0, 3, 1, 4, 2).reshape(PATCH * len(q), -1, 3)[: shape[0], : shape[1]]
+    return samples if shape[2] == 3 else (samples.sum(2, keepdims=True) + 1) // 3

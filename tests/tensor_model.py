@@ -8,7 +8,7 @@ import json
 import numpy as np
 from safetensors.numpy import save
 
-CHANNELS, GROUPS, LIMIT, PLANES, TILE, CONDITIONS = 12, 3, 40, 4, 16, 3
+CHANNELS, GROUPS, LIMIT, PLANES, TILE, LEVELS, CONDITIONS = 12, 3, 40, 4, 16, 3, 5
 WIDTH, HEAD, LATENTS, MIXTURES, RADIUS, CONTEXTS = 16, 8, 4, 2, 2, 9
 
 CONFIG = {
@@ -20,6 +20,7 @@ CONFIG = {
     "limit": LIMIT,
     "references": 3,
     "posterior_channels": PLANES,
+    "conditions": CONDITIONS,
     "radius": RADIUS,
     "mixtures": MIXTURES,
     "tile": TILE,
@@ -64,7 +65,7 @@ def random_tensors(seed=0, **config):
     centres = np.tile(np.repeat([0, 0, 50], MIXTURES), group)
     found["likelihood.outputs.bias"] = np.tile(centres * steps, (groups, 1)).astype(np.int32)
     found["likelihood.outputs.multiplier"] = np.tile((1 << 30) // steps, (groups, 1)).astype(np.int32)
-    integers("likelihood.fixed_biases", np.int32, (CONDITIONS, biases), 30000)
+    integers("likelihood.fixed_biases", np.int32, (LEVELS, biases), 30000)
     integers("likelihood.off_biases", np.int32, (biases,), 10000)
     hidden("modulation.hidden", LATENTS, 6, 60, 0)
     integers("modulation.hidden.bias", np.int32, (6,), 200)
@@ -73,11 +74,11 @@ def random_tensors(seed=0, **config):
         hidden(f"posterior.{name}", inputs, units, 30, 6)
         integers(f"posterior.{name}.bias", np.int32, (units,), 2000)
     hidden("posterior.dense", 14, 8, 30, 7)
-    integers("posterior.dense.biases", np.int32, (CONDITIONS, 8), 20000)
+    integers("posterior.dense.biases", np.int32, (LEVELS, 8), 20000)
     latent_steps, latent_centres = np.repeat([40, 2000], LATENTS), np.repeat([0, 10], LATENTS)
     results("posterior.out", 8, latent_steps, latent_centres)
     hidden("prior.hidden", LATENTS + 1, 6, 100, 1)
-    integers("prior.hidden.biases", np.int32, (CONDITIONS, 6), 1000)
+    integers("prior.hidden.biases", np.int32, (LEVELS, 6), 1000)
     results("prior.out", 6, latent_steps, np.repeat([0, 40], LATENTS))
     integers("prior.channels", np.int32, (2 * LATENTS, LATENTS), 500)
     return found

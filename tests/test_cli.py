@@ -17,7 +17,8 @@ from codec import __version__, cli, container, demo, headers, kernels
 @pytest.fixture(autouse=True, scope="module")
 def compiled():
     """Let nothing be compiled, and said of it, in the middle of a test."""
-    kernels.prepare(lambda line: None)
+    for lossy in (False, True):
+        kernels.prepare(lambda line: None, for_lossy=lossy)
 
 
 @pytest.fixture
@@ -121,11 +122,16 @@ def test_the_source_is_kept(photo, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compress", "PHOTO"], "no fidelity: expected --lossless or --max-error D"),
-        (["measure", "PHOTO"], "no fidelity: expected --lossless or --max-error D"),
-        (["compress", "PHOTO", "--lossless", "--max-error", "1"], "exclude each other"),
+        (["compress", "PHOTO", "--lossless", "--max-error", "1"], "expected one of lossless, max_error, quality"),
+        (["measure", "PHOTO", "--quality", "5", "--min-psnr", "30"], "expected one of lossless, max_error, quality"),
+        (["compress", "PHOTO", "--quality", "0"], "quality: expected 1 to 100, got 0"),
+        (["compress", "PHOTO", "--quality", "101"], "quality: expected 1 to 100, got 101"),
+        (["compress", "PHOTO", "--target-bpp", "-1"], "target_bpp: expected a number above 0"),
+        (["compress", "PHOTO", "--target-size", "10"], "target_size: 10 cannot be met, the shortest file has"),
+        (["compress", "PHOTO", "--effort", "4"], "effort: expected 1 to 3, got 4"),
+        (["decompress", "PHOTO", "--sample", "3"], "expected --latents-only"),
         (["compress", "PHOTO", "--lossless", "--no-latents", "--no-bits-back"], "exclude each other"),
-        (["compress", "PHOTO", "--max-error", "11"], "0<=x<=10"),
+        (["compress", "PHOTO", "--max-error", "11"], "max_error: expected 0 to 10, got 11"),
         (["compress", "PHOTO", "--lossless", "--threads", "0"], "threads"),
         (["compress", "--lossless"], "Missing argument"),
         (["compress", "PHOTO", "--lossless", "--fast"], "--fast"),

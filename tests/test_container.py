@@ -147,8 +147,8 @@ def test_noise_with_a_right_checksum_leads_to_no_other_error(data):
         ("mode", 4),
         ("mode", 6),
         ("mode", 2),
-        ("max_error", 0),
-        ("max_error", 11),
+        ("degree", 0),
+        ("degree", 11),
         ("width", 0),
         ("height", 0),
         ("height", 129 + 64),
@@ -259,7 +259,7 @@ def test_only_what_no_payload_of_that_length_can_hold_is_refused(width, height, 
     samples = width * height * (3 if mode == "RGB" else 1)
     bits = samples * -np.log1p(-(255 // (2 * max_error + 1)) / 2**24) / np.log(2)
     held = bits * (1 - 1 / 128)
-    header = replace(coded().header, width=width, height=height, mode=mode, max_error=max_error)
+    header = replace(coded().header, width=width, height=height, mode=mode, degree=max_error)
     payload = bytes(int(held * near / 8))
     holds = container.holds_samples(replace(coded(), header=header, payload=payload))
     # Never refused if 127/128 of the bits fit, always if there is a thousandth less.

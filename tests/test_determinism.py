@@ -25,6 +25,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 STEPS = 32
 """Of the search for an adaptation: fewer than usual do as well here."""
 
+QUALITIES = (5, 60, 98)
+
 SCRIPT = """
 import hashlib, json, sys
 import threadpoolctl
@@ -38,6 +40,8 @@ search.STEPS = int(sys.argv[4])
 image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))
 data = codec.compress(image, lossless=True, latents=latents)
 near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
+lossy = [codec.compress(image, quality=quality, latents=latents) for quality in json.loads(sys.argv[5])]
+seen = [codec.decompress(data).tobytes() for data in lossy]
 decoded = codec.decompress(open(file, "rb").read())
 pools = [pool for pool in threadpoolctl.threadpool_info() if pool["internal_api"] == "openblas"]
 try:
@@ -47,6 +51,8 @@ except ImportError:
 print(json.dumps({
     "bytes": hashlib.sha256(data).hexdigest(),
     "near": hashlib.sha256(near).hexdigest(),
+    "lossy": hashlib.sha256(b"".join(lossy)).hexdigest(),
+    "lossy_samples": hashlib.sha256(b"".join(seen)).hexdigest(),
     "samples": hashlib.sha256(decoded.tobytes()).hexdigest(),
     "cores": sorted({pool["architecture"] for pool in pools}),
     "threads": sorted({pool["num_threads"] for pool in pools}),
@@ -76,12 +82,22 @@ def made_here(tmp_path_factory):
     for coded, fidelity in ((data, "lossless"), (near, "near-lossless")):
         assert codec.info(coded).fidelity == fidelity
         assert codec.info(coded).part_bits["adaptation_bits"] > 0
-    return folder, {"bytes": sha256(data), "near": sha256(near), "samples": sha256(image.tobytes())}
+    lossy = [codec.compress(image, quality=quality, latents=Latents.BITS_BACK) for quality in QUALITIES]
+    assert [codec.info(coded).quality for coded in lossy] == list(QUALITIES)
+    expected = {"bytes": data, "near": near, "samples": image.tobytes(), "lossy": b"".join(lossy)}
+    expected["lossy_samples"] = b"".join(codec.decompress(coded).tobytes() for coded in lossy)
+    return folder, {name: sha256(value) for name, value in expected.items()}
 
 
 def run(folder, **environment):
     """Return what a fresh process makes of the image and of the file made here."""
-    arguments = [folder / "image.png", folder / "image.vlae", f"{Latents.BITS_BACK:d}", f"{STEPS}"]
+    arguments = [
+        folder / "image.png",
+        folder / "image.vlae",
+        f"{Latents.BITS_BACK:d}",
+        f"{STEPS}",
+        json.dumps(QUALITIES),
+    ]
     command = [sys.executable, "-c", SCRIPT, *arguments]
     process = subprocess.run(  # noqa: S603
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False

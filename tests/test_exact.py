@@ -1,6 +1,8 @@
 """Exact layers equal integer arithmetic, and what could leave the exact range is refused."""
 
 import json
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -219,7 +221,7 @@ def test_each_tensor_is_needed(weights):
     tensors = load(weights)
     for name in tensors:
         rest = {key: value for key, value in tensors.items() if key != name}
-        with pytest.raises(ModelError, match="not a model file"):
+        with pytest.raises(ModelError, match=r"not a model file|transforms|_limit|tile"):
             parse_model(changed(weights, rest))
 
 
@@ -244,7 +246,7 @@ def test_each_entry_of_the_configuration_is_needed(weights):
     config = config_of(weights)
     for name in config:
         rest = {key: value for key, value in config.items() if key != name}
-        with pytest.raises(ModelError, match="not a model file"):
+        with pytest.raises(ModelError, match=r"not a model file|transforms|_limit|tile"):
             parse_model(changed(weights, config=rest))
 
 
@@ -280,3 +282,26 @@ def test_a_file_without_configuration_is_refused(weights):
 def test_a_missing_model_is_named():
     with pytest.raises(ModelError, match="model 999 is not installed"):
         load_model(999)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 100), st.data())
+def test_rows_between_levels_equal_rational_arithmetic(conditions, data):
+    levels = data.draw(st.integers(1, conditions))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    rows = rng.integers(-(1 << 31), 1 << 31, (levels, 3)).astype(np.int32)
+    found = exact.between_levels(rows, conditions)
+    assert (found.dtype, found.shape) == (np.int64, (conditions, 3))
+    for condition in range(conditions):
+        place = Fraction(condition * (levels - 1), max(conditions - 1, 1))
+        below = int(place)
+        above = min(below + 1, levels - 1)
+        for unit in range(3):
+            low, high = int(rows[below, unit]), int(rows[above, unit])
+            assert found[condition, unit] == math.floor(low + (place - below) * (high - low))
+
+
+def test_as_many_levels_as_conditions_stay_as_they_are():
+    rows = np.random.default_rng(0).integers(-(1 << 31), 1 << 31, (100, 4)).astype(np.int32)
+    np.testing.assert_array_equal(exact.between_levels(rows, 100), rows)
+    np.testing.assert_array_equal(exact.between_levels(rows[:1], 1), rows[:1])

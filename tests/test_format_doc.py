@@ -1,11 +1,13 @@
 """docs/FORMAT.md says what the code does: its tables, constants and examples are compared with it."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensor_model
+import transform_model
 from safetensors.numpy import load
 
 import codec
@@ -22,6 +24,8 @@ from codec import (
     png,
     rans,
     tables,
+    transform,
+    transform_weights,
 )
 from codec.coders import push_intervals
 
@@ -88,6 +92,7 @@ def test_constants():
     assert values == {
         "format version": headers.VERSION,
         "largest error": headers.MAX_ERROR,
+        "largest quality": headers.MAX_QUALITY,
         "lanes": headers.MAX_LANES,
         "band unit": headers.BAND_UNIT,
         "band height": headers.MAX_BAND_HEIGHT,
@@ -199,12 +204,22 @@ MODELS = {path.stem: path.read_bytes() for path in sorted(model.WEIGHTS.glob("*.
 MODELS["tensor"] = tensor_model.weights()
 
 
+def config_of(data):
+    """Return the configuration in a weights file's bytes."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["config"])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_rasters(name):
     frozen = model.parse_model(MODELS[name])
     coded, kind = frozen.layout, frozen.kind
-    names = {name: tensor_model.CONFIG[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
-    values = raster_values(kind, names | {"P": len(frozen.network.offsets), "M": frozen.network.mixtures})
+    config = config_of(MODELS[name])
+    names = {name: config[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
+    levels = load(MODELS[name])["likelihood.fixed_biases"].shape[0]
+    names |= {"P": len(frozen.network.offsets), "M": frozen.network.mixtures, "L": levels}
+    values = raster_values(kind, names)
+    assert values["E"] == frozen.conditions
     assert values["D"] == len(coded.order)
     assert values["G"] == len(coded.sizes)
     assert coded.sizes == [values["D"] / values["G"]] * values["G"]
@@ -226,12 +241,13 @@ def test_rasters(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_tensors(name):
-    tensors = load(MODELS[name])
+    loaded = load(MODELS[name])
+    tensors = {name: tensor for name, tensor in loaded.items() if not name.startswith(("analysis.", "synthesis."))}
     frozen = model.parse_model(MODELS[name])
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
-        "E": frozen.conditions,
+        "L": shapes["likelihood.fixed_biases"][0],
         "M": frozen.network.mixtures,
         "N": frozen.latents,
         "U": shapes["likelihood.hidden1.weight"][1],
@@ -241,7 +257,7 @@ def test_tensors(name):
         "J": shapes["prior.hidden.weight"][1],
         **{f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)},
     }
-    sizes |= raster_values(frozen.kind, tensor_model.CONFIG | sizes)
+    sizes |= raster_values(frozen.kind, config_of(MODELS[name]) | sizes)
     sizes["B"] = 3 * sizes["U"] + sizes["G"] * sizes["h"]
     documented = {name: (dtype, shape) for name, dtype, shape, _ in rows("Models", "tensor")}
     assert set(documented) == set(tensors)
@@ -253,6 +269,55 @@ def test_tensors(name):
             assert ((tensors[name] >= 0) & (tensors[name] <= 31)).all()
         if name.endswith(".multiplier"):
             assert (np.abs(tensors[name].astype(np.int64)) <= 1 << 38).all()
+
+
+def test_tensors_of_transforms():
+    C, n, L, blocks = 5, 7, 3, {"synthesis": 2, "analysis": 1}
+    config = {"stream_limit": 99, "hidden_limit": 99}
+    tensors = transform_model.make(C, n, (blocks["analysis"], blocks["synthesis"]), L, config)
+    sizes = {"C": C, "n": n, "L": L, "E": len(tensors["synthesis.steps"])}
+    documented = {}
+    for name, dtype, *columns, _ in rows("Transforms", "tensor"):
+        for (prefix, count), cell in zip(blocks.items(), columns, strict=True):
+            shape = tuple(eval(products(term), {}, sizes) for term in cell.split(", ") if term)  # noqa: S307  ours
+            for k in range(1, count + 1) if shape else ():
+                documented[f"{prefix}.{name.replace('*k*', str(k))}"] = (dtype.replace("I", "int"), shape)
+    assert documented == transform_weights.tensor_shapes(tensors)
+    entries = {name: re.findall(r"\d+", requirement) for name, _, requirement in rows("Transforms", "config")}
+    assert entries == {name: [str(v) for v in limits] for name, limits in transform_weights.CONFIG.items()}
+
+
+def test_constants_of_transforms():
+    assert {name: int(value) for name, value, _ in rows("Transforms", "constant")} == {
+        "patch": transform.PATCH,
+        "samples": transform.SAMPLES,
+        "centre": transform.CENTRE,
+        "step bits": transform.STEP_BITS,
+        "value bits": transform.VALUE_BITS,
+        "value limit": transform.VALUE_LIMIT,
+        "transform sum": transform_weights.SUM_LIMIT,
+        "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
+        "transform shift": transform.OUTPUT_SHIFT,
+    }
+    unit, bits = re.search(r"results y, in 1/(\d+) of a sample, lie within ±2\^(\d+)\.", section("Transforms")).groups()
+    assert (int(unit), 1 << int(bits)) == (1 << transform.Y_BITS, transform.Y_LIMIT)
+
+
+def test_steps_of_transforms():
+    text = section("Transforms").replace("^", "**")
+    found = re.search(r"^    v = (.+)$", text, re.MULTILINE)[1], re.search(r"q = (.+), with the model", text)[1]
+    dequantised, quantised = (products(re.sub(r"\|(.)\|", r"abs(\1)", formula)) for formula in found)
+    names = {"floor": np.floor, "sign": np.sign, "min": min, "abs": abs}
+    for step in (1, 1 << 14, 99991, 1 << 24, (1 << 31) - 1):
+        steps = np.array([step], dtype=np.int32)
+        for q in (-32767, -300, -1, 0, 1, 2, 77, 2047):
+            value = eval(dequantised, names, {"q": q, "step": step})  # noqa: S307  our own document
+            assert value == transform.dequantise(np.full((1, 1, 1), q, np.int16), steps)[0, 0, 0]
+        for y in (-(1 << 20), -999, 0, 5, 333, 70000):
+            for rounding in (128, 50):
+                value = eval(quantised, names, {"y": y, "step": step, "limit": 2047, "rounding": rounding / 256})  # noqa: S307
+                found = transform.quantise(np.full((1, 1, 1), y, np.int32), steps, 2047, rounding)
+                assert value == found[0, 0, 0]
 
 
 def test_every_section_that_code_cites_exists():
@@ -268,7 +333,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in ["layout", *names.split()]:
+    for name in ["layout", "transform", *names.split()]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 

@@ -39,12 +39,15 @@ def test_the_manifest_lists_every_file():
 
 
 def test_every_kind_of_file_is_there():
-    assert {entry["fidelity"] for entry in MANIFEST.values()} == {"lossless", "near-lossless", "stored"}
+    assert {entry["fidelity"] for entry in MANIFEST.values()} == {"lossless", "near-lossless", "lossy", "stored"}
     assert {entry["latents"] for entry in MANIFEST.values()} == {"none", "bits-back", "two-part", None}
     assert {entry["mode"] for entry in MANIFEST.values()} >= {"L", "LA", "RGB", "RGBA", "P"}
     near = [entry for entry in MANIFEST.values() if entry["fidelity"] == "near-lossless"]
     assert {entry["latents"] for entry in near} == {"none", "two-part"}
     assert len({entry["max_error"] for entry in near}) >= 3
+    lossy = [entry for entry in MANIFEST.values() if entry["fidelity"] == "lossy"]
+    assert {entry["latents"] for entry in lossy} == {"none", "bits-back", "two-part"}
+    assert len({entry["quality"] for entry in lossy}) >= 3
     assert {entry["fidelity"] for entry in MANIFEST.values() if entry["adapted"]} == {"lossless", "near-lossless"}
     assert max(codec.info((FOLDER / name).read_bytes()).bands or 0 for name in MANIFEST) >= 3
 
@@ -77,7 +80,8 @@ def test_a_golden_file_is_near_its_source(name):
     decoded = codec.decompress((FOLDER / name).read_bytes())
     assert decoded.mode == image.mode
     a, b = (np.asarray(i.convert("RGBA")).astype(int) for i in (decoded, image))
-    assert np.abs(a - b).max() <= MANIFEST[name]["max_error"]
+    limit = MANIFEST[name]["max_error"]
+    assert np.abs(a - b).mean() <= 8 if limit is None else np.abs(a - b).max() <= limit
 
 
 @pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["fidelity"] != "stored"])

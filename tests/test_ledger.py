@@ -130,7 +130,7 @@ def test_json_has_a_line_an_image_and_the_totals(tmp_path):
     for seed in range(2):
         photo(seed, 70, 66).save(tmp_path / f"{seed}.png")
     lines = []
-    reports = ledger.run([tmp_path], 0, None, True, lines.append)
+    reports = ledger.run([tmp_path], True, lines.append, lossless=True)
     *rows, total = map(json.loads, lines)
     assert [row["file_bits"] for row in rows] == [r.file_bits for r in reports]
     assert {"elbo_bits", "naive_bits", "overhead_percent", "encode_s", "decode_s", "exact"} <= set(rows[0])
@@ -141,7 +141,7 @@ def test_json_has_a_line_an_image_and_the_totals(tmp_path):
 def test_the_table_names_the_promise_and_the_total(tmp_path):
     photo(0, 70, 66).save(tmp_path / "a.png")
     lines = []
-    ledger.run([tmp_path / "a.png"], 1, None, False, lines.append)
+    ledger.run([tmp_path / "a.png"], False, lines.append, max_error=1)
     text = "\n".join(lines)
     for word in ("pixel", "rans", "header", "file", "promised (ELBO)", "no bits-back"):
         assert word in text
@@ -149,9 +149,9 @@ def test_the_table_names_the_promise_and_the_total(tmp_path):
 
 def test_compiling_is_announced_once_and_only_if_it_happens(monkeypatch):
     said = []
-    kernels.prepare(said.append)  # compiled or loaded now
+    kernels.prepare(said.append, for_lossy=False)  # compiled or loaded now
     said.clear()
-    kernels.prepare(said.append)
+    kernels.prepare(said.append, for_lossy=False)
     assert said == []
 
     def load_and_compile():
@@ -160,5 +160,5 @@ def test_compiling_is_announced_once_and_only_if_it_happens(monkeypatch):
         return load_model()
 
     monkeypatch.setattr(kernels, "load_model", load_and_compile)
-    kernels.prepare(said.append)
+    kernels.prepare(said.append, for_lossy=False)
     assert said == ["compiling for this machine, once: about half a minute"]

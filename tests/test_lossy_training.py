@@ -1,6 +1,8 @@
 """The lossy model in float: its transforms, its coder of y, and that training lowers its cost. Needs torch."""
 
+import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec.model import parse_model  # noqa: E402
+from codec.transform import analyse, synthesise  # noqa: E402
 from models import lossy  # noqa: E402
+from models.compare import float_code, frozen_code  # noqa: E402
+from models.data import centre, load_images  # noqa: E402
+from models.finish import finish, freeze  # noqa: E402
+from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
 from models.networks import bin_mass  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
@@ -141,6 +149,104 @@ def test_training_lowers_the_cost_and_resumes(recipe, data, tmp_path):
     assert again.progress.step == recipe.train.steps
     for a, b in zip(again.average.parameters(), run.average.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def lively(recipe):
+    """Return a random model whose networks say something, as those of trained ones do."""
+    torch.manual_seed(5)
+    model = task_of(recipe).new_model()
+    with torch.no_grad():
+        for transform in (model.analysis, model.synthesis):
+            transform.output.weight.normal_(0, 0.02)
+            transform.output.bias.normal_(0, 0.1)
+            for block in transform.blocks:
+                block.conv2.weight.normal_(0, 0.1)
+                block.levels.weight.normal_(0, 0.3)
+        for condition in (model.coder.condition, model.coder.posterior.condition, model.coder.prior.condition):
+            condition.weight.normal_(0, 0.1)
+        model.log_steps.add_(0.1 * torch.randn_like(model.log_steps))
+    return model
+
+
+@pytest.fixture(scope="module")
+def frozen(recipe, lively, data):
+    torch.set_num_threads(1)
+    return parse_model(freeze(task_of(recipe), lively, data))
+
+
+@pytest.mark.parametrize("condition", [0, 31, 50, 99])
+def test_a_frozen_model_is_the_float_one(lively, frozen, data, condition):
+    samples = centre(load_images(data / "some")[1], 96, 8)
+    before, after = float_code(lively, samples, condition / 99, sample=False), frozen_code(frozen, samples, condition)
+    assert after.bits == pytest.approx(before.bits, rel=0.01)
+    assert after.psnr == pytest.approx(before.psnr, abs=0.05)
+    # Another quality has other biases and steps.
+    other = float_code(lively, samples, (condition / 99 + 0.5) % 1, sample=False)
+    assert abs(other.psnr - before.psnr) > 0.5
+
+
+def test_frozen_transforms_are_near_the_float_ones(lively, frozen, data):
+    samples = centre(load_images(data / "some")[0], 96, 8)
+    x = torch.tensor(samples).permute(2, 0, 1)[None].float() - 128
+    level = lively.level(torch.tensor([40 / 99]))
+    with ThreadPoolExecutor(1) as pool, torch.no_grad():
+        y = analyse(samples, frozen.transforms, 40, pool, 1) / 256
+        expected = lively.analyse(x, level)[0].permute(1, 2, 0).numpy()
+        network = (
+            expected - lively.analysis.linear(torch.nn.functional.pixel_unshuffle(x, 8))[0].permute(1, 2, 0).numpy()
+        )
+        assert np.abs(y - expected).max() < 0.05 * network.std()
+        values = np.rint(16 * y).astype(np.int16)
+        decoded = synthesise(values, frozen.transforms, 40, *samples.shape[:2], pool, 1)
+        back = lively.synthesise(torch.from_numpy(values / 16).permute(2, 0, 1)[None].float(), level)
+        back = (back[0].permute(1, 2, 0) + 128).clamp(0, 255).numpy()
+    assert np.abs(decoded - back).max() < 0.7
+
+
+def test_steps_and_prices_are_those_of_each_quality(lively, frozen):
+    quality = torch.arange(100) / 99
+    steps = lively.steps(lively.level(quality)).detach()[:, :, 0, 0].double().numpy()
+    np.testing.assert_allclose(frozen.transforms.steps / 65536, steps, rtol=1e-4)
+    worth = frozen.transforms.prices / steps**2 / price(quality)[:, None].numpy()
+    gain = np.median(worth, 0) * 3 / 256
+    np.testing.assert_allclose(worth * 3 / 256, np.broadcast_to(gain, worth.shape), rtol=0.02)
+
+
+def test_gains_are_the_squared_error_that_a_unit_makes(recipe):
+    # An orthonormal map to begin with, of which one channel then counts twice in samples.
+    model = task_of(recipe).new_model()
+    with torch.no_grad():
+        model.synthesis.linear.weight[:, 3] *= 2
+    images = 50 * torch.randn(2, 3, 32, 32)
+    expected = np.ones(24)
+    expected[3] = 4
+    np.testing.assert_allclose(gains(model, images, np.random.default_rng(0)), expected, rtol=0.4)
+
+
+def test_the_card_says_what_freezing_costs(recipe, data, tmp_path):
+    torch.set_num_threads(1)
+    run = Run(recipe, data, tmp_path / "run")
+    assert run.train(float("inf"))
+    card = finish(run, tmp_path)
+    assert json.loads((tmp_path / "lossy-2.json").read_text()) == card
+    weights = (tmp_path / "lossy-2.safetensors").read_bytes()
+    model = parse_model(weights)
+    assert (model.hash.hex(), len(weights)) == (card["hash"], card["weights_bytes"])
+    assert (model.kind, model.conditions) == ("tensor", 100)
+    assert set(card["validation"]) == {"some q=0.0", "some q=0.6", "some q=1.0"}
+    figures = list(card["validation"].values())
+    assert all(abs(row["freezing_percent"]) < 1 for row in figures)
+    crops = [centre(image, recipe.validation_pixels, 8) for image in load_images(data / "some")]
+    coded = [float_code(run.average, crop, 59 / 99, sample=False) for crop in crops]
+    assert figures[1]["bpp"] == pytest.approx(np.mean([code.bits / 48**2 for code in coded]))
+    assert figures[1]["psnr_db"] == pytest.approx(np.mean([code.psnr for code in coded]))
+    assert figures[0]["psnr_db"] < figures[1]["psnr_db"] < figures[2]["psnr_db"]
+    width, channels = 16, 24
+    blocks = 2 * 9 * width**2
+    network = (channels * SAMPLES + SAMPLES * width + blocks + 9 * width * channels) / 64
+    assert card["multiply_adds_per_pixel"]["analysis"] == card["multiply_adds_per_pixel"]["synthesis"] == round(network)
+    assert set(card["multiply_adds_per_pixel"]) == {"analysis", "synthesis", "likelihood"}
 
 
 def test_it_does_not_begin_from_frozen_weights(recipe, data, tmp_path):

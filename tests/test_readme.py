@@ -51,7 +51,7 @@ def test_the_commands_run_in_the_order_shown(photo, tmp_path, capfd):
         assert cli.run(shlex.split(line, comments=True)[1:]) == 0, (line, capfd.readouterr().err)
     with Image.open(tmp_path / "back.png") as back:
         assert back.tobytes() == photo.tobytes()
-    assert (tmp_path / "near.vlae").stat().st_size < (tmp_path / "photo.vlae").stat().st_size
+    assert (tmp_path / "photo.vlae").stat().st_size < (tmp_path / "exact.vlae").stat().st_size
 
 
 @pytest.mark.usefixtures("photo")

@@ -13,7 +13,7 @@ import tensor_model
 from PIL import Image
 
 import codec
-from codec import api, container, contexts, demo, distributions, headers, vlae
+from codec import container, contexts, demo, distributions, encoder, headers, vlae
 from codec.errors import CorruptDataError
 from codec.headers import Fidelity, Latents
 from codec.model import WEIGHTS, load_model, parse_model
@@ -111,7 +111,7 @@ def adaptation_of(seed):
 def adapt_to(monkeypatch, latents, u):
     """Let the encoder adapt all images to u, though they get longer."""
     monkeypatch.setattr(vlae, "choose", lambda *_: (latents, u))
-    monkeypatch.setattr(api, "QUICK_FACTOR", 0)
+    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def assert_comes_back(tensor, condition, latents, model=MODEL):
 def test_every_size_comes_back(size, latents, condition):
     encoded = assert_comes_back(draw(*size), condition, latents)
     assert encoded.latents == latents
-    assert encoded.band_height == TILE
+    assert encoded.band_height == 8 * TILE
     assert len(encoded.band_table) == -(-size[0] // TILE)
 
 
@@ -87,7 +87,7 @@ def test_other_layouts_come_back(config, latents):
 
 def test_conditions_are_other_codes():
     tensor = draw(20, 20)
-    assert len({encode(MODEL, tensor, condition, Latents.TWO_PART).payload for condition in range(CONDITIONS)}) == 3
+    assert len({encode(MODEL, tensor, condition, Latents.TWO_PART).payload for condition in range(CONDITIONS)}) == 5
 
 
 @pytest.mark.parametrize("latents", [None, *Latents])
@@ -184,6 +184,34 @@ def test_a_posterior_sees_its_channels_of_its_tile(channel):
     np.testing.assert_array_equal((raw[0] == raw[1]).all(2), same)
 
 
+# ---- Levels -----------------------------------------------------------------------------------
+
+
+def test_conditions_lie_between_levels():
+    tensors = tensor_model.random_tensors()
+    for name, rows in (
+        ("likelihood.fixed_biases", MODEL.fixed_biases),
+        ("posterior.dense.biases", MODEL.dense_biases),
+        ("prior.hidden.biases", MODEL.prior_biases),
+    ):
+        levels = tensors[name].astype(np.int64)
+        assert rows.shape == (CONDITIONS, levels.shape[1])
+        np.testing.assert_array_equal(rows[::2], levels)
+        np.testing.assert_array_equal(rows[1::2], (levels[1:] + levels[:-1]) // 2)
+    assert MODEL.transforms is None
+
+
+def test_one_level_serves_every_condition():
+    names = ("likelihood.fixed_biases", "posterior.dense.biases", "prior.hidden.biases")
+    tensors = tensor_model.random_tensors()
+    tensors |= {name: tensors[name][:1] for name in names}
+    model = parse_model(weights(tensors=tensors, conditions=100))
+    assert model.fixed_biases.shape[0] == model.conditions == 100
+    assert (model.fixed_biases == model.fixed_biases[0]).all()
+    assert_comes_back(draw(20, 20), 99, Latents.BITS_BACK, model)
+    assert parse_model(weights(tensors=tensors, conditions=1)).conditions == 1
+
+
 # ---- Refusals ---------------------------------------------------------------------------------
 
 
@@ -206,6 +234,11 @@ def test_a_posterior_sees_its_channels_of_its_tile(channel):
         ({"references": 4}, "likelihood.hidden1.weight: expected"),
         ({"posterior_channels": 13}, "posterior_channels: expected at most 12"),
         ({"posterior_channels": 3}, "posterior.conv1.weight: expected"),
+        ({"conditions": 0}, "conditions: expected 1 to 100"),
+        ({"conditions": 101}, "conditions: expected 1 to 100"),
+        ({"conditions": True}, "conditions: expected 1 to 100"),
+        ({"conditions": None}, "not a model file"),
+        ({"conditions": 2}, "likelihood.fixed_biases: expected 1 to 2 rows, got 3"),
         ({"tile": 24}, "tile: expected a multiple of 16"),
         ({"tile": 0}, "tile: expected 16 to 1024"),
     ],
@@ -277,7 +310,7 @@ def test_other_values_are_refused(values, error, message):
 def test_a_model_codes_what_it_is_for():
     with pytest.raises(TypeError, match="expected uint8"):
         encode(load_model(), draw(3, 3), 0, None)
-    with pytest.raises(ModelError, match="serves conditions up to 2, got 3"):
+    with pytest.raises(ModelError, match="serves conditions up to 4, got 5"):
         encode(MODEL, draw(3, 3), CONDITIONS, None)
     with pytest.raises(ModelError, match="got -1"):
         encode(MODEL, draw(3, 3), -1, None)

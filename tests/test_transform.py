@@ -1,5 +1,6 @@
 """The transforms equal plain integer arithmetic, with any threads, up to the limits of int32; the rest is refused."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -7,59 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transform_model import SAMPLES, SUM_LIMIT, images, largest_input, latents, make
 
 from codec import transform, transform_weights
 from codec.errors import ModelError
-
-SUM_LIMIT = (1 << 31) - 1
-SAMPLES = 192
-PREFIXES = ("analysis", "synthesis")
-LARGEST = {"analysis": 128, "synthesis": 32767}
-"""Inputs."""
 
 
 @pytest.fixture(scope="module")
 def pool():
     with ThreadPoolExecutor(3) as pool:
         yield pool
-
-
-def largest_input(name, config):
-    """Return the largest input of a layer."""
-    prefix, *_, kind = name.split(".")
-    if kind in ("input", "linear"):
-        return LARGEST[prefix]
-    return config["hidden_limit" if kind == "residual" else "stream_limit"]
-
-
-def make(channels, width, blocks, levels, config, seed=0):
-    """Return the tensors of random transforms; many sums come near their bound."""
-    rng = np.random.default_rng(seed)
-    tensors = {"synthesis.steps": rng.integers(1 << 14, 1 << 24, (levels, channels)).astype(np.int32)}
-    for prefix, before, side, after, last, count in (
-        ("analysis", SAMPLES, 1, channels, 3, blocks[0]),
-        ("synthesis", channels, 3, SAMPLES, 1, blocks[1]),
-    ):
-        names = [f"{prefix}.block{i + 1}.{kind}" for i in range(count) for kind in ("hidden", "residual")]
-        layers = [(f"{prefix}.input", side * side * before, width), *((name, 9 * width, width) for name in names)]
-        layers += [(f"{prefix}.linear", before, after), (f"{prefix}.output", last * last * width, after)]
-        for name, inputs, outputs in layers:
-            most = min(32767, (1 << 30) // (inputs * largest_input(name, config)))
-            weight = rng.integers(-most, most + 1, (inputs, outputs))
-            room = SUM_LIMIT - np.abs(weight).sum(0) * largest_input(name, config)
-            tensors[f"{name}.weight"] = weight.astype(np.int16)
-            typical = int(np.sqrt(inputs)) * most * largest_input(name, config)
-            rows = (levels, outputs) if name.endswith("hidden") else (outputs,)
-            bias = (rng.uniform(-1, 1, rows) * np.minimum(room, typical)).astype(np.int32)
-            if name.endswith(("linear", "output")):
-                magnitude = 2.0 ** rng.uniform(5, 30, outputs)
-                tensors[f"{name}.multiplier"] = (magnitude * rng.choice([-1, 1], outputs)).astype(np.int32)
-            else:
-                bits = max(0, int(np.log2(typical / config["stream_limit"])))
-                tensors[f"{name}.shift"] = np.clip(rng.integers(bits - 3, bits + 2, outputs), 0, 31).astype(np.int8)
-            if not name.endswith("linear"):
-                tensors[f"{name}.{'biases' if name.endswith('hidden') else 'bias'}"] = bias
-    return tensors
 
 
 def convolution(x, weight):
@@ -126,18 +84,6 @@ def naive_synthesis(values, tensors, config, level, height, width):
     return shuffled(np.clip(naive(values, tensors, config, "synthesis", level) + 128, 0, 255), height, width)
 
 
-def images(rng, height, width):
-    """Return samples of all kinds: noise, and extremes only."""
-    noise = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-    return noise, np.where(noise < 128, 0, 255).astype(np.uint8)
-
-
-def latents(rng, height, width, channels):
-    """Return dequantised y of all kinds."""
-    shape = (-(-height // 8), -(-width // 8), channels)
-    return rng.integers(-400, 401, shape).astype(np.int16), (32767 * rng.integers(-1, 2, shape)).astype(np.int16)
-
-
 def check(tensors, config, height, width, level, pool, workers, rng):
     """Compare both transforms with plain arithmetic."""
     both = transform_weights.parse(tensors, config)
@@ -181,6 +127,47 @@ def tensors():
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (300, 17), (8, 8), (90, 130)])
 def test_images_of_any_size(tensors, size, pool):
     check(tensors, CONFIG, *size, 2, pool, 1, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("strip", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("size", [(1, 1), (8, 300), (9, 8), (57, 20), (150, 35)])
+def test_strips_change_nothing(tensors, strip, size, pool, monkeypatch):
+    monkeypatch.setattr(transform, "STRIP_ROWS", strip)
+    for workers in (1, 2):
+        check(tensors, CONFIG, *size, 1, pool, workers, np.random.default_rng(5))
+
+
+def test_strips_need_a_row_more_for_each_convolution_of_3_x_3(tensors):
+    deep = transform_weights.parse(tensors, CONFIG)
+    assert (transform._reach(deep.analysis), transform._reach(deep.synthesis)) == (3, 5)
+    assert transform._reach(deep.synthesis._replace(input=deep.analysis.input, blocks=())) == 0
+
+
+def test_memory_does_not_grow_with_height(tensors, pool, monkeypatch):
+    monkeypatch.setattr(transform, "STRIP_ROWS", 4)
+    both, rng = transform_weights.parse(tensors, CONFIG), np.random.default_rng(6)
+    width = 80
+
+    def beside(function, result):
+        function()  # the first call compiles
+        tracemalloc.start()
+        try:
+            function()
+            return tracemalloc.get_traced_memory()[1] - result
+        finally:
+            tracemalloc.stop()
+
+    analysis, synthesis = [], []
+    for height in (800, 3200):
+        samples, values = images(rng, height, width)[0], latents(rng, height, width, 6)[0]
+        analysis.append(beside(lambda s=samples: transform.analyse(s, both, 0, pool, 1), 2 * values.nbytes))
+        synthesis.append(
+            beside(lambda v=values, h=height: transform.synthesise(v, both, 0, h, width, pool, 1), samples.nbytes)
+        )
+    # Planes of the strip and of the rows that layers see beyond it, 3 and 5 on either side, within borders.
+    planes = {rows: 2 * (rows + 2) * (width // 8 + 2) for rows in (10, 14)}
+    for found, least in ((analysis, (2 * 20 + SAMPLES) * planes[10]), (synthesis, (2 * 20 + 6) * planes[14])):
+        assert least < found[1] < found[0] + 4096
 
 
 @pytest.mark.parametrize("workers", [2, 3, 5])
@@ -238,21 +225,23 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
     # 65538 * 32767 + 1 = 2**31 - 1: weights of 65538 in all and a bias of 1 reach the bound in every layer
     # of synthesis, and the multipliers reach theirs.
     config = {"stream_limit": 32767, "hidden_limit": 32767}
-    tensors = constant(4, 4, config)
-    weight = np.array([32767, 32767, 4, 0], dtype=np.int16)
+    count = 520
+    tensors = constant(count, count, config)
+    weight = np.array([*[127] * 516, 6, 0, 0, 0], dtype=np.int8)
     for name in ("input", "block1.hidden", "block1.residual"):
-        tensors[f"synthesis.{name}.weight"][16:20] = weight[:, None]  # of the centre
+        tensors[f"synthesis.{name}.weight"][4 * count : 5 * count] = weight[:, None]  # of the centre
         tensors[f"synthesis.{name}.{'biases' if 'hidden' in name else 'bias'}"][...] = 1
         tensors[f"synthesis.{name}.shift"][:] = 16
-    tensors["synthesis.input.weight"][16:20] *= sign
+    tensors["synthesis.input.weight"] *= sign
     tensors["synthesis.block1.residual.shift"][:] = 0
-    tensors["synthesis.linear.weight"][:] = sign * weight[:, None]
+    tensors["synthesis.linear.weight"][:] = sign * weight.astype(np.int16)[:, None]
     tensors["synthesis.output.weight"][:] = weight[:, None]
     tensors["synthesis.output.bias"][:] = 1
     for name in seen:
         tensors[f"synthesis.{name}.multiplier"][:] = 1 << 30
     both = transform_weights.parse(tensors, config)
-    for values in (np.full((2, 3, 4), sign * 32767, dtype=np.int16), np.full((2, 3, 4), -sign * 32767, dtype=np.int16)):
+    for side in (sign, -sign):
+        values = np.full((2, 3, count), side * 32767, dtype=np.int16)
         image = transform.synthesise(values, both, 0, 16, 24, pool, 1)
         np.testing.assert_array_equal(image, naive_synthesis(values, tensors, config, 0, 16, 24))
         least = 0 if "linear" in seen else 128  # rectified
@@ -261,15 +250,15 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
 
 def test_the_least_weight_is_within_the_bound(pool):
     config = {"stream_limit": 32767, "hidden_limit": 32767}
-    tensors = constant(2, 2, config)
-    tensors["synthesis.input.weight"][8:10] = -32768
-    tensors["synthesis.output.weight"][:] = 1
+    tensors = constant(512, 512, config)
+    tensors["synthesis.input.weight"][4 * 512 : 5 * 512] = -128
+    tensors["synthesis.output.weight"][:2] = 1
     tensors["synthesis.input.shift"][:] = 16
     tensors["synthesis.output.multiplier"][:] = 1 << 22
     both = transform_weights.parse(tensors, config)
-    values = np.full((1, 1, 2), -32767, dtype=np.int16)
+    values = np.full((1, 1, 512), -32767, dtype=np.int16)
     image = transform.synthesise(values, both, 0, 8, 8, pool, 1)
-    # 2 * 32768 * 32767 >> 16 = 32767; two of them, 2**-10 of it is 64
+    # 512 * 128 * 32767 >> 16 = 32767; two of them, 2**-10 of it is 64
     assert (image == 128 + 64).all()
 
 
@@ -312,9 +301,12 @@ def test_a_weight_over_the_bound_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
-def test_a_larger_limit_is_refused(tensors, name):
+def test_a_larger_limit_is_refused(name):
+    config = {"stream_limit": 4095, "hidden_limit": 4095}
+    tensors = make(2, 120, (1, 1), 1, config)
+    transform_weights.parse(tensors, config)
     with pytest.raises(ModelError, match="sums may reach"):
-        transform_weights.parse(tensors, CONFIG | {name: 32767})
+        transform_weights.parse(tensors, config | {name: 32767})
 
 
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
@@ -381,6 +373,7 @@ def test_transforms_without_width_levels_or_channels_are_refused():
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
+        ("prices", (-1,)),
         ("shift", (-1, 32)),
         ("multiplier", ((1 << 30) + 1, -(1 << 30) - 1, -(1 << 31))),
         ("steps", (0, -1)),

@@ -1,0 +1,212 @@
+"""Files of one image: stored, within an error, or of a quality; and which of them meets a goal best.
+
+The kernels and their compiler are imported where pixels are coded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from codec import container, image_io, metrics, png
+from codec.container import Container
+from codec.goals import Goal, Kind
+from codec.headers import MAX_ERROR, MAX_QUALITY, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.image_io import Pixels
+from codec.rate_control import last_below
+
+if TYPE_CHECKING:
+    from codec.model import Model
+    from codec.vlae import Encoded
+
+QUICK_FACTOR = 1.6
+"""An optimised PNG is tried if a quick one is shorter than this times the coded file."""
+EXACT_SHARE = 0.6
+"""A lossless file is about this much of a quick PNG."""
+ERROR_SHARE = 0.62
+"""A file within d is about 1 / (1 + d ERROR_SHARE) of a lossless one."""
+SIZE_SLOPE = 0.035
+"""By how much the logarithm of a lossy file's length grows with quality, about."""
+PSNR_SLOPE = 0.2
+"""By how many dB its PSNR grows."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bands done and the bands in all, of one encoding."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was made.
+
+    Attributes
+    ----------
+    data : bytes
+    psnr : float
+        Of its colour samples, dB; infinite if they are exact.
+    """
+
+    data: bytes
+    psnr: float
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes files of an image.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+    pixels : Pixels
+        Of the image.
+    latents : Latents or None
+    effort : int
+    threads : int or None
+    progress : callable or None
+    """
+
+    image: Image.Image
+    pixels: Pixels
+    latents: Latents | None
+    effort: int
+    threads: int | None
+    progress: Progress | None
+
+    def reach(self, goal: Goal) -> bytes:
+        """Return the shortest file that meets a goal.
+
+        Raises
+        ------
+        ModelError
+            The weights are missing or damaged.
+        ValueError
+            No file meets the goal; says which comes nearest.
+        """
+        if not self.pixels.codable or max(self.pixels.samples.shape) > SIDE_LIMIT:
+            return self._within(self._stored(), goal).data
+        if goal.kind == Kind.MAX_ERROR:
+            return self._or_stored(self._exact(int(goal.value))).data
+        if goal.kind == Kind.QUALITY:
+            return self._or_exact(self._lossy(int(goal.value))).data
+        return self._search(goal).data
+
+    def _limit_bytes(self, goal: Goal) -> float:
+        """Return the largest length that a goal allows."""
+        pixels = self.image.width * self.image.height
+        return {Kind.SIZE: goal.value, Kind.BPP: goal.value * pixels / 8}.get(goal.kind, math.inf)
+
+    def _within(self, file: File, goal: Goal) -> File:
+        """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
+        if len(file.data) > self._limit_bytes(goal):
+            bpp = 8 * len(file.data) / (self.image.width * self.image.height)
+            raise ValueError(
+                f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {len(file.data)} bytes, "
+                f"{bpp:.4f} bits a pixel"
+            )
+        return file
+
+    def _search(self, goal: Goal) -> File:
+        """Return the lossy file of the highest quality within a length, or of the lowest that reaches a PSNR."""
+        made: dict[int, File] = {}
+
+        def make(quality: int) -> File:
+            if quality not in made:
+                made[quality] = self._lossy(quality)
+            return made[quality]
+
+        if goal.kind == Kind.PSNR:
+            short = np.nextafter(goal.value, 0)
+            quality = 1 + last_below(lambda q: make(q).psnr, MAX_QUALITY, short, PSNR_SLOPE)
+            return self._reaching(goal.value) if quality > MAX_QUALITY else self._or_exact(make(quality))
+        limit = self._limit_bytes(goal)
+        quality = last_below(lambda q: math.log(len(make(q).data)), MAX_QUALITY, math.log(limit), SIZE_SLOPE)
+        return self._within(self._or_exact(make(max(quality, 1))), goal)
+
+    def _reaching(self, psnr: float) -> File:
+        """Return the shortest file within some error that reaches a PSNR; a lossless one reaches any."""
+        for error in range(_largest_error(psnr), 0, -1):
+            file = self._exact(error)
+            if file.psnr >= psnr:
+                return self._or_stored(file)
+        return self._or_stored(self._exact(0))
+
+    def _or_stored(self, file: File) -> File:
+        """Return a file, or the stored one if that is shorter."""
+        if len(png.png_bytes(self.image, quick=True)) < QUICK_FACTOR * len(file.data):
+            return min(file, self._stored(), key=lambda f: len(f.data))
+        return file
+
+    def _or_exact(self, file: File) -> File:
+        """Return a lossy file, or a near-lossless, lossless or stored one that is shorter and no worse."""
+        quick = len(png.png_bytes(self.image, quick=True))
+        found = [file]
+        for error in sorted({0, _largest_error(file.psnr)}):
+            if quick * EXACT_SHARE / (1 + ERROR_SHARE * error) < len(file.data):
+                other = self._exact(error)
+                if other.psnr >= file.psnr:
+                    found.append(other)
+        if quick < QUICK_FACTOR * len(file.data):
+            found.append(self._stored())
+        return min(found, key=lambda f: len(f.data))
+
+    def _exact(self, error: int) -> File:
+        """Return the file within an error, or the stored one if a decoder would refuse that."""
+        from codec import vlae
+        from codec.model import model_for
+
+        model = model_for(error)
+        samples = self.pixels.samples
+        encoded = vlae.encode(model, samples, error, self.latents, threads=self.threads, progress=self.progress)
+        fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
+        return self._coded(fidelity, error, model, encoded, encoded.samples)
+
+    def _lossy(self, quality: int) -> File:
+        """Return the file of a quality, or the stored one if a decoder would refuse that."""
+        from codec import lossy
+        from codec.model import LOSSY, load_model
+
+        model = load_model(LOSSY)
+        options: dict[str, Any] = {"effort": self.effort, "threads": self.threads, "progress": self.progress}
+        coded = lossy.encode(model, self.pixels.samples, quality, self.latents, **options)
+        return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
+
+    def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: image_io.U8) -> File:
+        from codec import vlae
+
+        pixels = self.pixels
+        coded = Container(
+            self._header(fidelity, degree, samples),
+            CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
+            encoded.band_table,
+            pixels.metadata,
+            encoded.adaptation,
+            b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
+            encoded.payload,
+        )
+        if fidelity == Fidelity.LOSSY:
+            held = vlae.holds_tensor(model, coded.header, coded.payload)
+        else:
+            held = container.holds_samples(coded)
+        if not held:
+            return self._stored()
+        return File(container.pack(coded), metrics.psnr(pixels.samples, samples))
+
+    def _header(self, fidelity: Fidelity, degree: int, samples: image_io.U8) -> Header:
+        height, width, _ = samples.shape
+        crc = image_io.samples_crc(samples, self.pixels.alpha)
+        return Header(fidelity, self.pixels.mode, degree, width, height, crc)
+
+    def _stored(self) -> File:
+        header = self._header(Fidelity.STORED, 0, self.pixels.samples)
+        data = container.pack(container.stored(header, self.pixels.metadata, png.png_bytes(self.image)))
+        return File(data, math.inf)
+
+
+def _largest_error(psnr: float) -> int:
+    """Return the largest error that near-lossless files may have to reach a PSNR, about: errors are even within it."""
+    allowed = 255**2 / 10 ** (psnr / 10)
+    return max(error for error in range(MAX_ERROR + 1) if error * (error + 1) / 3 <= allowed)

@@ -12,11 +12,12 @@ from PIL import Image
 
 from codec import container, image_io, metadata, png
 from codec.container import Container
-from codec.encoder import Encoder, Progress
+from codec.encoder import Encoder
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
 from codec.headers import OFFSETS, CodingHeader, Fidelity, Header, Latents
 from codec.image_io import Pixels, Source
+from codec.pipeline import Progress
 
 if TYPE_CHECKING:
     from codec.model import Model

@@ -6,7 +6,6 @@ The kernels and their compiler are imported where pixels are coded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from codec.container import Container
 from codec.goals import Goal, Kind
 from codec.headers import MAX_ERROR, MAX_QUALITY, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
 from codec.image_io import Pixels
+from codec.pipeline import Progress
 from codec.rate_control import last_below
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ SIZE_SLOPE = 0.035
 """By how much the logarithm of a lossy file's length grows with quality, about."""
 PSNR_SLOPE = 0.2
 """By how many dB its PSNR grows."""
-
-Progress = Callable[[int, int], None]
-"""Called with the bands done and the bands in all, of one encoding."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +164,9 @@ class Encoder:
     def _lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""
         from codec import lossy
-        from codec.model import LOSSY, load_model
+        from codec.model import model_for
 
-        model = load_model(LOSSY)
+        model = model_for(None)
         options: dict[str, Any] = {"effort": self.effort, "threads": self.threads, "progress": self.progress}
         coded = lossy.encode(model, self.pixels.samples, quality, self.latents, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)

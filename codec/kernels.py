@@ -16,9 +16,9 @@ from codec import lossy
 from codec.goals import EFFORTS
 from codec.headers import Latents
 from codec.image import Image
-from codec.model import LOSSY, load_model
+from codec.model import LOSSY, Model, load_model
 from codec.transform import PATCH
-from codec.vlae import decode_bands, encode
+from codec.vlae import Encoded, decode_bands, encode
 
 
 class _Announcer(Listener):  # type: ignore[misc]
@@ -61,8 +61,7 @@ def _code_samples() -> None:
     samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
     encoded = encode(model, samples, 0, Latents.BITS_BACK)
     encode(model, samples, 1, Latents.NONE)
-    image = Image.blank(model, samples.shape, 0, encoded.lanes)
-    decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+    image = _decode(model, encoded)
     with ThreadPoolExecutor(1) as pool:
         image.adapt(False, 1, pool, 1)
 
@@ -72,5 +71,11 @@ def _code_lossy() -> None:
     rows = np.arange(3 * PATCH * model.tile) % 256
     samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
     coded = lossy.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
-    image = Image.blank(model, coded.encoded.samples.shape, 0, coded.encoded.lanes)
-    decode_bands(image, coded.encoded.payload, coded.encoded.band_table, coded.encoded.latents)
+    _decode(model, coded.encoded)
+
+
+def _decode(model: Model, encoded: Encoded) -> Image:
+    """Decode what was encoded at condition 0."""
+    image = Image.blank(model, encoded.samples.shape, 0, encoded.lanes)
+    decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+    return image

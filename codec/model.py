@@ -440,8 +440,10 @@ def _build(
     )
 
 
-def model_for(max_error: int) -> Model:
-    """Return the model with which `compress` codes images within ``max_error``; errors as of `load_model`."""
+def model_for(max_error: int | None) -> Model:
+    """Return the model with which `compress` codes images within ``max_error``, None if lossily; as of `load_model`."""
+    if max_error is None:
+        return load_model(LOSSY)
     return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
 
 

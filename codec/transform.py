@@ -294,13 +294,19 @@ def _run(
     list(pool.map(lambda worker: _finish(worker, *finished), range(workers)))
 
 
+def _cut(full: NDArray[Any]) -> NDArray[Any]:
+    """Return the patches (h, w, 3, 8, 8) of whole ones (8 h, 8 w, 3), a view."""
+    h, w = positions(*full.shape[:2])
+    return full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
+
+
 def _patches(samples: U8) -> I16:
     """Return the plane of patches less `CENTRE`; the last row and column are repeated."""
     h, w = shape = positions(*samples.shape[:2])
     more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
     full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
     plane, inner = _plane(shape, SAMPLES)
-    inner.reshape(h, w, 3, PATCH, PATCH)[...] = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
+    inner.reshape(h, w, 3, PATCH, PATCH)[...] = _cut(full)
     inner -= CENTRE
     return plane
 
@@ -349,8 +355,7 @@ def project(residual: I16, transforms: Transforms) -> I32:
     h, w = positions(*residual.shape[:2])
     full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.float64)
     full[: residual.shape[0], : residual.shape[1]] = residual
-    patches = full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3).reshape(h * w, SAMPLES)
-    sums = (patches @ transforms.projection).astype(np.int64)
+    sums = (_cut(full).reshape(h * w, SAMPLES) @ transforms.projection).astype(np.int64)
     results = (sums * transforms.analysis.last.linear_multiplier + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
     return results.astype(np.int32).reshape(h, w, -1)
 

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.transform import PATCH, SAMPLES
 from models.networks import Condition
 
-PATCH = 8
-SAMPLES = 3 * PATCH**2
-"""Samples of a patch: channel, row, column."""
 INPUT_UNIT = 64.0
 """Samples a unit of the analysis network's inputs."""
 Y_UNIT = 16.0

@@ -221,14 +221,13 @@ def _decode(
     threads: int | None,
     progress: Progress | None,
 ) -> Image.Image:
-    from codec import lossy, preview, vlae
-    from codec import model as models
+    from codec import lossy, preview, shipped, vlae
 
     header = file.header
     # What is cheap to check comes before what takes a second.
     metadata.unpack(file.metadata)
     alpha = png.unpack_alpha(file.alpha, (header.width, header.height)) if header.has_alpha else None
-    model = models.load_model(coding.model)
+    model = shipped.load_model(coding.model)
     _check_model(model, coding)
     image = vlae.decode(model, file, threads=threads, progress=progress)
     samples = preview.preview(image, sample) if latents_only else image.samples

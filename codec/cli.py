@@ -230,7 +230,7 @@ def info(file: str, as_json: bool, max_pixels: int | None) -> None:
 @vlae.command()
 def models() -> None:
     """Print the models of this installation and how they were made."""
-    from codec.model import model_cards
+    from codec.shipped import model_cards
 
     for card in model_cards():
         for name, value in card.items():

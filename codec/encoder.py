@@ -153,7 +153,7 @@ class Encoder:
     def _exact(self, error: int) -> File:
         """Return the file within an error, or the stored one if a decoder would refuse that."""
         from codec import vlae
-        from codec.model import model_for
+        from codec.shipped import model_for
 
         model = model_for(error)
         samples = self.pixels.samples
@@ -164,7 +164,7 @@ class Encoder:
     def _lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""
         from codec import lossy
-        from codec.model import model_for
+        from codec.shipped import model_for
 
         model = model_for(None)
         options: dict[str, Any] = {"effort": self.effort, "threads": self.threads, "progress": self.progress}

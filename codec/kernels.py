@@ -16,7 +16,8 @@ from codec import lossy
 from codec.goals import EFFORTS
 from codec.headers import Latents
 from codec.image import Image
-from codec.model import LOSSY, Model, load_model
+from codec.model import Model
+from codec.shipped import LOSSY, load_model
 from codec.transform import PATCH
 from codec.vlae import Encoded, decode_bands, encode
 

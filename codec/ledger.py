@@ -33,8 +33,9 @@ from codec.container import Container
 from codec.goals import DEFAULT_EFFORT
 from codec.headers import Latents
 from codec.image import Image
-from codec.model import Model, load_model
+from codec.model import Model
 from codec.rans import random_message
+from codec.shipped import load_model
 from codec.vlae import decode
 
 ELBO_SAMPLES = 2

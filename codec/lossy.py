@@ -23,8 +23,9 @@ from codec.headers import Latents
 from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress
+from codec.quantisation import VALUE_BITS, Y_BITS, dequantise, quantise
 from codec.rate_distortion import FINE
-from codec.transform import VALUE_BITS, Y_BITS, Transforms, analyse, dequantise, project, quantise, synthesise
+from codec.transform import Transforms, analyse, project, synthesise
 
 REFINEMENTS = 2
 """Of y at effort 3: each makes files about half as much smaller as the one before."""

@@ -1,4 +1,4 @@
-"""The learned transforms of a lossy mode to come, in integers: analysis from samples to y, synthesis back.
+"""The learned transforms of the lossy mode, in integers: analysis from samples to y, synthesis back.
 
 docs/FORMAT.md, "Transforms", has what a decoder needs of them.
 
@@ -14,19 +14,8 @@ linear map of each position, and a network whose residual stream s a few blocks 
 
 where x is u or y, and the result is clipped to y or, with 128 added, to samples. Input, hidden, residual
 and output are convolutions with biases; those of hidden depend on the quality. Each output has shifts
-and multipliers l and m of its own. Shifts round down: biases carry what rounds to nearest. Analysis'
-input and synthesis' output are 1 x 1, the others 3 x 3 with zeros outside. Inputs and weights are int16,
-and sums stay in int32:
-
-    sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
-
-is checked when a model is loaded (`codec.transform_weights`), so the order of sums, threads and machines
-change nothing.
-
-Units are binary fractions of a sample. Analysis returns y in 1/256, of which the finest step of use, 1/4,
-has 64. Steps are in 1/65536, so that 1/4 is known within 3e-5 of itself.
-Dequantised y is in 1/16, since synthesis takes int16: rows of norm 1 reach 128 sqrt(192) < 1774 samples,
-28378 of 32767. It is off by at most 1/32, and not at all where a step is a multiple of 1/16.
+and multipliers l and m of its own. Analysis' input and synthesis' output are 1 x 1, the others 3 x 3 with
+zeros outside. `codec.convolutions` says why all of it is exact, `codec.quantisation` in which units y is.
 
 Memory: an image is worked in strips of `STRIP_ROWS` rows of patches. Beside image and y, which are held
 whole (3, and 4 C / 64 or 2 C / 64 bytes a pixel), planes of a strip take, for each of its pixels,
@@ -41,11 +30,11 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from codec.compiled import kernel
-from codec.products import COLUMNS, I16, I32, ROWS, activate, product
+from codec.convolutions import OUTPUT_SHIFT, Last, Layer, blank_plane, run_last, run_layer
+from codec.products import I16, I32
+from codec.quantisation import Y_LIMIT
 
 PATCH = 8
 SAMPLES = 3 * PATCH**2
@@ -53,62 +42,10 @@ SAMPLES = 3 * PATCH**2
 CENTRE = 128
 """Taken from samples: inputs of analysis are -128..127."""
 
-Y_LIMIT = 1 << 20
-"""Largest result of analysis: 4096 samples in units of 1/256."""
-VALUE_LIMIT = 32767
-"""Largest dequantised y."""
-STEP_BITS, Y_BITS, VALUE_BITS = 16, 8, 4
-"""Fraction bits of steps, of y and of dequantised y."""
-NEAREST = 128
-"""The ``rounding`` of `quantise` that takes the nearest step."""
-
-OUTPUT_SHIFT = 32
-
-POSITIONS = 16 * ROWS
-"""Positions of a product: the patches of so many stay in a core's second cache."""
-
 STRIP_ROWS = 128
 """Rows of patches worked at once: many beside those that neighbouring strips both compute, one or two a layer."""
 
-I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
-
-
-class Layer(NamedTuple):
-    """A convolution with results of int16.
-
-    Attributes
-    ----------
-    weight : int16 array, from `codec.products.pack`
-        Of a matrix (side * side * channels, outputs), inputs in the order row, column, channel.
-    biases : int32 array (levels, outputs)
-    shift : int32 array (outputs,)
-    side : int, 1 or 3
-    """
-
-    weight: I16
-    biases: I32
-    shift: I32
-    side: int
-
-
-class Last(NamedTuple):
-    """The sum of the linear map and the network's output.
-
-    Attributes
-    ----------
-    linear, weight : int16 arrays, from `codec.products.pack`
-    linear_multiplier, bias, multiplier : int64 arrays (outputs,)
-    side : int, 1 or 3
-        Of the output; the linear map is 1 x 1.
-    """
-
-    linear: I16
-    linear_multiplier: I64
-    weight: I16
-    bias: I64
-    multiplier: I64
-    side: int
 
 
 class Transform(NamedTuple):
@@ -147,90 +84,6 @@ def positions(height: int, width: int) -> tuple[int, int]:
     return -(-height // PATCH), -(-width // PATCH)
 
 
-@njit
-def _multiply(begin: int, count: int, across: int, x: I16, side: int, weight: I16, patches: I16, sums: I32) -> None:
-    """Fill ``sums`` of ``count`` positions from ``begin`` on; ``x`` is a plane as `_plane` makes it."""
-    channels = x.shape[1] // (across + 2)
-    run = side * channels
-    before = side // 2
-    for i in range(count):
-        row, column = divmod(begin + i, across)
-        start = (column + 1 - before) * channels
-        for r in range(side):
-            patches[i, r * run : (r + 1) * run] = x[row + 1 - before + r, start : start + run]
-    product(count, patches, weight, sums)
-
-
-@kernel
-def _apply(
-    worker: int,
-    workers: int,
-    shape: tuple[int, int],
-    x: I16,
-    layer: Layer,
-    level: int,
-    limit: int,
-    adds: bool,
-    out: I16,
-) -> None:
-    """Fill a plane with the results of a hidden layer, or of one that ``adds`` to what is there."""
-    down, across = shape
-    patches = np.empty((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
-    sums = np.empty((POSITIONS, layer.weight.shape[0] * COLUMNS), dtype=np.int32)
-    bias, shift = layer.biases[level], layer.shift
-    units = len(shift)
-    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
-        count = min(POSITIONS, down * across - begin)
-        _multiply(begin, count, across, x, layer.side, layer.weight, patches, sums)
-        for i in range(count):
-            row, column = divmod(begin + i, across)
-            place = out[row + 1, (column + 1) * units : (column + 2) * units]
-            if adds:
-                for o in range(units):
-                    added = (np.int64(sums[i, o]) + bias[o]) >> shift[o]
-                    place[o] = min(max(place[o] + added, -limit), limit)
-            else:
-                activate(sums[i], bias, shift, limit, place)
-
-
-@kernel
-def _finish(
-    worker: int,
-    workers: int,
-    shape: tuple[int, int],
-    x: I16,
-    stream: I16,
-    last: Last,
-    centre: int,
-    least: int,
-    most: int,
-    out: NDArray[Any],
-) -> None:
-    """Fill ``out`` (h * w, outputs) with clip(result + centre, least, most)."""
-    down, across = shape
-    inputs = np.empty((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
-    patches = np.empty((POSITIONS, 2 * last.weight.shape[1]), dtype=np.int16)
-    linear = np.empty((POSITIONS, last.weight.shape[0] * COLUMNS), dtype=np.int32)
-    sums = np.empty_like(linear)
-    half = 1 << (OUTPUT_SHIFT - 1)
-    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
-        count = min(POSITIONS, down * across - begin)
-        _multiply(begin, count, across, x, 1, last.linear, inputs, linear)
-        _multiply(begin, count, across, stream, last.side, last.weight, patches, sums)
-        for i in range(count):
-            for o in range(out.shape[1]):
-                total = linear[i, o] * last.linear_multiplier[o] + (sums[i, o] + last.bias[o]) * last.multiplier[o]
-                result = ((total + half) >> OUTPUT_SHIFT) + centre
-                out[begin + i, o] = min(max(result, least), most)
-
-
-def _plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:
-    """Return a plane of zeros (h + 2, (w + 2) channels), and what is within its border (h, w, channels)."""
-    down, across = shape[0] + 2, shape[1] + 2
-    plane = np.zeros((down, across * channels), dtype=np.int16)
-    return plane, plane.reshape(down, across, channels)[1:-1, 1:-1]
-
-
 class _Strip(NamedTuple):
     """Rows ``begin`` to ``end`` of the ``down`` rows of patches that an image has."""
 
@@ -264,7 +117,7 @@ def _run(
     pool: Executor,
     workers: int,
 ) -> None:
-    """Fill ``out`` (rows of the strip, w, outputs) from a plane; ``limits`` are `_finish`'s centre, least and most.
+    """Fill ``out`` (rows of the strip, w, outputs) from a plane; ``limits`` are `run_last`'s centre, least and most.
 
     ``x`` has `_reach` rows more on either side, and each layer is computed for the rows that those after
     it see. So a plane's border of zeros is read only where the image ends.
@@ -280,10 +133,10 @@ def _run(
         more -= layer.side // 2
         begin, end = strip.rows(more)
         piece = (workers, (end - begin, across), x[begin - first :], layer, level, limit, adds, out[begin - first :])
-        list(pool.map(lambda worker: _apply(worker, *piece), range(workers)))
+        list(pool.map(lambda worker: run_layer(worker, *piece), range(workers)))
 
-    stream, _ = _plane((last - first, across), width)
-    between, _ = _plane((last - first, across), width)
+    stream, _ = blank_plane((last - first, across), width)
+    between, _ = blank_plane((last - first, across), width)
     apply(transform.input, x, transforms.stream_limit, True, stream)
     for hidden, residual in transform.blocks:
         apply(hidden, stream, transforms.hidden_limit, False, between)
@@ -291,7 +144,7 @@ def _run(
     np.maximum(stream, 0, out=stream)
     skip, results = strip.begin - first, out.reshape(-1, out.shape[2])
     finished = (workers, out.shape[:2], x[skip:], stream[skip:], transform.last, *limits, results)
-    list(pool.map(lambda worker: _finish(worker, *finished), range(workers)))
+    list(pool.map(lambda worker: run_last(worker, *finished), range(workers)))
 
 
 def _cut(full: NDArray[Any]) -> NDArray[Any]:
@@ -305,7 +158,7 @@ def _patches(samples: U8) -> I16:
     h, w = shape = positions(*samples.shape[:2])
     more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
     full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
-    plane, inner = _plane(shape, SAMPLES)
+    plane, inner = blank_plane(shape, SAMPLES)
     inner.reshape(h, w, 3, PATCH, PATCH)[...] = _cut(full)
     inner -= CENTRE
     return plane
@@ -367,8 +220,8 @@ def synthesise(
 
     Parameters
     ----------
-    values : int16 array (h, w, C), in 1/16 sample, within `VALUE_LIMIT`
-        From `dequantise`.
+    values : int16 array (h, w, C), in 1/16 sample, within `codec.quantisation.VALUE_LIMIT`
+        From `codec.quantisation.dequantise`.
     height, width : int
         H and W.
     level, pool, workers
@@ -387,7 +240,7 @@ def synthesise(
     samples = np.empty((height, width, 3), dtype=np.uint8)
     for strip in _strips(h):
         first, last = strip.rows(_reach(transform))
-        plane, inner = _plane((last - first, w), values.shape[2])
+        plane, inner = blank_plane((last - first, w), values.shape[2])
         inner[...] = values[first:last]
         out = np.empty((strip.end - strip.begin, w, SAMPLES), dtype=np.uint8)
         _run(transform, transforms, level, strip, plane, out, limits, pool, workers)
@@ -395,55 +248,3 @@ def synthesise(
         place = samples[PATCH * strip.begin : PATCH * strip.end]
         place[...] = rows[: len(place), :width]
     return samples
-
-
-@kernel
-def _quantise(y: I32, steps: I32, limit: int, rounding: int, out: I16) -> None:
-    for i in range(len(y)):
-        for c in range(len(steps)):
-            step = np.int64(steps[c])
-            # |y| / step + rounding / 256, all in 2**-24 sample
-            scaled = abs(np.int64(y[i, c])) << (STEP_BITS - Y_BITS + 8)
-            magnitude = min(int((scaled + rounding * step) // (step << 8)), limit)
-            out[i, c] = -magnitude if y[i, c] < 0 else magnitude
-
-
-@kernel
-def _dequantise(q: I16, steps: I32, out: I16) -> None:
-    down = STEP_BITS - VALUE_BITS
-    for i in range(len(q)):
-        for c in range(len(steps)):
-            magnitude = (abs(np.int64(q[i, c])) * steps[c] + (1 << (down - 1))) >> down
-            magnitude = min(magnitude, VALUE_LIMIT)
-            out[i, c] = -magnitude if q[i, c] < 0 else magnitude
-
-
-def quantise(y: I32, steps: I32, limit: int, rounding: int = NEAREST) -> I16:
-    """Return q = sign(y) min(floor(abs(y) / step + rounding / 256), limit), int16 array (h, w, C).
-
-    Parameters
-    ----------
-    y : int32 array (h, w, C), from `analyse`
-    steps : int32 array (C,)
-        Row of `Transforms.steps`.
-    limit : int, 1 to 32767
-    rounding : int, 0 to 128
-        The encoder's affair: below 128, more become zero than with the nearest step.
-    """
-    q = np.empty(y.shape, dtype=np.int16)
-    _quantise(y.reshape(-1, len(steps)), steps, limit, rounding, q.reshape(-1, len(steps)))
-    return q
-
-
-def dequantise(q: I16, steps: I32) -> I16:
-    """Return sign(q) min((abs(q) step + 2**11) >> 12, 32767), int16 array (h, w, C) in 1/16 sample; undoes `quantise`.
-
-    Parameters
-    ----------
-    q : int16 array (h, w, C)
-    steps : int32 array (C,)
-        Row of `Transforms.steps`.
-    """
-    values = np.empty(q.shape, dtype=np.int16)
-    _dequantise(q.reshape(-1, len(steps)), steps, values.reshape(-1, len(steps)))
-    return values

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import exact
+from codec.convolutions import I64, Last, Layer
 from codec.errors import ModelError
 from codec.products import I16, pack
-from codec.transform import CENTRE, I64, SAMPLES, VALUE_LIMIT, Last, Layer, Transform, Transforms
+from codec.quantisation import VALUE_LIMIT
+from codec.transform import CENTRE, SAMPLES, Transform, Transforms
 
 SUM_LIMIT = (1 << 31) - 1
 MULTIPLIER_LIMIT = 1 << 30

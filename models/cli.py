@@ -54,7 +54,7 @@ def train(
         import torch
     except ModuleNotFoundError as error:
         raise click.ClickException("training needs torch: pip install vlae[train]") from error
-    from codec.model import WEIGHTS
+    from codec.shipped import WEIGHTS
     from models.finish import finish
     from models.recipe import load_recipe
     from models.train import Run

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from codec.image import Image
 from codec.model import Model
-from codec.transform import analyse, dequantise, quantise, synthesise
+from codec.quantisation import dequantise, quantise
+from codec.transform import analyse, synthesise
 from models.data import centre, load_images
 from models.evaluate import image_bits
 from models.freeze_transforms import CONDITIONS

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec.model import WEIGHTS, parse_model
+from codec.model_weights import parse_model
+from codec.shipped import WEIGHTS
 from models.data import Crops, image_files
 from models.freeze import Peaks
 from models.tasks import Task

@@ -360,7 +360,7 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
 
 
 def weights_file(recipe: Recipe, *parts: Frozen) -> bytes:
-    """Return the weights file of a recipe's model: safetensors, read by `codec.model.parse_model`."""
+    """Return the weights file of a recipe's model: safetensors, read by `codec.model_weights.parse_model`."""
     tensors: dict[str, NDArray[Any]] = {}
     header: dict[str, Any] = {"number": recipe.number, "name": recipe.name}
     for part in parts:

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.transform import CENTRE, OUTPUT_SHIFT, STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
+from codec.convolutions import OUTPUT_SHIFT
+from codec.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
+from codec.transform import CENTRE
 from codec.transform_weights import NETWORK, SUM_LIMIT, Tensors
 from models.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
 from models.lossy import Lossy, price

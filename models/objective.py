@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codec import contexts
 from codec.contexts import ORDER
-from codec.model import model_for
+from codec.shipped import model_for
 from codec.vlae import rounded
 from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits, sample_planes
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load
 from torch import Tensor, nn
 
 from codec.contexts import offsets
-from codec.model import LATENT_HIDDEN, parse_model
+from codec.model_weights import LATENT_HIDDEN, parse_model
 from models.freeze import F64, I64, head_units, latent_units
 from models.networks import CONTEXT_UNIT, VLAE, Condition, Config
 

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from codec.model import parse_model
+from codec.model_weights import parse_model
 from models.data import Crops
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training

@@ -9,7 +9,7 @@ from codec import rans
 from codec.adaptation import GRID, LIMIT, bias_codec, ideal_bits, layers, pack, unpack
 from codec.coders import mixture, uniform
 from codec.errors import CorruptDataError
-from codec.model import load_model
+from codec.shipped import load_model
 
 MODEL = load_model()
 NETWORK = MODEL.network

@@ -17,7 +17,7 @@ import codec
 from codec import adaptation, container, encoder, headers, metadata, vlae
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
 from codec.headers import Latents
-from codec.model import load_model
+from codec.shipped import load_model
 
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 5), (17, 300), (300, 17)]
 

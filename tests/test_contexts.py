@@ -8,7 +8,8 @@ from numba import njit
 from codec import contexts, distributions, likelihood, rans, wavefront
 from codec.contexts import SLOPE, neighbour, offsets
 from codec.image import Image
-from codec.model import WEIGHTS, load_model, parse_model
+from codec.model_weights import parse_model
+from codec.shipped import WEIGHTS, load_model
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]

@@ -12,7 +12,8 @@ from safetensors.numpy import load, save
 
 from codec import exact
 from codec.errors import ModelError
-from codec.model import WEIGHTS, load_model, parse_model
+from codec.model_weights import parse_model
+from codec.shipped import WEIGHTS, load_model
 
 EXACT = 1 << 24
 FILES = sorted(WEIGHTS.glob("*.safetensors"))

@@ -15,14 +15,18 @@ from codec import (
     adaptation,
     container,
     contexts,
+    convolutions,
     distributions,
     exact,
     headers,
     layout,
     metadata,
     model,
+    model_weights,
     png,
+    quantisation,
     rans,
+    shipped,
     tables,
     transform,
     transform_weights,
@@ -200,7 +204,7 @@ def raster_values(kind, names):
     return found
 
 
-MODELS = {path.stem: path.read_bytes() for path in sorted(model.WEIGHTS.glob("*.safetensors"))}
+MODELS = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
 MODELS["tensor"] = tensor_model.weights()
 
 
@@ -212,10 +216,10 @@ def config_of(data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rasters(name):
-    frozen = model.parse_model(MODELS[name])
+    frozen = model_weights.parse_model(MODELS[name])
     coded, kind = frozen.layout, frozen.kind
     config = config_of(MODELS[name])
-    names = {name: config[name] for name in model.TENSOR_CONFIG} if kind == "tensor" else {}
+    names = {name: config[name] for name in model_weights.TENSOR_CONFIG} if kind == "tensor" else {}
     levels = load(MODELS[name])["likelihood.fixed_biases"].shape[0]
     names |= {"P": len(frozen.network.offsets), "M": frozen.network.mixtures, "L": levels}
     values = raster_values(kind, names)
@@ -236,14 +240,14 @@ def test_rasters(name):
     else:
         assert coded.order.tolist() == list(range(values["D"]))
         assert values["coefficients of place p"] == coded.coefficients.max() == 0
-    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model.TILE_UNITS)
+    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model_weights.TILE_UNITS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_tensors(name):
     loaded = load(MODELS[name])
     tensors = {name: tensor for name, tensor in loaded.items() if not name.startswith(("analysis.", "synthesis."))}
-    frozen = model.parse_model(MODELS[name])
+    frozen = model_weights.parse_model(MODELS[name])
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     sizes = {
         "P": len(frozen.network.offsets),
@@ -292,15 +296,15 @@ def test_constants_of_transforms():
         "patch": transform.PATCH,
         "samples": transform.SAMPLES,
         "centre": transform.CENTRE,
-        "step bits": transform.STEP_BITS,
-        "value bits": transform.VALUE_BITS,
-        "value limit": transform.VALUE_LIMIT,
+        "step bits": quantisation.STEP_BITS,
+        "value bits": quantisation.VALUE_BITS,
+        "value limit": quantisation.VALUE_LIMIT,
         "transform sum": transform_weights.SUM_LIMIT,
         "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
-        "transform shift": transform.OUTPUT_SHIFT,
+        "transform shift": convolutions.OUTPUT_SHIFT,
     }
     unit, bits = re.search(r"results y, in 1/(\d+) of a sample, lie within ±2\^(\d+)\.", section("Transforms")).groups()
-    assert (int(unit), 1 << int(bits)) == (1 << transform.Y_BITS, transform.Y_LIMIT)
+    assert (int(unit), 1 << int(bits)) == (1 << quantisation.Y_BITS, quantisation.Y_LIMIT)
 
 
 def test_steps_of_transforms():
@@ -312,11 +316,11 @@ def test_steps_of_transforms():
         steps = np.array([step], dtype=np.int32)
         for q in (-32767, -300, -1, 0, 1, 2, 77, 2047):
             value = eval(dequantised, names, {"q": q, "step": step})  # noqa: S307  our own document
-            assert value == transform.dequantise(np.full((1, 1, 1), q, np.int16), steps)[0, 0, 0]
+            assert value == quantisation.dequantise(np.full((1, 1, 1), q, np.int16), steps)[0, 0, 0]
         for y in (-(1 << 20), -999, 0, 5, 333, 70000):
             for rounding in (128, 50):
                 value = eval(quantised, names, {"y": y, "step": step, "limit": 2047, "rounding": rounding / 256})  # noqa: S307
-                found = transform.quantise(np.full((1, 1, 1), y, np.int32), steps, 2047, rounding)
+                found = quantisation.quantise(np.full((1, 1, 1), y, np.int32), steps, 2047, rounding)
                 assert value == found[0, 0, 0]
 
 
@@ -333,7 +337,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in ["layout", "transform", *names.split()]:
+    for name in ["layout", "quantisation", "convolutions", "transform", "model_weights", *names.split()]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import codec
 from codec.container import unpack
-from codec.model import WEIGHTS
+from codec.shipped import WEIGHTS
 
 SCRIPT = Path(__file__).with_name("make_golden.py")
 FOLDER = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from codec import adaptation, api, container, demo, kernels, ledger, search
 from codec.headers import Latents
-from codec.model import load_model
+from codec.shipped import load_model
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from codec import api, container, demo, headers, ledger, lossy, metrics
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.goals import DEFAULT_QUALITY
 from codec.headers import Latents
-from codec.model import LOSSY, load_model
+from codec.shipped import LOSSY, load_model
 
 MODEL = load_model(LOSSY)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from codec.model import parse_model  # noqa: E402
+from codec.model_weights import parse_model  # noqa: E402
 from codec.transform import analyse, synthesise  # noqa: E402
 from models import lossy  # noqa: E402
 from models.compare import float_code, frozen_code  # noqa: E402

@@ -16,7 +16,8 @@ import codec
 from codec import container, contexts, demo, distributions, encoder, headers, vlae
 from codec.errors import CorruptDataError
 from codec.headers import Fidelity, Latents
-from codec.model import WEIGHTS, load_model, parse_model
+from codec.model_weights import parse_model
+from codec.shipped import WEIGHTS, load_model
 
 SOURCE = Path(__file__).with_name("reference_decoder.py")
 ALLOWED = {

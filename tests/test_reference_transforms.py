@@ -9,7 +9,7 @@ import transform_model
 from safetensors.numpy import load
 from test_reference import load_reference
 
-from codec import transform, transform_weights
+from codec import quantisation, transform, transform_weights
 
 reference = load_reference()
 CHANNELS, LEVELS = tensor_model.CHANNELS, tensor_model.CONDITIONS
@@ -44,7 +44,7 @@ def test_synthesis(size, seed):
     images = []
     with ThreadPoolExecutor(1) as pool:
         for q in tensors_of(np.random.default_rng(seed), size):
-            values = transform.dequantise(q, transforms.steps[level])
+            values = quantisation.dequantise(q, transforms.steps[level])
             samples = transform.synthesise(values, transforms, level, *size, pool, 1)
             found = reference.synthesise(model, q.astype(np.int64), level, (*size, 3))
             np.testing.assert_array_equal(found, samples)
@@ -73,5 +73,5 @@ def test_levels_and_blocks_make_a_difference():
 def test_dequantisation(step):
     steps = np.array([step], dtype=np.int32)
     q = np.arange(-32768, 32768).reshape(-1, 16, 1)
-    values = transform.dequantise(q.astype(np.int16), steps)
+    values = quantisation.dequantise(q.astype(np.int16), steps)
     np.testing.assert_array_equal(reference.dequantise(q, steps.astype(np.int64)), values)

@@ -14,7 +14,8 @@ from codec.distributions import COMPONENTS, ideal_bits_gradient, load_tables, pr
 from codec.distributions import ideal_bits as exact_bits
 from codec.image import Image
 from codec.likelihood import make_work
-from codec.model import ADAPTATION_STEP, load_model
+from codec.model import ADAPTATION_STEP
+from codec.shipped import load_model
 from codec.vlae import ESTIMATE_EVERY
 
 MODEL = load_model()

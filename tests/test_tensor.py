@@ -11,7 +11,8 @@ from codec import layout, search
 from codec.container import Latents
 from codec.errors import CorruptDataError, ModelError
 from codec.image import Image
-from codec.model import load_model, parse_model
+from codec.model_weights import parse_model
+from codec.shipped import load_model
 from codec.vlae import decode_bands, encode
 
 MODEL = parse_model(weights())

@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 from codec import adaptation, contexts, distributions, likelihood, rans, vlae, wavefront  # noqa: E402
 from codec.headers import Latents  # noqa: E402
 from codec.image import Image as CodedImage  # noqa: E402
-from codec.model import WEIGHTS, parse_model  # noqa: E402
+from codec.model_weights import parse_model  # noqa: E402
+from codec.shipped import WEIGHTS  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402
 from models.evaluate import image_bits  # noqa: E402
 from models.finish import finish, freeze  # noqa: E402

@@ -7,11 +7,11 @@ import pytest
 import tensor_model
 from tensor_model import CHANNELS, CONDITIONS, LEVELS, LIMIT, weights
 
-from codec import transform, transform_weights
+from codec import quantisation, transform, transform_weights
 from codec.errors import ModelError
 from codec.headers import Latents
 from codec.image import Image
-from codec.model import parse_model
+from codec.model_weights import parse_model
 from codec.transform import SAMPLES
 from codec.vlae import decode_bands, encode
 
@@ -64,13 +64,13 @@ def test_an_image_goes_through_model_and_transforms():
     with ThreadPoolExecutor(1) as pool:
         for condition in (0, 1, CONDITIONS - 1):
             y = transform.analyse(samples, model.transforms, condition, pool, 1)
-            q = transform.quantise(y, model.transforms.steps[condition], LIMIT)
+            q = quantisation.quantise(y, model.transforms.steps[condition], LIMIT)
             assert len(np.unique(q)) > 3
             encoded = encode(model, q, condition, Latents.BITS_BACK)
             image = Image.blank(model, q.shape, condition, encoded.lanes)
             decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
             np.testing.assert_array_equal(image.samples, q)
-            values = transform.dequantise(q, model.transforms.steps[condition])
+            values = quantisation.dequantise(q, model.transforms.steps[condition])
             decoded.append(transform.synthesise(values, model.transforms, condition, 100, 90, pool, 1))
     assert not np.array_equal(decoded[0], decoded[1])
 

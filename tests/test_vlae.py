@@ -11,8 +11,8 @@ from codec.container import Container
 from codec.errors import CorruptDataError, ModelError
 from codec.headers import CodingHeader, Fidelity, Header, Latents
 from codec.image import Image
-from codec.model import load_model
 from codec.rans import flatten, random_message
+from codec.shipped import load_model
 from codec.vlae import decode, encode, rounded
 
 MODEL = load_model()

@@ -1,0 +1,50 @@
+"""The models that ship with the package: their numbers, weights and cards.
+
+A bitstream has no meaning without its model, so the weights ship with the package and a file names
+its model by number and by a hash of the weights.
+See FORMAT.md, "Models".
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from codec import exact
+from codec.errors import ModelError
+from codec.model import Model
+from codec.model_weights import parse_model
+
+WEIGHTS = Path(__file__).parent / "weights"
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
+"""Numbers of the models that `compress` uses."""
+
+
+def model_for(max_error: int | None) -> Model:
+    """Return the model with which `compress` codes images within ``max_error``, None if lossily; as of `load_model`."""
+    if max_error is None:
+        return load_model(LOSSY)
+    return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
+
+
+@lru_cache(maxsize=8)
+def load_model(number: int = LOSSLESS) -> Model:
+    """Return a model that ships with the package, checked.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, its file is damaged, or this machine's arithmetic is not exact.
+    """
+    paths = sorted(WEIGHTS.glob(f"*-{number}.safetensors"))
+    if not paths:
+        raise ModelError(f"model {number} is not installed")
+    exact.self_test()
+    return parse_model(paths[0].read_bytes())
+
+
+def model_cards() -> list[dict[str, Any]]:
+    """Return the cards of all models that ship: data, training, machine, figures."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS.glob("*.json"))]

@@ -60,7 +60,7 @@ class Image:
     ----------
     max_error : int
         d of an image, 0 of a tensor.
-    known : int, prices : int64 array (channels,), or empty
+    known : int, prices : int64 array (channels,), or empty, worth : int64 array (H * W,), or empty
         See `codec.likelihood.Band`.
     moved : int64 array (bias count,) or None
         Adaptation of the biases.
@@ -94,6 +94,7 @@ class Image:
         self.prior_net = model.prior(condition)
         self.known = 0
         self.prices: I64 = np.zeros(0, dtype=np.int64)
+        self.worth: I64 = np.zeros(0, dtype=np.int64)
         self.moved: I64 | None = None
         self.z: list[I64 | None] = [None] * self.bands
         self._posteriors: dict[int, I64] = {}
@@ -145,7 +146,8 @@ class Image:
     def _rows(self, top: int, rows: int, biases: I32) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
         places = len(self.model.layout.sizes) if self.channels == self.raster.shape[2] else 1
-        return Band(*flat, self.width, top, rows, places, self.max_error, self.known, self.prices, biases)
+        chosen = self.known, self.prices, self.worth
+        return Band(*flat, self.width, top, rows, places, self.max_error, *chosen, biases)
 
     def band(self, index: int, z: I64 | None) -> Band:
         """Return a band with the biases that its latents and the adaptation set."""

@@ -82,6 +82,8 @@ class Band(NamedTuple):
         Places whose values are those of ``source``, where the others' are decoded; 0 but for samples of the model.
     prices : int64 array (channels,), or empty
         What `codec.rate_distortion.cheapest` weighs errors with, where values are chosen.
+    worth : int64 array (H * W,), or empty
+        Of errors at a position where values are chosen, see `codec.masking.worth`.
     biases : int32 array (tiles of the band, bias count)
     """
 
@@ -94,6 +96,7 @@ class Band(NamedTuple):
     max_error: int
     known: int
     prices: I64
+    worth: I64
     biases: I32
 
 

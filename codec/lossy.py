@@ -21,6 +21,7 @@ from codec import vlae
 from codec.errors import ModelError
 from codec.headers import Latents
 from codec.likelihood import Raster
+from codec.masking import worth
 from codec.model import Model
 from codec.pipeline import Progress
 from codec.quantisation import VALUE_BITS, Y_BITS, dequantise, quantise
@@ -95,6 +96,7 @@ def encode(
     with ThreadPoolExecutor(workers) as pool:
         y = analyse(colours, transforms, level, pool, workers)
         tensor = quantise(y, steps, limit)
+        errors = worth(colours)
         for number in range(passes):
             if number:
                 values = dequantise(tensor, steps)
@@ -104,7 +106,7 @@ def encode(
                 y += (REFINEMENT * (wanted - y)) >> 2
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
-            tensor = vlae.optimise(model, tensor, fine, level, prices, threads=threads, progress=report(number))
+            tensor = vlae.optimise(model, tensor, fine, level, prices, errors, threads=threads, progress=report(number))
     encoded = vlae.encode(model, tensor, level, latents, threads=threads, progress=report(passes))
     return Lossy(encoded, decoded(model, tensor, quality, samples.shape, threads))
 

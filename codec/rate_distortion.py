@@ -18,6 +18,8 @@ FINE = 16
 """Values are in 1/16 of a step."""
 PRICE_UNIT = 256
 """Prices, and costs, are in 1/256 bit."""
+WORTH_UNIT = 256
+"""What an error is worth at a position is in 1/256, see `codec.masking`."""
 
 _MANTISSA = 256
 _LOG2 = np.rint(PRICE_UNIT * np.log2(1 + np.arange(_MANTISSA) / _MANTISSA)).astype(np.int64)

@@ -153,13 +153,18 @@ def _cut(full: NDArray[Any]) -> NDArray[Any]:
     return full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
 
 
-def _patches(samples: U8) -> I16:
-    """Return the plane of patches less `CENTRE`; the last row and column are repeated."""
-    h, w = shape = positions(*samples.shape[:2])
+def patches(samples: U8) -> U8:
+    """Return the patches (h, w, 3, 8, 8) of samples (H, W, 3); the last row and column are repeated."""
+    h, w = positions(*samples.shape[:2])
     more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
-    full = np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    return _cut(np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
+
+
+def _inputs(samples: U8) -> I16:
+    """Return the plane of patches less `CENTRE`."""
+    h, w = shape = positions(*samples.shape[:2])
     plane, inner = blank_plane(shape, SAMPLES)
-    inner.reshape(h, w, 3, PATCH, PATCH)[...] = _cut(full)
+    inner.reshape(h, w, 3, PATCH, PATCH)[...] = patches(samples)
     inner -= CENTRE
     return plane
 
@@ -187,7 +192,7 @@ def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, wor
     y = np.empty((h, w, transforms.steps.shape[1]), dtype=np.int32)
     for strip in _strips(h):
         first, last = strip.rows(_reach(transform))
-        plane = _patches(samples[PATCH * first : PATCH * last])
+        plane = _inputs(samples[PATCH * first : PATCH * last])
         _run(transform, transforms, level, strip, plane, y[strip.begin : strip.end], limits, pool, workers)
     return y
 

@@ -160,6 +160,7 @@ def optimise(
     fine: Raster,
     condition: int,
     prices: I64,
+    worth: I64,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -175,10 +176,12 @@ def optimise(
     condition : int
     prices : int64 array (C,)
         1/256 bits that a squared error of one is worth.
+    worth : int64 array (H, W)
+        Of errors at each position, see `codec.masking.worth`.
     """
     nearest = Image.of(model, tensor, condition)
     image = Image(model, nearest.raster.copy(), fine, nearest.channels, condition)
-    image.prices = prices
+    image.prices, image.worth = prices, worth.reshape(-1)
     with threadpoolctl.threadpool_limits(1, "blas"):
         work_in_waves(image, CHOOSE, nearest.mode, _workers(image, threads), progress)
     return image.raster

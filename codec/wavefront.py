@@ -30,7 +30,7 @@ from codec.distributions import (
 )
 from codec.likelihood import Band, Network, Work, run_body, run_head
 from codec.rans import Message, push
-from codec.rate_distortion import cheapest, is_zero
+from codec.rate_distortion import WORTH_UNIT, cheapest, is_zero
 
 DECODE, ROUND, CHOOSE, ENCODE, MEASURE = 0, 1, 2, 3, 4
 """What is done with symbols: pop them; choose them for a source's samples, which near-lossless coding
@@ -99,7 +99,8 @@ def _code_pixels(
                 if mode == DECODE and place >= band.known:
                     symbol = pop(message, grid, prepared, table)
                 elif mode == CHOOSE:
-                    symbol = cheapest(band.source[at + channel], band.prices[channel], grid, prepared, table)
+                    price = band.prices[channel] * band.worth[(band.top + y) * band.width + x] // WORTH_UNIT
+                    symbol = cheapest(band.source[at + channel], price, grid, prepared, table)
                 else:
                     symbol = symbol_of(np.int64(band.source[at + channel]), grid)
                 if mode <= CHOOSE:

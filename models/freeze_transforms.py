@@ -63,11 +63,6 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
     return np.minimum(scale, SCALE_MAX)
 
 
-FUTURE = 2.0
-"""What an error counts for an encoder's choice of y, which looks at the bits of one number and not at what it does
-to those after it; found on validation images."""
-
-
 def watch_transforms(model: Lossy, peaks: Peaks) -> None:
     """Record the streams, and the results of the hidden layers."""
     for prefix, transform in (("analysis", model.analysis), ("synthesis", model.synthesis)):
@@ -172,7 +167,7 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
     quality = torch.arange(CONDITIONS) / (CONDITIONS - 1)
     with torch.no_grad():
         steps = to_f64(model.steps(model.level(quality))[:, :, 0, 0])
-    prices = FUTURE * to_f64(price(quality))[:, None] / 3 * gain * steps**2
+    prices = to_f64(price(quality))[:, None] / 3 * gain * steps**2
     tensors = _network("analysis", model.analysis, CENTRE, 1.0, 2.0**Y_BITS, peaks)
     tensors |= _network("synthesis", model.synthesis, VALUE_LIMIT, 2.0**VALUE_BITS, 1.0, peaks)
     tensors |= {

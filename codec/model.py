@@ -24,6 +24,7 @@ from codec import contexts, exact, layout, transform_weights
 from codec.distributions import COMPONENTS, Grid, number_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
+from codec.headers import HASH_BYTES
 from codec.layout import Layout
 from codec.likelihood import Network, Raster
 from codec.prior import Prior
@@ -54,7 +55,7 @@ class Model:
     ----------
     number, name : identity
     hash : bytes
-        First 8 bytes of the SHA-256 of the weights file.
+        First 4 bytes of the SHA-256 of the weights file.
     kind : str
         What it codes: "samples" of images or a "tensor".
     tile : int
@@ -205,7 +206,7 @@ def parse_model(data: bytes) -> Model:
         own = {} if config["kind"] == "samples" else _take_transforms(tensors)
         _check_ranges(tensors, config)
         transforms = _parse_transforms(own, tensors, config) if own else None
-        return _build(tensors, config, hashlib.sha256(data).digest()[:8], transforms)
+        return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
         raise ModelError(f"not a model file: {error!r}") from error
 

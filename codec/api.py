@@ -15,7 +15,7 @@ from codec.container import Container
 from codec.encoder import Encoder
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
-from codec.headers import OFFSETS, CodingHeader, Fidelity, Header, Latents
+from codec.headers import OFFSETS, CodingHeader, Fidelity, Header, Latents, band_count
 from codec.image_io import Pixels, Source
 from codec.pipeline import Progress
 
@@ -52,7 +52,7 @@ class Info:
     lanes, band_height, bands : int or None
     model : int or None
     weights_hash : str or None
-        First 8 bytes of the SHA-256 of the model's weights, hexadecimal.
+        First 4 bytes of the SHA-256 of the model's weights, hexadecimal.
     file_bytes : int
     bpsp : float
         Bits of the file per sample.
@@ -274,7 +274,7 @@ def info(data: bytes, *, max_pixels: int | None = None) -> Info:
         latents=coding.latents.name.lower().replace("_", "-") if coding else None,
         lanes=coding.lanes if coding else None,
         band_height=coding.band_height if coding else None,
-        bands=len(file.band_table) if coding else None,
+        bands=band_count(header.height, coding.band_height) if coding else None,
         model=coding.model if coding else None,
         weights_hash=coding.weights_hash.hex() if coding else None,
         file_bytes=len(data),

@@ -1,6 +1,6 @@
-"""The bytes of a file: headers, band table, chunks, checksums. Nothing here decodes a pixel.
+"""The bytes of a file: headers, lane table, chunks, checksums. Nothing here decodes a pixel.
 
-    header | coding header | band table | metadata | adaptation | alpha | payload     fidelity 1 to 3
+    header | coding header | lane table | metadata | adaptation | alpha | payload     fidelity 1 to 3
     header | metadata | PNG                                                           fidelity 0, stored
 
 All numbers are little-endian. The second checksum covers every byte but its own and is tested
@@ -10,12 +10,10 @@ See FORMAT.md, "Container".
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
 
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.headers import (
@@ -37,7 +35,6 @@ from codec.headers import (
     check_header,
     number,
     read,
-    require,
     write,
 )
 
@@ -56,8 +53,8 @@ class Container:
     header : Header
     coding : CodingHeader or None
         None in a stored file.
-    band_table : int64 array (bands,)
-        Words left in each lane when the decoding of a band begins; (0, 0) in a stored file.
+    lane_table : tuple of int
+        Words of each lane's message, its head not counted; empty in a stored file.
     metadata, adaptation, alpha : bytes
     payload : bytes
         The messages of the lanes, or the PNG of a stored file.
@@ -65,7 +62,7 @@ class Container:
 
     header: Header
     coding: CodingHeader | None
-    band_table: NDArray[np.int64]
+    lane_table: tuple[int, ...]
     metadata: bytes
     adaptation: bytes
     alpha: bytes
@@ -74,7 +71,7 @@ class Container:
 
 def stored(header: Header, metadata: bytes, png: bytes) -> Container:
     """Return the container of a stored file."""
-    return Container(header, None, np.zeros((0, 0), dtype=np.int64), metadata, b"", b"", png)
+    return Container(header, None, (), metadata, b"", b"", png)
 
 
 def pack(container: Container) -> bytes:
@@ -107,16 +104,18 @@ def pack(container: Container) -> bytes:
             "adaptation_bytes": len(container.adaptation),
             "weights_hash": container.coding.weights_hash,
             "alpha_bytes": len(container.alpha),
-            "payload_bytes": len(container.payload),
-            "band_count": len(container.band_table),
         }
-        parts = [write(CODING_HEADER, values), container.band_table.astype("<u4").tobytes()]
+        parts = [write(CODING_HEADER, values), _table_layout(len(container.lane_table)).pack(*container.lane_table)]
     body = b"".join([*parts, container.metadata, container.adaptation, container.alpha, container.payload])
     values["file_crc"] = _file_crc(write(HEADER, values), body)
     check_header(values, None)
     if container.coding is not None:
         check_coding_header(values, container.header)
-        _check_table(container.band_table, values)
+        lanes, payload_bytes = len(container.lane_table), _payload_bytes(container.lane_table)
+        if lanes != container.coding.lanes:
+            raise ValueError(f"lane table: expected {container.coding.lanes} lanes, got {lanes}")
+        if len(container.payload) != payload_bytes:
+            raise ValueError(f"payload: expected {payload_bytes} bytes, got {len(container.payload)}")
     return write(HEADER, values) + body
 
 
@@ -138,8 +137,7 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
     """
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
-    if len(data) < HEADER_BYTES:
-        raise CorruptDataError(f"file: expected at least {HEADER_BYTES} bytes, got {len(data)}", len(data))
+    _require_bytes(data, HEADER_BYTES)
     values = read(HEADER, data, 0)
     if values["version"] != VERSION:
         raise UnsupportedError(f"file: expected format version {VERSION}, got {values['version']!r}")
@@ -170,8 +168,7 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
 
 def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container:
     table_start = HEADER_BYTES + CODING_HEADER_BYTES
-    if len(data) < table_start:
-        raise CorruptDataError(f"file: expected at least {table_start} bytes, got {len(data)}", len(data))
+    _require_bytes(data, table_start)
     values = read(CODING_HEADER, data, HEADER_BYTES)
     check_coding_header(values, header)
     coding = CodingHeader(
@@ -181,19 +178,18 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
         number(values, "model"),
         bytes(data[OFFSETS["weights_hash"] : OFFSETS["weights_hash"] + HASH_BYTES]),
     )
-    bands = number(values, "band_count")
-    table_end = table_start + WORD_BYTES * bands
+    table_end = table_start + WORD_BYTES * coding.lanes
+    _require_bytes(data, table_end)
+    lane_table = _table_layout(coding.lanes).unpack_from(data, table_start)
     metadata_end = table_end + metadata_bytes
     adaptation_end = metadata_end + number(values, "adaptation_bytes")
     alpha_end = adaptation_end + number(values, "alpha_bytes")
-    expected = alpha_end + number(values, "payload_bytes")
+    expected = alpha_end + _payload_bytes(lane_table)
     if len(data) != expected:
         raise CorruptDataError(f"file: expected {expected} bytes, got {len(data)}", min(len(data), expected))
-    table = np.frombuffer(data, "<u4", bands, table_start).astype(np.int64)
-    _check_table(table, values)
     ends = (table_end, metadata_end, adaptation_end, alpha_end, expected)
     chunks = (data[begin:end] for begin, end in pairwise(ends))
-    container = Container(header, coding, table, *chunks)
+    container = Container(header, coding, lane_table, *chunks)
     if header.fidelity != Fidelity.LOSSY and not holds_samples(container):
         raise CorruptDataError("header: asks for more samples than the payload can hold", OFFSETS["width"])
     return container
@@ -231,7 +227,7 @@ def part_bits(container: Container) -> dict[str, int]:
     headers = HEADER_BYTES if container.coding is None else HEADER_BYTES + CODING_HEADER_BYTES
     return {
         "header_bits": 8 * (headers - CHECKSUM_BYTES),
-        "index_bits": 8 * WORD_BYTES * container.band_table.size,
+        "lane_table_bits": 8 * WORD_BYTES * len(container.lane_table),
         "metadata_bits": 8 * len(container.metadata),
         "adaptation_bits": 8 * len(container.adaptation),
         "alpha_bits": 8 * len(container.alpha),
@@ -245,7 +241,14 @@ def _file_crc(header: bytes, body: bytes | memoryview) -> int:
     return zlib.crc32(body, zlib.crc32(header[: OFFSETS["file_crc"]]))
 
 
-def _check_table(table: NDArray[np.int64], values: dict[str, int | bytes]) -> None:
-    lanes = number(values, "lanes")
-    payload_bytes = HEAD_BYTES * lanes + WORD_BYTES * int(table[:lanes].sum())
-    require(values["payload_bytes"] == payload_bytes, "payload_bytes", str(payload_bytes), values)
+def _require_bytes(data: bytes, least: int) -> None:
+    if len(data) < least:
+        raise CorruptDataError(f"file: expected at least {least} bytes, got {len(data)}", len(data))
+
+
+def _table_layout(lanes: int) -> struct.Struct:
+    return struct.Struct(f"<{lanes}I")
+
+
+def _payload_bytes(lane_table: tuple[int, ...]) -> int:
+    return HEAD_BYTES * len(lane_table) + WORD_BYTES * sum(lane_table)

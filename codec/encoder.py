@@ -178,7 +178,7 @@ class Encoder:
         coded = Container(
             self._header(fidelity, degree, samples),
             CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
-            encoded.band_table,
+            encoded.lane_table,
             pixels.metadata,
             encoded.adaptation,
             b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),

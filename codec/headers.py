@@ -50,8 +50,8 @@ PIXEL_LIMIT = 178_956_970
 """Width times height: where Pillow refuses to open by itself; 512 MiB of RGB."""
 SIDE_LIMIT = 1 << 18
 """Width and height of a coded image: the latents' memory grows with a band's width, not its pixels."""
-HASH_BYTES = 8
-
+HASH_BYTES = 4
+"""Enough to notice that the weights are other ones: which they should be is said by the model's number."""
 
 DEGREES = {Fidelity.NEAR_LOSSLESS: MAX_ERROR, Fidelity.LOSSY: MAX_QUALITY}
 """Largest degree of each fidelity that has one."""
@@ -84,8 +84,6 @@ CODING_HEADER = (
     Field("adaptation_bytes", "H"),
     Field("weights_hash", f"{HASH_BYTES}s"),
     Field("alpha_bytes", "I"),
-    Field("payload_bytes", "I"),
-    Field("band_count", "I"),
 )
 
 
@@ -166,7 +164,7 @@ class CodingHeader:
         Rows of pixels, a multiple of `BAND_UNIT` up to `MAX_BAND_HEIGHT`.
     model : int
     weights_hash : bytes
-        First 8 bytes of the SHA-256 of the model's weights file.
+        First 4 bytes of the SHA-256 of the model's weights file.
     """
 
     latents: Latents
@@ -234,5 +232,3 @@ def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
         require(values["adaptation_bytes"] == 0, "adaptation_bytes", "0 in a lossy file", values)
     has_alpha = number(values, "alpha_bytes") > 0
     require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)
-    bands = band_count(header.height, band_height)
-    require(values["band_count"] == bands, "band_count", str(bands), values)

@@ -146,8 +146,8 @@ class Image:
     def _rows(self, top: int, rows: int, biases: I32) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
         places = len(self.model.layout.sizes) if self.channels == self.raster.shape[2] else 1
-        chosen = self.known, self.prices, self.worth
-        return Band(*flat, self.width, top, rows, places, self.max_error, *chosen, biases)
+        prices = self.prices, self.worth
+        return Band(*flat, self.width, top, rows, places, self.max_error, self.known, *prices, biases)
 
     def band(self, index: int, z: I64 | None) -> Band:
         """Return a band with the biases that its latents and the adaptation set."""

@@ -78,5 +78,5 @@ def _code_lossy() -> None:
 def _decode(model: Model, encoded: Encoded) -> Image:
     """Decode what was encoded at condition 0."""
     image = Image.blank(model, encoded.samples.shape, 0, encoded.lanes)
-    decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+    decode_bands(image, encoded.payload, encoded.lane_table, encoded.latents)
     return image

@@ -7,7 +7,7 @@ the file's length:
     initial                    the posterior of latents that could not be returned: no bits were there yet
     rounding                   integer frequencies instead of true probabilities
     rans                       words and heads of the message over the frequencies' bits
-    header, index, metadata, adaptation, alpha, checksum, stored
+    header, lane table, metadata, adaptation, alpha, checksum, stored
 
 ``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x), with
 the file's adaptation and its cost. A file without latents is promised its likelihood alone, and the
@@ -48,7 +48,7 @@ PROMISES = ("elbo_bits", "elbo_stderr_bits", "coded_path_bits", "naive_bits")
 ROWS = (
     *MODEL_ROWS,
     "header_bits",
-    "index_bits",
+    "lane_table_bits",
     "metadata_bits",
     "adaptation_bits",
     "alpha_bits",
@@ -107,7 +107,7 @@ class Report:
     rounding_bits: float
     rans_bits: float
     header_bits: int
-    index_bits: int
+    lane_table_bits: int
     metadata_bits: int
     adaptation_bits: int
     alpha_bits: int

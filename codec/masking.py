@@ -42,5 +42,5 @@ def _worth(x: U8) -> NDArray[np.int64]:
     sums = np.einsum("hwcyx->hwc", x, dtype=np.int64)
     squares = np.einsum("hwcyx,hwcyx->hwc", x, x, dtype=np.int64)
     twice = 2 * (count * squares - sums**2) // count**2
-    shares = int(WORTH_UNIT * STRUCTURE) // (twice + SMOOTH)
-    return int(WORTH_UNIT * SQUARED) + shares.sum(-1) // 3
+    structure: NDArray[np.int64] = (int(WORTH_UNIT * STRUCTURE) // (twice + SMOOTH)).sum(-1) // 3
+    return int(WORTH_UNIT * SQUARED) + structure

@@ -36,7 +36,7 @@ class Model:
     ----------
     number, name : identity
     hash : bytes
-        First 8 bytes of the SHA-256 of the weights file.
+        First 4 bytes of the SHA-256 of the weights file.
     kind : str
         What it codes: "samples" of images or a "tensor".
     tile : int

@@ -20,6 +20,7 @@ from codec import contexts, exact, layout, transform_weights
 from codec.distributions import COMPONENTS, number_grid
 from codec.errors import ModelError
 from codec.exact import BIAS_LIMIT, Hidden, Output
+from codec.headers import HASH_BYTES
 from codec.layout import Layout
 from codec.likelihood import Network
 from codec.model import Model
@@ -297,6 +298,6 @@ def parse_model(data: bytes) -> Model:
         own = {} if config["kind"] == "samples" else _take_transforms(tensors)
         _check_ranges(tensors, config)
         transforms = _parse_transforms(own, tensors, config) if own else None
-        return _build(tensors, config, hashlib.sha256(data).digest()[:8], transforms)
+        return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
         raise ModelError(f"not a model file: {error!r}") from error

@@ -50,8 +50,8 @@ class Encoded:
     adaptation : bytes
         Chunk of the biases' changes, empty if there are none.
     lanes, band_height : int
-    band_table : int64 array (bands,)
-        Words in the band's lane when its decoding begins.
+    lane_table : tuple of int
+        Words of each lane's message, its head not counted.
     payload : bytes
     samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
     """
@@ -60,7 +60,7 @@ class Encoded:
     adaptation: bytes
     lanes: int
     band_height: int
-    band_table: I64
+    lane_table: tuple[int, ...]
     payload: bytes
     samples: Raster
 
@@ -216,7 +216,6 @@ def encode(
     image = Image.of(model, samples, condition)
     max_error = image.max_error
     workers = _workers(image, threads)
-    table = np.zeros(image.bands, dtype=np.int64)
     done: list[int] = []
     # Bands to work: near-lossless they are rounded first, and coded then.
     total = 2 * image.bands if max_error else image.bands
@@ -225,14 +224,13 @@ def encode(
         if progress is not None:
             progress(rounded + coded, total)
 
-    def lane(number: int) -> bytes:
+    def lane(number: int) -> Message:
         message = empty_message()
         for index in reversed(range(number, image.bands, image.lanes)):
             message = image.codec(index, mode).push(message, index)
-            table[index] = message.size[0]
             done.append(index)
             report(total - image.bands, len(done))
-        return flatten(message)
+        return message
 
     with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         if max_error:  # to what contexts will hold, nearly
@@ -240,9 +238,11 @@ def encode(
         mode, image.moved = choose(image, latents, pool, workers)
         if max_error:
             _round(image, mode, workers, lambda rounded, _: report(rounded, 0))
-        payload = b"".join(pool.map(lane, range(image.lanes)))
+        messages = list(pool.map(lane, range(image.lanes)))
     chunk = adaptation.pack(image.moved, model.network)
-    return Encoded(mode, chunk, image.lanes, image.band_height, table, payload, image.samples)
+    lane_table = tuple(int(message.size[0]) for message in messages)
+    payload = b"".join(map(flatten, messages))
+    return Encoded(mode, chunk, image.lanes, image.band_height, lane_table, payload, image.samples)
 
 
 def _tensor_shape(model: Model, header: Header) -> tuple[int, int, int]:
@@ -277,14 +277,14 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
             f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
         )
     image.moved = adaptation.unpack(file.adaptation, model.network)
-    decode_bands(image, file.payload, file.band_table, coding.latents, threads=threads, progress=progress)
+    decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)
     return image
 
 
 def decode_bands(
     image: Image,
     payload: bytes,
-    band_table: I64,
+    lane_table: tuple[int, ...],
     latents: Latents,
     *,
     threads: int | None = None,
@@ -299,17 +299,13 @@ def decode_bands(
     """
     messages = []
     begin = 0
-    for lane in range(image.lanes):
-        end = begin + 8 + 4 * int(band_table[lane])
+    for words in lane_table:
+        end = begin + 8 + 4 * words
         messages.append(unflatten(payload[begin:end]))
         begin = end
 
     def band(index: int, ready: Ready) -> None:
         lane = index % image.lanes
-        if messages[lane].size[0] != band_table[index]:
-            raise CorruptDataError(
-                f"band {index}: expected {band_table[index]} words in its lane, got {messages[lane].size[0]}"
-            )
         messages[lane], _ = image.codec(index, latents, ready).pop(messages[lane])
 
     # A single thread takes the bands as they come, several one lane each.

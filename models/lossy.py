@@ -1,6 +1,6 @@
 """The lossy mode's model, in float: a transform to latents y, and the VLAE that codes y.
 
-    bits of y (minus the ELBO of the VLAE) + lambda * squared error
+    bits of y (minus the ELBO of the VLAE) + lambda * distortion
 
 with lambda drawn for each image, so that one model serves all qualities: quality sets the steps with
 which y is quantised and moves biases everywhere. Between the levels that have parameters of their
@@ -23,7 +23,7 @@ from models.objective import latent_bits
 from models.transforms import Analysis, Synthesis
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
-"""Bits per pixel that a squared error of one sample is worth, at the lowest and the highest quality."""
+"""Bits per pixel that a distortion of one is worth, at the lowest and the highest quality."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def rounded(values: Tensor) -> Tensor:
 
 
 def price(quality: Tensor) -> Tensor:
-    """Return lambda of a quality 0..1, in bits per pixel and squared error of a sample."""
+    """Return lambda of a quality 0..1, in bits per pixel and unit of distortion."""
     return LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** quality
 
 

@@ -28,6 +28,9 @@ class Training:
     latent_steps : int
         In so many steps the price of latents rises from nothing to their bits, lest they collapse before the
         likelihood listens to them; 0 has them at their bits from the first step on.
+    squared_error, structure : float
+        What distortion is made of, in lossy models: so many mean squared errors of samples, and so many times
+        1 - MS-SSIM.
     """
 
     steps: int
@@ -42,6 +45,8 @@ class Training:
     drop_latents: float
     latent_steps: int
     seed: int
+    squared_error: float = 1.0
+    structure: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from codec import contexts
 from codec.model import Model
 from models.compare import float_code, lossy_figures, photo_percent
 from models.data import centre, load_images
+from models.distortion import distortion
 from models.evaluate import folder_bpsp
 from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
 from models.freeze_transforms import freeze_transforms, gains, watch_transforms
@@ -144,7 +145,7 @@ class Photo:
 
 
 class Transformed:
-    """The lossy mode: bits per pixel plus lambda times squared error."""
+    """The lossy mode: bits per pixel plus lambda times distortion."""
 
     condition = "q"
 
@@ -171,7 +172,7 @@ class Transformed:
         return torch.tensor(crops).permute(0, 3, 1, 2).float() - 128
 
     def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
-        """Return rate plus priced error, weighted so that all qualities count about alike."""
+        """Return rate plus priced distortion, weighted so that all qualities count about alike."""
         b, _, height, width = batch.shape
         drawn = rng.random(b)
         quality = torch.from_numpy(np.where(rng.random(b) < ENDS, np.round(drawn), drawn)).float()
@@ -182,8 +183,8 @@ class Transformed:
         noisy = y + torch.rand_like(y) - 0.5
         on = torch.from_numpy(rng.random(b) >= self.recipe.train.drop_latents)
         bits, kl = coder_bits(model, quantised, noisy, level, on)
-        error = (model.synthesise(quantised * steps, level) - batch).square().mean((1, 2, 3))
-        cost = (bits + latent_price * kl) / (height * width) + price(quality) * error
+        lost = distortion(model.synthesise(quantised * steps, level), batch, self.recipe.train)
+        cost = (bits + latent_price * kl) / (height * width) + price(quality) * lost
         return (cost / (0.3 + 3 * quality)).mean()
 
     @torch.no_grad()

@@ -76,26 +76,26 @@ def decode_coded(
     degree: int,
     folder: Path,
 ) -> NDArray[np.uint8]:
-    require(len(data) >= 56, "cut")
-    latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes, payload_bytes, band_count = (
-        struct.unpack_from("<BBHHH8sIII", data, 28)
+    require(len(data) >= 44, "cut")
+    latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes = struct.unpack_from(
+        "<BBHHH4sI", data, 28
     )
     height, width, _ = shape
     require(latents <= 2 and (latents != BITS_BACK or lossy or degree == 0), "latents")
     require(adaptation_bytes == 0 or not lossy, "adaptation_bytes")
     require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
-    require(band_count == -(-height // band_height), "band_count")
-    require(1 <= lanes <= min(8, band_count), "lanes")
+    require(1 <= lanes <= min(8, -(-height // band_height)), "lanes")
     require((alpha_bytes > 0) == has_alpha, "alpha_bytes")
-    adaptation_at = 56 + 4 * band_count + metadata_bytes
+    table_end = 44 + 4 * lanes
+    require(len(data) >= table_end, "cut")
+    table = struct.unpack_from(f"<{lanes}I", data, 44)
+    adaptation_at = table_end + metadata_bytes
     alpha_at = adaptation_at + adaptation_bytes
     payload_at = alpha_at + alpha_bytes
-    require(len(data) == payload_at + payload_bytes, "length")
-    table = list(struct.unpack_from(f"<{band_count}I", data, 56))
-    require(payload_bytes == 8 * lanes + 4 * sum(table[:lanes]), "payload_bytes")
+    require(len(data) == payload_at + 8 * lanes + 4 * sum(table), "length")
     messages = []
-    for lane in range(lanes):
-        end = payload_at + 8 + 4 * table[lane]
+    for words in table:
+        end = payload_at + 8 + 4 * words
         messages.append(Message(data[payload_at:end]))
         payload_at = end
     model = load_model(folder, weights_hash)
@@ -106,7 +106,7 @@ def decode_coded(
     require(band_height == model.tile * (8 if lossy else 1), "model")
     moved = pop_adaptation(model, data[adaptation_at:alpha_at])
     raster = (-(-height // 8), -(-shape[1] // 8), model.channels) if lossy else shape
-    samples = decode_bands(model, messages, table, raster, condition, latents, moved)
+    samples = decode_bands(model, messages, raster, condition, latents, moved)
     if lossy:
         samples = synthesise(model, samples, condition, shape)
     samples = samples.astype(np.uint8)
@@ -303,7 +303,7 @@ class Model:
 def load_model(folder: Path, weights_hash: bytes) -> Model:
     for path in sorted(folder.glob("*.safetensors")):
         data = path.read_bytes()
-        if hashlib.sha256(data).digest()[:8] == weights_hash:
+        if hashlib.sha256(data).digest()[:4] == weights_hash:
             return parse_model(data)
     raise ValueError("no model with this hash")
 
@@ -366,14 +366,12 @@ def level_row(rows: I64, condition: int, conditions: int) -> I64:
     return (rows[i] * (steps - r) + rows[i + 1] * r) // steps
 
 
-def decode_tensor(
-    weights: bytes, lanes: list[bytes], table: list[int], size: tuple[int, int], condition: int, latents: int
-) -> I64:
-    """Return the tensor (H, W, C) of the messages of its lanes and its band table."""
+def decode_tensor(weights: bytes, lanes: list[bytes], size: tuple[int, int], condition: int, latents: int) -> I64:
+    """Return the tensor (H, W, C) of the messages of its lanes."""
     model = parse_model(weights)
     require(model.kind == "tensor" and condition < model.conditions, "model")
     messages = [Message(lane) for lane in lanes]
-    return decode_bands(model, messages, table, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
+    return decode_bands(model, messages, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
 
 
 # Exact networks
@@ -597,7 +595,6 @@ def pop_values(model: Model, message: Message, mixed: Mixtures, max_error: int) 
 def decode_bands(
     model: Model,
     messages: list[Message],
-    table: list[int],
     shape: tuple[int, int, int],
     condition: int,
     latents: int,
@@ -608,10 +605,9 @@ def decode_bands(
     max_error = condition if model.kind == "samples" else 0
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
     across = -(-width // model.tile)
-    lanes, bands = len(messages), len(table)
+    lanes, bands = len(messages), -(-height // model.tile)
     for band in range(bands):
         message = messages[band % lanes]
-        require(len(message.words) == table[band], "band table")
         top = band * model.tile
         rows = min(model.tile, height - top)
         z = None if latents == NO_LATENTS else pop_latents(model, message, across, condition)

@@ -63,9 +63,15 @@ def hex_bytes(title, *, numbered):
     return bytes.fromhex("".join(line.split("  ", 1)[-1] for line in lines))
 
 
-@pytest.mark.parametrize(("title", "fields"), [("Header", headers.HEADER), ("Coding header", headers.CODING_HEADER)])
-def test_headers(title, fields):
-    ends = [*(headers.OFFSETS[f.name] for f in fields[1:]), headers.OFFSETS[fields[0].name] + 28]
+@pytest.mark.parametrize(
+    ("title", "fields", "after"),
+    [
+        ("Header", headers.HEADER, headers.HEADER_BYTES),
+        ("Coding header", headers.CODING_HEADER, headers.HEADER_BYTES + headers.CODING_HEADER_BYTES),
+    ],
+)
+def test_headers(title, fields, after):
+    ends = [*(headers.OFFSETS[f.name] for f in fields[1:]), after]
     table = rows(title, "offset")
     assert len(table) == len(fields)
     for field, end, (offset, size, kind, name, *_) in zip(fields, ends, table, strict=True):
@@ -73,6 +79,18 @@ def test_headers(title, fields):
         assert int(offset) == headers.OFFSETS[name]
         assert int(size) == end - int(offset)
         assert SIZES.get(kind, f"{size}s") == field.code
+
+
+def test_parts_of_a_file():
+    header, coding, word = headers.HEADER_BYTES, headers.CODING_HEADER_BYTES, container.WORD_BYTES
+    assert f"    header {header} | coding header {coding} | lane table {word} a lane | " in section("Container")
+    assert f"    header {header} | metadata | PNG\n" in section("Container")
+    lengths = section("Lengths")
+    assert f"lane table, {header + coding} + {word} lanes bytes;" in lengths
+    assert f"length is not {header + coding} + {word} lanes + metadata_bytes + " in lengths
+    assert f"not longer than {header} + metadata_bytes;" in lengths
+    assert f"payload_bytes = {container.HEAD_BYTES} lanes + {word} (table[0] + " in section("Payload")
+    assert f"first {headers.HASH_BYTES} bytes of the SHA-256" in section("Coding header")
 
 
 def test_modes_fidelities_and_latents():
@@ -180,7 +198,7 @@ def test_the_bound_on_samples(mode, channels, d):
     least, limit = (eval(term, {}, names) for term in python)  # noqa: S307  our own document
     for width in (limit // least, limit // least + 1):
         header = headers.Header(headers.Fidelity.LOSSLESS, mode, d, width, 7, 0)
-        file = container.Container(header, coding, np.zeros(1), b"", b"", b"", bytes(1000))
+        file = container.Container(header, coding, (248,), b"", b"", b"", bytes(1000))
         assert container.holds_samples(file) == (width * least <= limit)
 
 

@@ -89,10 +89,8 @@ def test_the_same_image_gives_the_same_bytes(name):
     image, arguments = golden.sources()[name]
     old = unpack((FOLDER / name).read_bytes())
     new = unpack(codec.compress(image, **arguments))
-    np.testing.assert_array_equal(new.band_table, old.band_table)
     # Alpha is a PNG, whose bytes are zlib's: other versions of it may write others.
-    same = {"alpha": b"", "band_table": None}
-    assert replace(new, **same) == replace(old, **same)
+    assert replace(new, alpha=b"") == replace(old, alpha=b"")
 
 
 def test_the_script_replaces_nothing_without_a_reason():

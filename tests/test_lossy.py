@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 import codec
-from codec import api, container, demo, headers, ledger, lossy, metrics
+from codec import api, container, demo, headers, ledger, lossy, metrics, vlae
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.goals import DEFAULT_QUALITY
 from codec.headers import Latents
+from codec.rate_distortion import FINE
 from codec.shipped import LOSSY, load_model
 
 MODEL = load_model(LOSSY)
@@ -109,6 +110,18 @@ def test_every_effort_gains():
     assert costs[2] < costs[1] < costs[0]
 
 
+def test_where_errors_are_worth_more_more_of_y_is_kept():
+    rng = np.random.default_rng(3)
+    shape = (12, 16, len(MODEL.layout.order))
+    nearest = np.rint(rng.laplace(0, 1, shape)).astype(np.int16)
+    fine = (FINE * nearest + rng.integers(-FINE // 2 + 1, FINE // 2, shape)).astype(np.int16)
+    worth = np.zeros(shape[:2], dtype=np.int64)
+    worth[:, 8:] = 1 << 30
+    chosen = vlae.optimise(MODEL, nearest, fine, 40, np.ones(shape[2], dtype=np.int64), worth, threads=1)
+    np.testing.assert_array_equal(chosen[:, 8:], nearest[:, 8:])
+    assert np.abs(chosen[:, :8]).sum() < 0.5 * np.abs(nearest[:, :8]).sum()
+
+
 def test_a_lossy_file_is_the_default():
     facts = codec.info(codec.compress(photo()))
     assert (facts.fidelity, facts.quality, facts.max_error) == ("lossy", DEFAULT_QUALITY, None)
@@ -202,7 +215,7 @@ def test_every_truncation_is_refused():
 def test_every_flipped_bit_is_refused():
     data = bytearray(small())
     rng = np.random.default_rng(0)
-    for bit in [*range(8 * 56), *rng.integers(8 * 56, 8 * len(data), 200)]:
+    for bit in [*range(8 * 52), *rng.integers(8 * 52, 8 * len(data), 200)]:
         data[bit // 8] ^= 1 << bit % 8
         with pytest.raises((CorruptDataError, UnsupportedError)):
             codec.decompress(bytes(data))
@@ -212,7 +225,7 @@ def test_every_flipped_bit_is_refused():
 def test_damage_behind_a_right_checksum_is_refused():
     data = small()
     rng = np.random.default_rng(1)
-    for bit in [*range(8 * 5, 8 * 24), *range(8 * 28, 8 * 56), *rng.integers(8 * 56, 8 * len(data), 60)]:
+    for bit in [*range(8 * 5, 8 * 24), *range(8 * 28, 8 * 52), *rng.integers(8 * 52, 8 * len(data), 60)]:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CodecError):
@@ -234,7 +247,7 @@ def test_a_model_of_samples_codes_no_lossy_file(number):
     at = headers.OFFSETS["model"]
     data[at : at + 2] = struct.pack("<H", number)
     at = headers.OFFSETS["weights_hash"]
-    data[at : at + 8] = other.hash
+    data[at : at + headers.HASH_BYTES] = other.hash
     with pytest.raises(CorruptDataError, match="does not code such files"):
         codec.decompress(resealed(bytes(data)))
 

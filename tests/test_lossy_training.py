@@ -10,11 +10,13 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec.metrics import ms_ssim  # noqa: E402
 from codec.model_weights import parse_model  # noqa: E402
 from codec.transform import analyse, synthesise  # noqa: E402
 from models import lossy  # noqa: E402
 from models.compare import float_code, frozen_code  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
+from models.distortion import distortion  # noqa: E402
 from models.finish import finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
@@ -40,6 +42,7 @@ SMALL = {
     "train.batch": 2,
     "train.pixels": 64,
     "train.average": 0.5,
+    "train.structure": 0.0,  # the crops are too small for it
     "data": [{"folder": "some", "share": 1.0, "past": 0.3}],
     "validation.folders": ["some"],
     "validation.pixels": 48,
@@ -92,6 +95,18 @@ def test_levels_are_interpolated(recipe):
     model = task_of(recipe).new_model()
     level = model.level(torch.tensor([0.0, 0.25, 0.5, 1.0]))
     assert torch.equal(level, torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]))
+
+
+def test_distortion_is_squared_error_and_lost_structure():
+    train = load_recipe("lossy", {"train.squared_error": 0.5, "train.structure": 300.0}).train
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (2, 176, 180, 3), dtype=np.uint8)
+    images[1] //= 4
+    others = np.clip(images + rng.normal(0, [[[[20]]], [[[5]]]], images.shape), 0, 255).astype(np.uint8)
+    found = distortion(*(torch.tensor(x).permute(0, 3, 1, 2).float() - 128 for x in (others, images)), train)
+    pairs = list(zip(images, others, strict=True))
+    lost = [0.5 * ((a.astype(float) - b) ** 2).mean() + 300 * (1 - ms_ssim(a, b)) for a, b in pairs]
+    assert found.tolist() == pytest.approx(lost, rel=1e-3)
 
 
 def test_rounding_has_the_gradient_of_the_identity():

@@ -21,7 +21,7 @@ GROUP = CHANNELS // GROUPS
 
 def decoded(encoded, shape, condition, *, model=MODEL, threads=None, **changes):
     """Return what `decode_bands` makes of an encoded tensor, with some of its parts changed."""
-    parts = {name: changes.get(name, getattr(encoded, name)) for name in ("payload", "band_table", "latents")}
+    parts = {name: changes.get(name, getattr(encoded, name)) for name in ("payload", "lane_table", "latents")}
     image = Image.blank(model, shape, condition, encoded.lanes)
     decode_bands(image, **parts, threads=threads)
     return image
@@ -33,7 +33,7 @@ def assert_comes_back(tensor, condition, latents, model=MODEL):
     np.testing.assert_array_equal(image.samples, tensor)
     np.testing.assert_array_equal(encoded.samples, tensor)
     assert image.samples.dtype == np.int16
-    assert len(encoded.payload) == 8 * encoded.lanes + 4 * encoded.band_table[: encoded.lanes].sum()
+    assert len(encoded.payload) == 8 * encoded.lanes + 4 * sum(encoded.lane_table)
     assert (encoded.adaptation, image.moved) == (b"", None)
     return encoded
 
@@ -48,7 +48,7 @@ def test_every_size_comes_back(size, latents, condition):
     encoded = assert_comes_back(draw(*size), condition, latents)
     assert encoded.latents == latents
     assert encoded.band_height == 8 * TILE
-    assert len(encoded.band_table) == -(-size[0] // TILE)
+    assert len(encoded.lane_table) == encoded.lanes == min(2, -(-size[0] // TILE))
 
 
 @settings(deadline=None, max_examples=60)
@@ -96,8 +96,7 @@ def test_threads_change_no_byte(latents):
     tensor = draw(5 * TILE + 3, 30)
     one, two = (encode(MODEL, tensor, 1, latents, threads=threads) for threads in (1, 2))
     assert one.lanes == 2
-    assert (one.latents, one.payload) == (two.latents, two.payload)
-    np.testing.assert_array_equal(one.band_table, two.band_table)
+    assert (one.latents, one.lane_table, one.payload) == (two.latents, two.lane_table, two.payload)
     for threads in (1, 2):
         np.testing.assert_array_equal(decoded(one, tensor.shape, 1, threads=threads).samples, tensor)
 
@@ -323,9 +322,10 @@ def test_damage_is_refused(latents):
     encoded = encode(MODEL, tensor, 0, latents)
     payload = bytearray(encoded.payload)
     payload[len(payload) // 3] ^= 1
-    table = encoded.band_table.copy()
-    table[2] += 1
-    for changes in ({"payload": bytes(payload)}, {"payload": encoded.payload[:-4]}, {"band_table": table}):
+    first, second = encoded.lane_table
+    tables = [(first + 1, second), (first, second - 1), (first - 1, second + 1), (first + 1, second - 1)]
+    changed = [{"payload": bytes(payload)}, {"payload": encoded.payload[:-4]}]
+    for changes in [*changed, *({"lane_table": table} for table in tables)]:
         with pytest.raises(CorruptDataError):
             decoded(encoded, tensor.shape, 0, **changes)
     with pytest.raises(CorruptDataError):

@@ -117,7 +117,7 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
         raster = np.zeros_like(samples)
         image = CodedImage(model, raster, raster, 3, d, coded.lanes)
         image.moved = adaptation.unpack(coded.adaptation, model.network)
-        vlae.decode_bands(image, coded.payload, coded.band_table, coded.latents)
+        vlae.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
         assert np.abs(image.samples.astype(int) - samples).max() <= d
         assert np.array_equal(image.samples, coded.samples)
 

@@ -68,7 +68,7 @@ def test_an_image_goes_through_model_and_transforms():
             assert len(np.unique(q)) > 3
             encoded = encode(model, q, condition, Latents.BITS_BACK)
             image = Image.blank(model, q.shape, condition, encoded.lanes)
-            decode_bands(image, encoded.payload, encoded.band_table, encoded.latents)
+            decode_bands(image, encoded.payload, encoded.lane_table, encoded.latents)
             np.testing.assert_array_equal(image.samples, q)
             values = quantisation.dequantise(q, model.transforms.steps[condition])
             decoded.append(transform.synthesise(values, model.transforms, condition, 100, 90, pool, 1))

@@ -30,6 +30,7 @@ from codec import (
     tables,
     transform,
     transform_weights,
+    vlae,
 )
 from codec.coders import push_intervals
 
@@ -421,3 +422,29 @@ def test_example_of_a_distribution():
     same = [x for x in range(256) if distributions.symbol_of(x, grid) == symbol]
     decoded = distributions.value_of(symbol, grid, 0, 255)
     assert f"samples {same[0]}..{same[-1]} have symbol {symbol} and are decoded as {decoded}." in text
+
+
+def test_example_of_a_lossy_file():
+    title = "A lossy file"
+    data = hex_bytes(title, numbered=True)
+    text = section(title)
+    file = container.unpack(data)
+    for place, name, value in rows(title, "bytes")[:-2]:
+        first, last = int(place[:2], 16), int(place[-2:], 16)
+        assert first == headers.OFFSETS[name]
+        content, written = data[first : last + 1], value.split(",")[0]
+        if name == "magic":
+            assert content == written.encode()
+        elif name == "weights_hash":
+            assert content.hex() == written
+        else:
+            assert int.from_bytes(content, "little") == int(written, 16 if name.endswith("crc") else 10)
+    lossy = shipped.load_model(shipped.LOSSY)
+    q = vlae.decode(lossy, file).samples
+    values = quantisation.dequantise(q, lossy.transforms.steps[file.header.condition])
+    where = np.flatnonzero(q)
+    listed = [", ".join(map(str, a.reshape(-1)[where])) for a in (q, values)]
+    assert f"q is {listed[0]} in the channels {', '.join(map(str, where))} and 0 in the others" in text
+    assert f"dequantise to {listed[1]} sixteenths" in text
+    samples = [list(map(int, line.split())) for line in re.findall(r"^    (\d+(?: \d+){7})$", text, re.MULTILINE)]
+    np.testing.assert_array_equal(np.asarray(codec.decompress(data)), samples)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec.image import Image
+from codec.metrics import ms_ssim
 from codec.model import Model
 from codec.quantisation import dequantise, quantise
 from codec.transform import analyse, synthesise
@@ -28,11 +29,15 @@ PHOTO_SIDE = 256
 
 
 class Coded(NamedTuple):
-    """What the code of an image costs: bits in all, of them those of latents, and mean squared error of a sample."""
+    """What the code of an image costs: bits in all, of them those of latents, and mean squared error of a sample.
+
+    ``samples`` (H, W, 3), uint8, are what is decoded.
+    """
 
     bits: float
     latent_bits: float
     error: float
+    samples: NDArray[np.uint8]
 
     @property
     def psnr(self) -> float:
@@ -80,7 +85,8 @@ def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, samp
     y = (model.analyse(x, level) / steps).round().clamp(-limit, limit)
     bits, kl = coder_bits(model, y, y, level, torch.ones(1, dtype=torch.bool), sample=sample)
     decoded = model.synthesise(y * steps, level).round().clamp(-128, 127)
-    return Coded(float(bits + kl), float(kl), float((decoded - x).square().mean()))
+    back = (decoded[0].permute(1, 2, 0) + 128).to(torch.uint8).numpy()
+    return Coded(float(bits + kl), float(kl), float((decoded - x).square().mean()), back)
 
 
 def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Coded:
@@ -94,25 +100,31 @@ def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Co
         q = quantise(y, steps, frozen.layout.high)
         decoded = synthesise(dequantise(q, steps), transforms, condition, *samples.shape[:2], pool, 1)
     error = float(np.square(decoded.astype(np.float64) - samples).mean())
-    return Coded(*frozen_bits(Image.of(frozen, q, condition)), error)
+    return Coded(*frozen_bits(Image.of(frozen, q, condition)), error, decoded)
 
 
 def lossy_figures(model: Lossy, frozen: Model, folder: Path, quality: float, side: int) -> dict[str, float]:
-    """Return bits per pixel and PSNR of a float model, means over images, and what freezing it costs.
+    """Return bits per pixel, PSNR and MS-SSIM of a float model, means over images, and what freezing it costs.
 
-    What it costs are bits, and squared error at the price that the quality has for it, in percent of the
+    Where an image is too small for MS-SSIM there is none.
+
+    What it costs are bits, and squared error at the price that the quality has for distortion, in percent of the
     float model's bits: as much longer a file would be in which the float model has the same error.
     """
     condition = round(quality * (CONDITIONS - 1))
     quality = condition / (CONDITIONS - 1)
     worth = float(price(torch.tensor(quality)))
-    rows, lost, whole = [], 0.0, 0.0
+    rows, alike, lost, whole = [], [], 0.0, 0.0
     for image in load_images(folder):
         crop = centre(image, side, 8)
         pixels = crop.shape[0] * crop.shape[1]
         before, after = float_code(model, crop, quality, sample=False), frozen_code(frozen, crop, condition)
         rows.append((before.bits / pixels, before.latent_bits / pixels, before.psnr))
+        alike.append(ms_ssim(crop, before.samples))
         lost += after.bits - before.bits + pixels * worth * (after.error - before.error)
         whole += before.bits
     bpp, latents, psnr = (float(mean) for mean in np.mean(rows, axis=0))
-    return {"bpp": bpp, "latents_bpp": latents, "psnr_db": psnr, "freezing_percent": 100 * lost / whole}
+    figures = {"bpp": bpp, "latents_bpp": latents, "psnr_db": psnr}
+    if None not in alike:
+        figures["ms_ssim"] = float(np.mean(alike))
+    return figures | {"freezing_percent": 100 * lost / whole}

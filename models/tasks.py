@@ -214,7 +214,7 @@ class Transformed:
         return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))
 
     def compare(self, model: Lossy, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
-        """Return bits per pixel, PSNR and what freezing costs."""
+        """Return bits per pixel, PSNR, MS-SSIM and what freezing costs."""
         return lossy_figures(model, frozen, folder, condition, self.recipe.validation_pixels)
 
     def multiply_adds(self, model: Lossy) -> dict[str, int]:

@@ -14,7 +14,7 @@ from codec.metrics import ms_ssim  # noqa: E402
 from codec.model_weights import parse_model  # noqa: E402
 from codec.transform import analyse, synthesise  # noqa: E402
 from models import lossy  # noqa: E402
-from models.compare import float_code, frozen_code  # noqa: E402
+from models.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
 from models.finish import finish, freeze  # noqa: E402
@@ -256,12 +256,25 @@ def test_the_card_says_what_freezing_costs(recipe, data, tmp_path):
     coded = [float_code(run.average, crop, 59 / 99, sample=False) for crop in crops]
     assert figures[1]["bpp"] == pytest.approx(np.mean([code.bits / 48**2 for code in coded]))
     assert figures[1]["psnr_db"] == pytest.approx(np.mean([code.psnr for code in coded]))
+    assert "ms_ssim" not in figures[0]  # crops are too small
     assert figures[0]["psnr_db"] < figures[1]["psnr_db"] < figures[2]["psnr_db"]
     width, channels = 16, 24
     blocks = 2 * 9 * width**2
     network = (channels * SAMPLES + SAMPLES * width + blocks + 9 * width * channels) / 64
     assert card["multiply_adds_per_pixel"]["analysis"] == card["multiply_adds_per_pixel"]["synthesis"] == round(network)
     assert set(card["multiply_adds_per_pixel"]) == {"analysis", "synthesis", "likelihood"}
+
+
+def test_figures_have_ms_ssim_where_images_are_large_enough(lively, frozen, data):
+    figures = lossy_figures(lively, frozen, data / "some", 0.6, 88)
+    assert "ms_ssim" not in figures
+    folder = data / "large"
+    folder.mkdir()
+    samples = np.tile(load_images(data / "some")[0], (2, 2, 1))
+    Image.fromarray(samples).save(folder / "x.png")
+    figures = lossy_figures(lively, frozen, folder, 0.6, 176)
+    coded = float_code(lively, centre(samples, 176, 8), 59 / 99, sample=False)
+    assert figures["ms_ssim"] == ms_ssim(centre(samples, 176, 8), coded.samples)
 
 
 def test_it_does_not_begin_from_frozen_weights(recipe, data, tmp_path):

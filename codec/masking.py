@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from codec.rate_distortion import WORTH_UNIT
 from codec.transform import PATCH, U8, patches
 
-SQUARED, STRUCTURE = 0.56, 1120.0
+SQUARED, STRUCTURE = 0.8, 1800.0
 """What squared error counts, and what structure does; found on validation images."""
 SMOOTH = 58
 """Variance below which a place is smooth: C2 of `codec.metrics`, rounded."""

@@ -181,7 +181,7 @@ def test_an_exact_file_is_taken_where_it_is_shorter():
 
 
 def test_the_coarse_channels_are_a_preview():
-    image, data = photo(width=90, height=140), small()
+    image, data = photo(width=90, height=140), small(90)
     preview = codec.decompress(data, latents_only=True)
     assert preview.size == image.size
     assert preview.tobytes() != codec.decompress(data).tobytes()

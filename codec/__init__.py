@@ -1,7 +1,8 @@
 """vlae: a learned image codec whose files are as long as the ELBO says.
 
 `compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
-`measure` accounts for every bit. Names are loaded at their first use, so that importing the
+`measure` accounts for every bit. `create_archive` and `add_to_archive` put many images into one file, which
+`Archive` reads. Names are loaded at their first use, so that importing the
 package, and ``vlae info``, do not wait for the compiler of the kernels.
 """
 
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
+    from codec.archive import Archive
+    from codec.archive_writer import add_to_archive, create_archive
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
     from codec.headers import Latents
     from codec.ledger import Report, measure
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archive",
     "CodecError",
     "CorruptDataError",
     "ImageError",
@@ -28,7 +32,9 @@ __all__ = [
     "Report",
     "UnsupportedError",
     "__version__",
+    "add_to_archive",
     "compress",
+    "create_archive",
     "decompress",
     "info",
     "measure",
@@ -36,6 +42,8 @@ __all__ = [
 
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
+    "codec.archive": ("Archive",),
+    "codec.archive_writer": ("add_to_archive", "create_archive"),
     "codec.headers": ("Latents",),
     "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),
     "codec.ledger": ("Report", "measure"),

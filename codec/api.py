@@ -6,21 +6,18 @@ The kernels and their compiler are imported where pixels are coded, so that `inf
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from codec import container, image_io, metadata, png
+from codec import container, decoder, image_io, metadata
 from codec.container import Container
 from codec.encoder import Encoder
-from codec.errors import CorruptDataError, ModelError, UnsupportedError
+from codec.errors import UnsupportedError
 from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
-from codec.headers import OFFSETS, CodingHeader, Fidelity, Header, Latents, band_count
-from codec.image_io import Pixels, Source
+from codec.headers import CodingHeader, Fidelity, Latents, band_count
+from codec.image_io import Source
 from codec.pipeline import Progress
-
-if TYPE_CHECKING:
-    from codec.model import Model
 
 FIDELITY_NAMES = {
     Fidelity.STORED: "stored",
@@ -155,7 +152,7 @@ def compress(
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
     pixels = image_io.from_pillow(image, max_pixels)
-    return Encoder(image, pixels, latents, effort, threads, progress).reach(goal)
+    return container.pack(Encoder(image, pixels, latents, effort, threads, progress).reach(goal).container)
 
 
 def _check_threads(threads: int | None) -> None:
@@ -201,15 +198,10 @@ def decompress(
     if sample is not None and not latents_only:
         raise ValueError("sample: expected latents_only, too")
     file = container.unpack(data, max_pixels)
-    size = (file.header.width, file.header.height)
     if file.coding is None:
         if latents_only:
             raise UnsupportedError("latents: the file is stored, it has none")
-        entries = metadata.unpack(file.metadata)
-        image = png.open_png(file.payload, size, file.header.mode)
-        _check_samples(file.header, *image_io.planes(image))
-        image.info.update(entries)
-        return image
+        return decoder.stored_image(file)
     return _decode(file, file.coding, latents_only, sample, threads, progress)
 
 
@@ -221,35 +213,13 @@ def _decode(
     threads: int | None,
     progress: Progress | None,
 ) -> Image.Image:
-    from codec import lossy, preview, shipped, vlae
+    from codec import preview, vlae
 
-    header = file.header
-    # What is cheap to check comes before what takes a second.
-    metadata.unpack(file.metadata)
-    alpha = png.unpack_alpha(file.alpha, (header.width, header.height)) if header.has_alpha else None
-    model = shipped.load_model(coding.model)
-    _check_model(model, coding)
+    alpha = decoder.unpack_alpha(file)
+    model = decoder.load_model(coding)
     image = vlae.decode(model, file, threads=threads, progress=progress)
-    samples = preview.preview(image, sample) if latents_only else image.samples
-    if header.quality is not None:
-        shape = (header.height, header.width, header.channels)
-        samples = lossy.decoded(model, samples, header.quality, shape, threads)
-    if not latents_only:
-        _check_samples(header, samples, alpha)
-    return image_io.to_pillow(Pixels(header.mode, samples, alpha, file.metadata, codable=True))
-
-
-def _check_model(model: Model, coding: CodingHeader) -> None:
-    if model.hash != coding.weights_hash:
-        raise ModelError(f"model {coding.model}: expected weights {coding.weights_hash.hex()}, got {model.hash.hex()}")
-
-
-def _check_samples(header: Header, samples: image_io.U8, alpha: image_io.U8 | None) -> None:
-    crc = image_io.samples_crc(samples, alpha)
-    if crc != header.samples_crc:
-        raise CorruptDataError(
-            f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}", OFFSETS["samples_crc"]
-        )
+    values = preview.preview(image, sample) if latents_only else image.samples
+    return decoder.coded_image(file, model, values, alpha, exact=not latents_only, threads=threads)
 
 
 def info(data: bytes, *, max_pixels: int | None = None) -> Info:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from codec import __version__
+from codec.archive_cli import archive
+from codec.console import force_option, prepare, progress_bar, quiet_option, usage
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
-
-Result = TypeVar("Result")
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130
@@ -70,23 +69,6 @@ def _registered_command(point: EntryPoint) -> click.Command:
     return run
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a callable that shows bands done of bands in all on stderr; None if that is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit="band", file=sys.stderr, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.refresh()
-
-        yield show
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vlae")
 def vlae() -> None:
@@ -94,8 +76,6 @@ def vlae() -> None:
 
 
 _output = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
-_force = click.option("--force", is_flag=True, help="Replace an existing output.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 _threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N.")
 _max_pixels = click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height.")
 
@@ -123,8 +103,8 @@ def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("file", metavar="FILE")
 @_fidelity
 @_output
-@_force
-@_quiet
+@force_option
+@quiet_option
 @_threads
 @_max_pixels
 def compress(
@@ -147,9 +127,9 @@ def compress(
     from codec import api, image_io
 
     image = image_io.load_image(_read(file) if file == STANDARD else file, max_pixels)
-    _prepare(quiet, for_lossy=lossy)
-    with _progress(quiet) as progress:
-        data = _usage(api.compress, image, threads=threads, progress=progress, max_pixels=max_pixels, **options)
+    prepare(quiet, for_lossy=lossy)
+    with progress_bar(quiet) as progress:
+        data = usage(api.compress, image, threads=threads, progress=progress, max_pixels=max_pixels, **options)
     _write(target, data)
     if not quiet:
         facts = api.info(data, max_pixels=max_pixels)
@@ -165,8 +145,8 @@ def compress(
 @click.option("--latents-only", is_flag=True, help="What the latents alone hold: a preview without fine detail.")
 @click.option("--sample", type=click.IntRange(min=0), metavar="SEED", help="With it, the model makes up detail.")
 @_output
-@_force
-@_quiet
+@force_option
+@quiet_option
 @_threads
 @_max_pixels
 def decompress(
@@ -187,12 +167,12 @@ def decompress(
     from codec import api, image_io
 
     if target != STANDARD and not _is_device(target):
-        _usage(image_io.check_output, target)
+        usage(image_io.check_output, target)
     data = _read(file)
     facts = api.info(data, max_pixels=max_pixels)
     if facts.latents is not None:
-        _prepare(quiet, for_lossy=facts.quality is not None)
-    with _progress(quiet) as progress:
+        prepare(quiet, for_lossy=facts.quality is not None)
+    with progress_bar(quiet) as progress:
         image = api.decompress(
             data,
             latents_only=latents_only,
@@ -204,7 +184,7 @@ def decompress(
     if target == STANDARD or _is_device(target):
         _write(target, image_io.image_bytes(image))
     else:
-        _usage(image_io.save_image, image, target)
+        usage(image_io.save_image, image, target)
     if not quiet:
         click.echo(f"{file} -> {target}: {image.width}x{image.height} {image.mode}", err=True)
 
@@ -248,8 +228,8 @@ def measure(paths: tuple[Path, ...], as_json: bool, **fidelity: Any) -> None:
 
     from codec import ledger
 
-    _prepare(quiet=False, for_lossy=lossy)
-    _usage(ledger.run, list(paths), as_json, **options)
+    prepare(quiet=False, for_lossy=lossy)
+    usage(ledger.run, list(paths), as_json, **options)
 
 
 @vlae.command()
@@ -257,15 +237,11 @@ def demo() -> None:
     """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
     from codec.demo import run
 
-    _prepare(quiet=False, for_lossy=False)
+    prepare(quiet=False, for_lossy=False)
     run()
 
 
-def _prepare(quiet: bool, *, for_lossy: bool) -> None:
-    """Have the kernels compiled before anything is timed or shows progress, and say so."""
-    from codec.kernels import prepare
-
-    prepare(lambda line: None if quiet else click.echo(f"vlae: {line}", err=True), for_lossy=for_lossy)
+vlae.add_command(archive)
 
 
 def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -279,7 +255,7 @@ def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
     if no_latents and no_bits_back:
         raise click.UsageError("--no-latents and --no-bits-back exclude each other")
-    goal = _usage(goal_of, **{name: value for name, value in given.items() if name != "effort"})
+    goal = usage(goal_of, **{name: value for name, value in given.items() if name != "effort"})
     latents = Latents.NONE if no_latents else Latents.TWO_PART if no_bits_back else None
     return given | {"latents": latents}, goal.kind != Kind.MAX_ERROR
 
@@ -319,16 +295,6 @@ def _write(target: str, data: bytes) -> None:
     from codec.files import write_file
 
     write_file(target, data)
-
-
-def _usage(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """Call a function whose ValueError is the fault of the command line."""
-    try:
-        return function(*arguments, **options)
-    except CodecError:
-        raise
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -111,11 +111,11 @@ def pack(container: Container) -> bytes:
     check_header(values, None)
     if container.coding is not None:
         check_coding_header(values, container.header)
-        lanes, payload_bytes = len(container.lane_table), _payload_bytes(container.lane_table)
+        lanes, expected = len(container.lane_table), payload_bytes(container.lane_table)
         if lanes != container.coding.lanes:
             raise ValueError(f"lane table: expected {container.coding.lanes} lanes, got {lanes}")
-        if len(container.payload) != payload_bytes:
-            raise ValueError(f"payload: expected {payload_bytes} bytes, got {len(container.payload)}")
+        if len(container.payload) != expected:
+            raise ValueError(f"payload: expected {expected} bytes, got {len(container.payload)}")
     return write(HEADER, values) + body
 
 
@@ -184,7 +184,7 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
     metadata_end = table_end + metadata_bytes
     adaptation_end = metadata_end + number(values, "adaptation_bytes")
     alpha_end = adaptation_end + number(values, "alpha_bytes")
-    expected = alpha_end + _payload_bytes(lane_table)
+    expected = alpha_end + payload_bytes(lane_table)
     if len(data) != expected:
         raise CorruptDataError(f"file: expected {expected} bytes, got {len(data)}", min(len(data), expected))
     ends = (table_end, metadata_end, adaptation_end, alpha_end, expected)
@@ -217,9 +217,17 @@ def holds(values: int, others: int, payload: bytes) -> bool:
 
 def holds_samples(container: Container) -> bool:
     """Return whether the payload of a file that codes samples can hold as many as the header says."""
-    header = container.header
-    count = header.width * header.height * header.channels
-    return container.coding is None or holds(count, 255 // (2 * header.degree + 1), container.payload)
+    return container.coding is None or holds(samples_demand(container.header), 1, container.payload)
+
+
+def samples_demand(header: Header) -> int:
+    """Return what a file that codes samples asks of its payload: samples times the symbols each could be besides."""
+    return header.width * header.height * header.channels * (255 // (2 * header.degree + 1))
+
+
+def file_bytes(container: Container) -> int:
+    """Return the length of the file, without packing it."""
+    return sum(part_bits(container).values()) // 8
 
 
 def part_bits(container: Container) -> dict[str, int]:
@@ -250,5 +258,6 @@ def _table_layout(lanes: int) -> struct.Struct:
     return struct.Struct(f"<{lanes}I")
 
 
-def _payload_bytes(lane_table: tuple[int, ...]) -> int:
+def payload_bytes(lane_table: tuple[int, ...]) -> int:
+    """Return the bytes of the messages of the lanes."""
     return HEAD_BYTES * len(lane_table) + WORD_BYTES * sum(lane_table)

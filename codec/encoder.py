@@ -6,7 +6,8 @@ The kernels and their compiler are imported where pixels are coded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from codec.rate_control import last_below
 
 if TYPE_CHECKING:
     from codec.model import Model
+    from codec.rans import Message
     from codec.vlae import Encoded
 
 QUICK_FACTOR = 1.6
@@ -37,18 +39,44 @@ PSNR_SLOPE = 0.2
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Images of one model, of an archive's block, that are encoded already: those after the next one.
+
+    Attributes
+    ----------
+    messages : tuple of Message
+        One a lane, as many as the image with the most lanes has.
+    demand : int
+        Sum of `codec.vlae.demand`.
+    """
+
+    messages: tuple[Message, ...] = ()
+    demand: int = 0
+
+
+@dataclass(frozen=True)
 class File:
     """A file that was made.
 
     Attributes
     ----------
-    data : bytes
+    container : Container
+        In an archive its payload is that of the whole chain.
     psnr : float
         Of its colour samples, dB; infinite if they are exact.
+    size : int
+        Its bytes, less those of the chain before.
+    chain : Chain or None
+        With this image; None of a stored one.
+    dry : bool
+        Whether the image borrowed nothing from the chain before.
     """
 
-    data: bytes
+    container: Container
     psnr: float
+    size: int
+    chain: Chain | None = None
+    dry: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,8 @@ class Encoder:
     effort : int
     threads : int or None
     progress : callable or None
+    chains : mapping of int to Chain
+        In an archive, by the models' numbers.
     """
 
     image: Image.Image
@@ -72,8 +102,9 @@ class Encoder:
     effort: int
     threads: int | None
     progress: Progress | None
+    chains: Mapping[int, Chain] = field(default_factory=dict)
 
-    def reach(self, goal: Goal) -> bytes:
+    def reach(self, goal: Goal) -> File:
         """Return the shortest file that meets a goal.
 
         Raises
@@ -84,12 +115,12 @@ class Encoder:
             No file meets the goal; says which comes nearest.
         """
         if not self.pixels.codable or max(self.pixels.samples.shape) > SIDE_LIMIT:
-            return self._within(self._stored(), goal).data
+            return self._within(self._stored(), goal)
         if goal.kind == Kind.MAX_ERROR:
-            return self._or_stored(self._exact(int(goal.value))).data
+            return self._or_stored(self._exact(int(goal.value)))
         if goal.kind == Kind.QUALITY:
-            return self._or_exact(self._lossy(int(goal.value))).data
-        return self._search(goal).data
+            return self._or_exact(self._lossy(int(goal.value)))
+        return self._search(goal)
 
     def _limit_bytes(self, goal: Goal) -> float:
         """Return the largest length that a goal allows."""
@@ -98,10 +129,10 @@ class Encoder:
 
     def _within(self, file: File, goal: Goal) -> File:
         """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
-        if len(file.data) > self._limit_bytes(goal):
-            bpp = 8 * len(file.data) / (self.image.width * self.image.height)
+        if file.size > self._limit_bytes(goal):
+            bpp = 8 * file.size / (self.image.width * self.image.height)
             raise ValueError(
-                f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {len(file.data)} bytes, "
+                f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {file.size} bytes, "
                 f"{bpp:.4f} bits a pixel"
             )
         return file
@@ -120,7 +151,7 @@ class Encoder:
             quality = 1 + last_below(lambda q: make(q).psnr, MAX_QUALITY, short, PSNR_SLOPE)
             return self._reaching(goal.value) if quality > MAX_QUALITY else self._or_exact(make(quality))
         limit = self._limit_bytes(goal)
-        quality = last_below(lambda q: math.log(len(make(q).data)), MAX_QUALITY, math.log(limit), SIZE_SLOPE)
+        quality = last_below(lambda q: math.log(make(q).size), MAX_QUALITY, math.log(limit), SIZE_SLOPE)
         return self._within(self._or_exact(make(max(quality, 1))), goal)
 
     def _reaching(self, psnr: float) -> File:
@@ -133,8 +164,8 @@ class Encoder:
 
     def _or_stored(self, file: File) -> File:
         """Return a file, or the stored one if that is shorter."""
-        if len(png.png_bytes(self.image, quick=True)) < QUICK_FACTOR * len(file.data):
-            return min(file, self._stored(), key=lambda f: len(f.data))
+        if len(png.png_bytes(self.image, quick=True)) < QUICK_FACTOR * file.size:
+            return min(file, self._stored(), key=lambda f: f.size)
         return file
 
     def _or_exact(self, file: File) -> File:
@@ -142,13 +173,13 @@ class Encoder:
         quick = len(png.png_bytes(self.image, quick=True))
         found = [file]
         for error in sorted({0, _largest_error(file.psnr)}):
-            if quick * EXACT_SHARE / (1 + ERROR_SHARE * error) < len(file.data):
+            if quick * EXACT_SHARE / (1 + ERROR_SHARE * error) < file.size:
                 other = self._exact(error)
                 if other.psnr >= file.psnr:
                     found.append(other)
-        if quick < QUICK_FACTOR * len(file.data):
+        if quick < QUICK_FACTOR * file.size:
             found.append(self._stored())
-        return min(found, key=lambda f: len(f.data))
+        return min(found, key=lambda f: f.size)
 
     def _exact(self, error: int) -> File:
         """Return the file within an error, or the stored one if a decoder would refuse that."""
@@ -157,7 +188,8 @@ class Encoder:
 
         model = model_for(error)
         samples = self.pixels.samples
-        encoded = vlae.encode(model, samples, error, self.latents, threads=self.threads, progress=self.progress)
+        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        encoded = vlae.encode(model, samples, error, self.latents, **options)
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
         return self._coded(fidelity, error, model, encoded, encoded.samples)
 
@@ -167,30 +199,35 @@ class Encoder:
         from codec.shipped import model_for
 
         model = model_for(None)
-        options: dict[str, Any] = {"effort": self.effort, "threads": self.threads, "progress": self.progress}
-        coded = lossy.encode(model, self.pixels.samples, quality, self.latents, **options)
+        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        coded = lossy.encode(model, self.pixels.samples, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
     def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: image_io.U8) -> File:
         from codec import vlae
 
-        pixels = self.pixels
+        pixels, before = self.pixels, self._chain(model)
+        messages = (*encoded.messages, *before.messages[encoded.lanes :])
         coded = Container(
             self._header(fidelity, degree, samples),
             CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
-            encoded.lane_table,
+            vlae.lane_table(messages),
             pixels.metadata,
             encoded.adaptation,
             b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
-            encoded.payload,
+            vlae.write_lanes(messages),
         )
-        if fidelity == Fidelity.LOSSY:
-            held = vlae.holds_tensor(model, coded.header, coded.payload)
-        else:
-            held = container.holds_samples(coded)
-        if not held:
+        chain = Chain(messages, before.demand + vlae.demand(model, coded.header))
+        if not container.holds(chain.demand, 1, coded.payload):
             return self._stored()
-        return File(container.pack(coded), metrics.psnr(pixels.samples, samples))
+        size = container.file_bytes(coded) - container.payload_bytes(vlae.lane_table(before.messages))
+        return File(coded, metrics.psnr(pixels.samples, samples), size, chain, encoded.dry)
+
+    def _chain(self, model: Model) -> Chain:
+        return self.chains.get(model.number, Chain())
+
+    def _onto(self, model: Model) -> tuple[Message, ...]:
+        return self._chain(model).messages
 
     def _header(self, fidelity: Fidelity, degree: int, samples: image_io.U8) -> Header:
         height, width, _ = samples.shape
@@ -199,8 +236,8 @@ class Encoder:
 
     def _stored(self) -> File:
         header = self._header(Fidelity.STORED, 0, self.pixels.samples)
-        data = container.pack(container.stored(header, self.pixels.metadata, png.png_bytes(self.image)))
-        return File(data, math.inf)
+        stored = container.stored(header, self.pixels.metadata, png.png_bytes(self.image))
+        return File(stored, math.inf, container.file_bytes(stored))
 
 
 def _largest_error(psnr: float) -> int:

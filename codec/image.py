@@ -64,6 +64,9 @@ class Image:
         See `codec.likelihood.Band`.
     moved : int64 array (bias count,) or None
         Adaptation of the biases.
+    dry : bool
+        Whether the messages hold nothing yet when the image is encoded, so that the last band of each lane has
+        nothing to borrow; not so of images in an archive that are encoded onto others.
     z : list of int64 arrays (across, latents) or None
         Latents of the bands coded so far.
 
@@ -96,6 +99,7 @@ class Image:
         self.prices: I64 = np.zeros(0, dtype=np.int64)
         self.worth: I64 = np.zeros(0, dtype=np.int64)
         self.moved: I64 | None = None
+        self.dry = True
         self.z: list[I64 | None] = [None] * self.bands
         self._posteriors: dict[int, I64] = {}
 
@@ -285,8 +289,8 @@ class Image:
         return codec
 
     def is_dry(self, index: int) -> bool:
-        """Return whether a band is the first that is encoded in its lane."""
-        return index >= self.bands - self.lanes
+        """Return whether a band finds no bits to borrow: it is the first that is encoded in its lane."""
+        return self.dry and index >= self.bands - self.lanes
 
     def codec(self, index: int, latents: Latents, ready: Ready = _at_once) -> Codec:
         """Return the codec of a band; its value is the band's index."""

@@ -41,8 +41,6 @@ from codec.vlae import decode
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
 
-ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
-
 MODEL_ROWS = ("prior_bits", "pixel_bits", "posterior_bits", "initial_bits", "rounding_bits", "rans_bits")
 PROMISES = ("elbo_bits", "elbo_stderr_bits", "coded_path_bits", "naive_bits")
 ROWS = (
@@ -245,7 +243,7 @@ def _images(paths: Iterable[Path]) -> list[Path]:
     found = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in image_io.ENDINGS)
         else:
             found.append(path)
     return found

@@ -11,6 +11,7 @@ See FORMAT.md, "Transforms".
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from codec.masking import worth
 from codec.model import Model
 from codec.pipeline import Progress
 from codec.quantisation import VALUE_BITS, Y_BITS, dequantise, quantise
+from codec.rans import Message
 from codec.rate_distortion import FINE
 from codec.transform import Transforms, analyse, project, synthesise
 
@@ -61,6 +63,7 @@ def encode(
     latents: Latents | None,
     *,
     effort: int,
+    onto: Sequence[Message] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Lossy:
@@ -74,6 +77,8 @@ def encode(
         None takes what makes the code shortest.
     effort : int
         One of `codec.goals.EFFORTS`.
+    onto : sequence of Message
+        As of `codec.vlae.encode`.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def encode(
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
             tensor = vlae.optimise(model, tensor, fine, level, prices, errors, threads=threads, progress=report(number))
-    encoded = vlae.encode(model, tensor, level, latents, threads=threads, progress=report(passes))
+    encoded = vlae.encode(model, tensor, level, latents, onto=onto, threads=threads, progress=report(passes))
     return Lossy(encoded, decoded(model, tensor, quality, samples.shape, threads))
 
 

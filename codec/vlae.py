@@ -3,7 +3,8 @@
 Encoded from the last band to the first and decoded from the first to the last, a band borrows the
 bits that choose its z from the bands below it. Bands go in turn to the lanes of the file, each a
 message of its own, so that as many bands are worked at once. In the last band of each lane there
-is nothing to borrow yet: its z is the posterior's mode and is not returned.
+is nothing to borrow yet: its z is the posterior's mode and is not returned. In an archive the messages
+already hold the images that come after, and they lend to that band, too.
 
 Near-lossless coding, of images, rounds each sample around the mean that the likelihood predicts. What
 is coded then depends on z, so no posterior of it could choose z: z is sent as it is, as in two-part files.
@@ -12,8 +13,8 @@ See FORMAT.md, "Bands".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from math import prod
 
@@ -22,14 +23,14 @@ import threadpoolctl
 from numpy.typing import NDArray
 
 from codec import adaptation, pipeline, search
-from codec.container import Container, holds
+from codec.container import Container, holds, samples_demand
 from codec.errors import CorruptDataError
 from codec.headers import OFFSETS, Fidelity, Header, Latents
 from codec.image import Image
 from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
-from codec.rans import PRECISION, Message, empty_message, flatten, is_empty, random_message, unflatten
+from codec.rans import PRECISION, Message, copy, empty_message, flatten, is_empty, random_message, unflatten
 from codec.transform import positions
 from codec.wavefront import CHOOSE, ROUND, lag
 
@@ -49,20 +50,45 @@ class Encoded:
     latents : Latents
     adaptation : bytes
         Chunk of the biases' changes, empty if there are none.
-    lanes, band_height : int
-    lane_table : tuple of int
-        Words of each lane's message, its head not counted.
-    payload : bytes
+    band_height : int
+    dry : bool
+        See `codec.image.Image`.
+    messages : tuple of Message
+        One a lane.
     samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
     """
 
     latents: Latents
     adaptation: bytes
-    lanes: int
     band_height: int
-    lane_table: tuple[int, ...]
-    payload: bytes
+    dry: bool
+    messages: tuple[Message, ...]
     samples: Raster
+
+    @property
+    def lanes(self) -> int:
+        """Return the number of messages."""
+        return len(self.messages)
+
+    @property
+    def lane_table(self) -> tuple[int, ...]:
+        """Return the words of each lane's message, its head not counted."""
+        return lane_table(self.messages)
+
+    @property
+    def payload(self) -> bytes:
+        """Return the messages of the lanes, laid flat."""
+        return write_lanes(self.messages)
+
+
+def write_lanes(messages: Sequence[Message]) -> bytes:
+    """Return messages laid flat, one after the other; the inverse of `read_lanes`."""
+    return b"".join(map(flatten, messages))
+
+
+def lane_table(messages: Sequence[Message]) -> tuple[int, ...]:
+    """Return the words of each message, its head not counted."""
+    return tuple(int(message.size[0]) for message in messages)
 
 
 def _workers(image: Image, threads: int | None) -> int:
@@ -193,6 +219,7 @@ def encode(
     condition: int,
     latents: Latents | None,
     *,
+    onto: Sequence[Message] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
@@ -204,7 +231,9 @@ def encode(
     condition : int
         The largest error d of an image, quality - 1 of a tensor.
     latents : Latents or None
-        None takes what makes the code shortest.
+        None takes what makes the code shortest. Where bits-back finds too few bits to borrow, two parts are taken.
+    onto : sequence of Message
+        Of the lanes, as the images that are decoded after this one left them; they are not changed.
 
     Raises
     ------
@@ -215,6 +244,7 @@ def encode(
     """
     image = Image.of(model, samples, condition)
     max_error = image.max_error
+    image.dry = bool(max_error) or len(onto) < image.lanes
     workers = _workers(image, threads)
     done: list[int] = []
     # Bands to work: near-lossless they are rounded first, and coded then.
@@ -225,7 +255,7 @@ def encode(
             progress(rounded + coded, total)
 
     def lane(number: int) -> Message:
-        message = empty_message()
+        message = copy(onto[number]) if number < len(onto) else empty_message()
         for index in reversed(range(number, image.bands, image.lanes)):
             message = image.codec(index, mode).push(message, index)
             done.append(index)
@@ -238,20 +268,57 @@ def encode(
         mode, image.moved = choose(image, latents, pool, workers)
         if max_error:
             _round(image, mode, workers, lambda rounded, _: report(rounded, 0))
-        messages = list(pool.map(lane, range(image.lanes)))
+        while True:
+            futures = [pool.submit(lane, number) for number in range(image.lanes)]
+            wait(futures)
+            try:
+                messages = tuple(future.result() for future in futures)
+                break
+            except CorruptDataError:  # a message was shorter than what was to be borrowed
+                if mode != Latents.BITS_BACK:
+                    raise
+                if image.dry:
+                    mode = Latents.TWO_PART
+                image.dry = True
+                done.clear()
     chunk = adaptation.pack(image.moved, model.network)
-    lane_table = tuple(int(message.size[0]) for message in messages)
-    payload = b"".join(map(flatten, messages))
-    return Encoded(mode, chunk, image.lanes, image.band_height, lane_table, payload, image.samples)
+    dry = image.dry or mode != Latents.BITS_BACK
+    return Encoded(mode, chunk, image.band_height, dry, messages, image.samples)
 
 
 def _tensor_shape(model: Model, header: Header) -> tuple[int, int, int]:
     return (*positions(header.height, header.width), len(model.layout.order))
 
 
-def holds_tensor(model: Model, header: Header, payload: bytes) -> bool:
-    """Return whether the payload of a lossy file can hold as many values of y as the header asks for."""
-    return holds(prod(_tensor_shape(model, header)), model.layout.high - model.layout.low, payload)
+def demand(model: Model, header: Header) -> int:
+    """Return what a coded file asks of its payload: values times the symbols that each could be besides."""
+    if header.fidelity == Fidelity.LOSSY:
+        return prod(_tensor_shape(model, header)) * (model.layout.high - model.layout.low)
+    return samples_demand(header)
+
+
+def blank(model: Model, file: Container) -> Image:
+    """Return the image of a coded file, or the tensor of a lossy one, before its bands are decoded.
+
+    Raises
+    ------
+    CorruptDataError
+        The file is not one of this model, or its adaptation is damaged.
+    """
+    header, coding = file.header, file.coding
+    if coding is None:
+        raise ValueError("expected a coded file")
+    lossy = header.fidelity == Fidelity.LOSSY
+    if (model.kind == "tensor") != lossy:
+        raise CorruptDataError(f"header: model {model.number} does not code such files, got fidelity {header.fidelity}")
+    shape = _tensor_shape(model, header) if lossy else (header.height, header.width, header.channels)
+    image = Image.blank(model, shape, header.condition, coding.lanes)
+    if coding.band_height != image.band_height:
+        raise CorruptDataError(
+            f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
+        )
+    image.moved = adaptation.unpack(file.adaptation, model.network)
+    return image
 
 
 def decode(model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Image:
@@ -262,21 +329,12 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     CorruptDataError
         The payload does not hold these samples.
     """
-    header, coding = file.header, file.coding
+    coding = file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    lossy = header.fidelity == Fidelity.LOSSY
-    if (model.kind == "tensor") != lossy:
-        raise CorruptDataError(f"header: model {model.number} does not code such files, got fidelity {header.fidelity}")
-    if lossy and not holds_tensor(model, header, file.payload):
+    if model.kind == "tensor" and not holds(demand(model, file.header), 1, file.payload):
         raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
-    shape = _tensor_shape(model, header) if lossy else (header.height, header.width, header.channels)
-    image = Image.blank(model, shape, header.condition, coding.lanes)
-    if coding.band_height != image.band_height:
-        raise CorruptDataError(
-            f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
-        )
-    image.moved = adaptation.unpack(file.adaptation, model.network)
+    image = blank(model, file)
     decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)
     return image
 
@@ -297,12 +355,47 @@ def decode_bands(
     image : Image
         From `Image.blank`; its adaptation is set. Then its ``samples`` are what was encoded.
     """
+    messages = read_lanes(payload, lane_table)
+    pop_bands(image, messages, latents, threads=threads, progress=progress)
+    check_all_popped(messages)
+
+
+def read_lanes(payload: bytes, lane_table: Sequence[int]) -> list[Message]:
+    """Return the messages of the lanes; the inverse of `write_lanes`.
+
+    Raises
+    ------
+    CorruptDataError
+        A head is out of range.
+    """
     messages = []
     begin = 0
     for words in lane_table:
         end = begin + 8 + 4 * words
         messages.append(unflatten(payload[begin:end]))
         begin = end
+    return messages
+
+
+def check_all_popped(messages: Sequence[Message]) -> None:
+    """Raise CorruptDataError unless all messages are empty, as they are after the last image."""
+    for number, message in enumerate(messages):
+        if not is_empty(message):
+            raise CorruptDataError(f"message: lane {number} holds more than the image")
+
+
+def pop_bands(
+    image: Image,
+    messages: list[Message],
+    latents: Latents,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Decode the raster of an image from messages, in which those of its lanes are replaced by what is left of them.
+
+    Parameters and errors are those of `decode_bands`.
+    """
 
     def band(index: int, ready: Ready) -> None:
         lane = index % image.lanes
@@ -312,6 +405,3 @@ def decode_bands(
     workers = image.lanes if _workers(image, threads) == image.lanes else 1
     with threadpoolctl.threadpool_limits(1, "blas"):
         pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
-    for number, message in enumerate(messages):
-        if not is_empty(message):
-            raise CorruptDataError(f"message: lane {number} holds more than the image")

@@ -16,6 +16,7 @@ import codec
 from codec.headers import Latents
 
 FOLDER = Path(__file__).parent / "golden"
+ARCHIVE = "archive.vlar"
 CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
 HEADING = "## Golden files"
 
@@ -67,6 +68,19 @@ def sources():
     }
 
 
+def archive_sources():
+    """Return the images of the golden archive, by their names, as they are added one after the other."""
+    first = {f"first/{seed}.png": draw("RGB", 60, 50, seed) for seed in (22, 23, 24, 25)}
+    return first, {f"second/{seed}.png": draw("L", 60, 50, seed) for seed in (20, 21, 24)}
+
+
+def write_archive(path):
+    """Write the golden archive: its images are lossless."""
+    first, second = archive_sources()
+    codec.create_archive(path, first, lossless=True, processes=1)
+    codec.add_to_archive(path, second, lossless=True, processes=1)
+
+
 def describe(data):
     """Return the manifest's entry of a file."""
     facts = codec.info(data)
@@ -95,6 +109,7 @@ def replace(reason):
     for path in FOLDER.glob("*.vlae"):
         if path.name not in manifest:
             path.unlink()
+    write_archive(FOLDER / ARCHIVE)
     (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     if CHANGELOG.exists():
         CHANGELOG.write_text(with_reason(CHANGELOG.read_text(encoding="utf-8"), reason), encoding="utf-8")

@@ -80,7 +80,7 @@ def decode_coded(
     latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes = struct.unpack_from(
         "<BBHHH4sI", data, 28
     )
-    height, width, _ = shape
+    height, _, _ = shape
     require(latents <= 2 and (latents != BITS_BACK or lossy or degree == 0), "latents")
     require(adaptation_bytes == 0 or not lossy, "adaptation_bytes")
     require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
@@ -107,12 +107,17 @@ def decode_coded(
     moved = pop_adaptation(model, data[adaptation_at:alpha_at])
     raster = (-(-height // 8), -(-shape[1] // 8), model.channels) if lossy else shape
     samples = decode_bands(model, messages, raster, condition, latents, moved)
+    require(all(message.is_empty() for message in messages), "message: more than the image")
     if lossy:
         samples = synthesise(model, samples, condition, shape)
-    samples = samples.astype(np.uint8)
-    if not has_alpha:
+    return with_alpha(samples.astype(np.uint8), data[alpha_at : alpha_at + alpha_bytes])
+
+
+def with_alpha(samples: NDArray[np.uint8], chunk: bytes) -> NDArray[np.uint8]:
+    """Return samples with the alpha of a chunk, which is empty if there is none."""
+    if not chunk:
         return samples
-    chunk = data[alpha_at : alpha_at + alpha_bytes]
+    height, width, _ = samples.shape
     if len(chunk) == 1:
         alpha = np.full((height, width, 1), chunk[0], dtype=np.uint8)
     else:
@@ -371,7 +376,10 @@ def decode_tensor(weights: bytes, lanes: list[bytes], size: tuple[int, int], con
     model = parse_model(weights)
     require(model.kind == "tensor" and condition < model.conditions, "model")
     messages = [Message(lane) for lane in lanes]
-    return decode_bands(model, messages, (*size, model.channels), condition, latents, pop_adaptation(model, b""))
+    adaptation = pop_adaptation(model, b"")
+    tensor = decode_bands(model, messages, (*size, model.channels), condition, latents, adaptation)
+    require(all(message.is_empty() for message in messages), "message: more than the image")
+    return tensor
 
 
 # Exact networks
@@ -599,8 +607,9 @@ def decode_bands(
     condition: int,
     latents: int,
     adaptation: I64,
+    dry: bool = True,
 ) -> I64:
-    """Return the raster of a shape (H, W, channels that are coded)."""
+    """Return the raster of a shape (H, W, channels that are coded), and leave what follows in the messages."""
     height, width, channels = shape
     max_error = condition if model.kind == "samples" else 0
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
@@ -613,12 +622,11 @@ def decode_bands(
         z = None if latents == NO_LATENTS else pop_latents(model, message, across, condition)
         biases = modulate(model, z, across, condition, adaptation)
         pop_pixels(model, message, raster, width, top, rows, channels < model.channels, max_error, biases)
-        if z is not None and latents == BITS_BACK and band < bands - lanes:
+        if z is not None and latents == BITS_BACK and not (dry and band >= bands - lanes):
             area = raster[top * width : (top + rows) * width].reshape(rows, width, -1)
             cum = posterior_cumulative(model, cut_tiles(area, model.tile), condition)
             for row, symbol in reversed(list(zip(cum, z.reshape(-1) + model.grid, strict=True))):
                 message.push(row, int(symbol))
-    require(all(message.is_empty() for message in messages), "message: more than the image")
     return raster[:-1].reshape(height, width, -1)[:, :, :channels]
 
 
@@ -667,3 +675,105 @@ def synthesise(model: Model, q: I64, condition: int, shape: tuple[int, int, int]
     patches = np.clip(results + 128, 0, 255).reshape(*q.shape[:2], 3, PATCH, PATCH)
     samples = patches.transpose(0, 3, 1, 4, 2).reshape(PATCH * len(q), -1, 3)[: shape[0], : shape[1]]
     return samples if shape[2] == 3 else (samples.sum(2, keepdims=True) + 1) // 3
+
+
+# Archives
+
+
+class Fields:
+    """Reads an index from its beginning."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def bytes(self, count: int) -> bytes:
+        require(len(self.data) >= count, "index: cut")
+        taken, self.data = self.data[:count], self.data[count:]
+        return taken
+
+    def numbers(self, code: str) -> tuple[Any, ...]:
+        layout = struct.Struct("<" + code)
+        return layout.unpack(self.bytes(layout.size))
+
+
+def decode_archive(data: bytes, weights_folder: str | Path) -> dict[str, tuple[str, NDArray[np.uint8]]]:
+    """Return the modes and samples of an archive's images, as `decode` does, by their names and in their order."""
+    require(data[:5] == b"VLAR\0", "not an archive of version 0")
+    end = len(data)
+    while valid_trailer(data, end) is None:
+        require(end > 5, "no valid trailer")
+        end -= 1
+    sections = []
+    while end > 5:
+        found = valid_trailer(data, end)
+        require(found is not None, "no trailer before a section")
+        begin, index = found or (0, b"")
+        sections.append((begin, end, index))
+        end = begin
+    images: dict[str, tuple[str, NDArray[np.uint8]]] = {}
+    for begin, end, index in reversed(sections):
+        fields = Fields(index)
+        while fields.data:
+            begin = decode_block(data, begin, fields, Path(weights_folder), images)
+        require(begin + len(index) + 28 == end, "length of a section")
+    return images
+
+
+def valid_trailer(data: bytes, end: int) -> tuple[int, bytes] | None:
+    """Return where a section begins that ends at a byte, and its index."""
+    if end < 33 or data[end - 28 : end - 20] != b"VLAR-end":
+        return None
+    section_bytes, index_bytes, index_crc, trailer_crc = struct.unpack_from("<QIII", data, end - 20)
+    begin = end - section_bytes
+    if zlib.crc32(data[end - 28 : end - 4]) != trailer_crc or begin < 5:
+        return None
+    if not 1 <= index_bytes <= min(2**26, section_bytes - 28):
+        return None
+    index = data[end - 28 - index_bytes : end - 28]
+    return (begin, index) if zlib.crc32(index) == index_crc else None
+
+
+def decode_block(
+    data: bytes, begin: int, fields: Fields, folder: Path, images: dict[str, tuple[str, NDArray[np.uint8]]]
+) -> int:
+    """Decode a block that begins at a byte and is the next of the index; return where it ends."""
+    block_crc, count, chains = fields.numbers("IHB")
+    start = begin
+    models, lanes_of = [], []
+    for _ in range(chains):
+        _, _, weights_hash, lanes = fields.numbers("HH4sB")
+        models.append(load_model(folder, weights_hash))
+        lanes_of.append(fields.numbers(f"{lanes}I"))
+    messages: list[list[Message]] = [[] for _ in models]
+    for chain, table in enumerate(lanes_of):
+        for words in table:
+            messages[chain].append(Message(data[begin : begin + 8 + 4 * words]))
+            begin += 8 + 4 * words
+    for _ in range(count):
+        name_bytes, fidelity, mode, degree, width, height, metadata_bytes, crc = fields.numbers("HBBBIIII")
+        begin += metadata_bytes
+        if fidelity == STORED:
+            (png_bytes,) = fields.numbers("I")
+            samples = open_png(data[begin : begin + png_bytes], width, height, MODES[mode])
+            begin += png_bytes
+        else:
+            chain, latents, dry, lanes, adaptation_bytes, alpha_bytes = fields.numbers("BBBBHI")
+            require(dry == 1 or (dry == 0 and latents == BITS_BACK), "dry")
+            model, lossy = models[chain], fidelity == LOSSY
+            moved = pop_adaptation(model, data[begin : begin + adaptation_bytes])
+            begin += adaptation_bytes
+            shape = (height, width, 3 if MODES[mode] in ("RGB", "RGBA") else 1)
+            raster = (-(-height // 8), -(-width // 8), model.channels) if lossy else shape
+            own = messages[chain][:lanes]
+            samples = decode_bands(model, own, raster, degree - lossy, latents, moved, dry == 1)
+            if lossy:
+                samples = synthesise(model, samples, degree - 1, shape)
+            samples = with_alpha(samples.astype(np.uint8), data[begin : begin + alpha_bytes])
+            begin += alpha_bytes
+        channels = samples.shape[2] - (MODES[mode] in ("LA", "RGBA"))
+        parts = samples[:, :, :channels], samples[:, :, channels:]
+        require(zlib.crc32(parts[1].tobytes(), zlib.crc32(parts[0].tobytes())) == crc, "samples_crc")
+        images[fields.bytes(name_bytes).decode()] = MODES[mode], samples
+    require(all(message.is_empty() for chain in messages for message in chain), "message: more than the images")
+    require(zlib.crc32(data[start:begin]) == block_crc, "block_crc")
+    return begin

@@ -13,6 +13,8 @@ from safetensors.numpy import load
 import codec
 from codec import (
     adaptation,
+    archive_index,
+    archive_sections,
     container,
     contexts,
     convolutions,
@@ -131,6 +133,36 @@ def test_constants():
         "adaptation limit": adaptation.LIMIT,
         "adaptation scale": adaptation.SCALE_FIRST,
     }
+
+
+def test_archives():
+    values = {name: int(value) for name, value, _ in rows("Archives", "name")}
+    assert values == {
+        "images of an archive": archive_sections.IMAGE_LIMIT,
+        "images of a block": archive_index.MAX_BLOCK_IMAGES,
+        "index": archive_sections.INDEX_LIMIT,
+        "name": archive_index.NAME_LIMIT,
+        "candidates": archive_sections.CANDIDATE_LIMIT,
+    }
+    text = section("Archives")
+    assert f'{archive_sections.MAGIC.hex(" ").upper()} ("{archive_sections.MAGIC.decode()}")' in text
+    assert f"encoders take {archive_index.BLOCK_IMAGES} by default" in text
+    assert f"If {archive_sections.CANDIDATE_LIMIT} places" in section("Trailer")
+    assert f"1 to {archive_index.NAME_LIMIT} bytes" in section("Index")
+
+
+def test_the_fields_of_archives():
+    trailer = rows("Trailer", "offset")
+    assert archive_sections.TRAILER_MAGIC.hex(" ").upper() in trailer[0][4]
+    offsets = [int(row[0]) for row in trailer]
+    assert [0, *np.cumsum([int(row[1]) for row in trailer])] == [*offsets, archive_sections.TRAILER_BYTES]
+    assert f"The last {archive_sections.TRAILER_BYTES} bytes" in section("Trailer")
+    found = []
+    for table in re.findall(r"^\| size .*?(?=\n\n)", section("Index"), flags=re.MULTILINE | re.DOTALL):
+        cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()[2:]]
+        found.append("<" + "".join(SIZES.get(kind, f"{size}s") for size, kind in cells if size != "4 lanes"))
+    layouts = (archive_index._BLOCK, archive_index._CHAIN, archive_index._IMAGE, archive_index._STORED)
+    assert found == [layout.format for layout in (*layouts, archive_index._CODED)]
 
 
 def test_metadata_and_png():

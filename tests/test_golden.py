@@ -93,6 +93,23 @@ def test_the_same_image_gives_the_same_bytes(name):
     assert replace(new, alpha=b"") == replace(old, alpha=b"")
 
 
+def test_the_golden_archive_decodes_to_its_sources():
+    first, second = golden.archive_sources()
+    with codec.Archive(FOLDER / golden.ARCHIVE) as archive:
+        assert list(archive) == [*first, *second]
+        entries = list(archive.entries.values())
+        assert {entry.header.fidelity.name for entry in entries} == {"LOSSLESS"}
+        assert not all(entry.dry for entry in entries)
+        for name, image in archive.items():
+            source = (first | second)[name]
+            assert (image.mode, image.size, image.tobytes()) == (source.mode, source.size, source.tobytes())
+
+
+def test_the_same_images_give_the_same_archive(tmp_path):
+    golden.write_archive(tmp_path / "again.vlar")
+    assert (tmp_path / "again.vlar").read_bytes() == (FOLDER / golden.ARCHIVE).read_bytes()
+
+
 def test_the_script_replaces_nothing_without_a_reason():
     before = {path: path.read_bytes() for path in FOLDER.iterdir()}
     code = f"import runpy, sys; sys.argv[1:] = []; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"

@@ -59,7 +59,7 @@ def test_the_commands_run_in_the_order_shown(photo, tmp_path, capfd):
 def test_the_python_examples_run(block, capsys):
     assert block.splitlines()[-1].startswith("assert ")
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
-    assert "bits a sample" in capsys.readouterr().out
+    assert " bytes" in capsys.readouterr().out
 
 
 def test_links_lead_to_files():

@@ -299,3 +299,35 @@ def test_the_reference_shares_no_code_with_the_package():
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").split(".")[0])
     assert imported <= ALLOWED
+
+
+def test_archives(tmp_path, monkeypatch):
+    # Two additions, chains of three models, images that borrow and one that is stored.
+    monkeypatch.setattr(vlae, "choose", lambda image, *_: (Latents(1 + bool(image.max_error)), None))
+    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
+    path = tmp_path / "a.vlar"
+    images = {f"{i}": picture(mode, (20 + i, 70 - 9 * i), i) for i, mode in enumerate(["RGB", "L", "RGBA"])}
+    codec.create_archive(path, images | {"bits": Image.new("1", (9, 9), 1)}, lossless=True, processes=1)
+    codec.add_to_archive(path, {"near": images["0"]}, max_error=2, processes=1)
+    codec.add_to_archive(path, {f"lossy/{name}": image for name, image in images.items()}, quality=50, processes=1)
+    decoded = reference.decode_archive(path.read_bytes() + b"what a crash left", WEIGHTS)
+    with codec.Archive(path) as archive:
+        assert list(decoded) == list(archive)
+        entries = list(archive.entries.values())
+        assert {entry.header.fidelity for entry in entries} == set(Fidelity)
+        assert sum(not entry.dry for entry in entries) >= 3
+        for name, image in archive.items():
+            mode, array = decoded[name]
+            assert mode == image.mode
+            np.testing.assert_array_equal(array, samples(image))
+
+
+def test_damaged_archives_are_refused(tmp_path):
+    path = tmp_path / "a.vlar"
+    codec.create_archive(path, {"a": picture("L", (9, 9)), "b": picture("P", (4, 4))}, lossless=True, processes=1)
+    data = path.read_bytes()
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        with pytest.raises((ValueError, OSError, SyntaxError)):
+            reference.decode_archive(bytes(damaged), WEIGHTS)

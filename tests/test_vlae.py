@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from codec import demo, search, vlae
+from codec.coders import Codec
 from codec.container import Container
 from codec.errors import CorruptDataError, ModelError
 from codec.headers import CodingHeader, Fidelity, Header, Latents
 from codec.image import Image
-from codec.rans import flatten, random_message
+from codec.rans import empty_message, flatten, is_empty, random_message
 from codec.shipped import load_model
 from codec.vlae import decode, encode, rounded
 
@@ -160,6 +161,27 @@ def test_bits_back_returns_bits():
     samples = photograph(np.random.default_rng(2), 5 * MODEL.tile, 70, 1)
     sizes = {latents: len(encode(MODEL, samples, 0, latents).payload) for latents in Latents}
     assert sizes[Latents.BITS_BACK] < sizes[Latents.TWO_PART]
+
+
+def test_latents_are_sent_where_there_are_too_few_bits_to_borrow(monkeypatch):
+    samples = photograph(np.random.default_rng(2), 130, 70, 3)
+    expected = encode(MODEL, samples, 0, Latents.TWO_PART).payload
+    pops = []
+
+    def exhausted(message):
+        pops.append(1)
+        raise CorruptDataError("message: exhausted")
+
+    posterior = Codec(lambda message, z: message, exhausted)
+    monkeypatch.setattr(Image, "posterior", lambda *_: posterior)
+    others = [empty_message(), empty_message()]
+    for onto, tries in (((), 1), (others[:1], 1), (others, 2)):
+        pops.clear()
+        encoded = encode(MODEL, samples, 0, Latents.BITS_BACK, onto=onto, threads=1)
+        assert (encoded.latents, encoded.dry, encoded.payload) == (Latents.TWO_PART, True, expected)
+        assert len(pops) >= tries
+        assert all(is_empty(message) for message in others)
+        np.testing.assert_array_equal(decoded(encoded, samples, 0).samples, samples)
 
 
 @pytest.mark.parametrize("latents", Latents)

@@ -1,0 +1,145 @@
+"""Blocks of an archive: images of one model are chained in one message a lane.
+
+Encoded from the last image to the first, an image borrows the bits that choose its z from the images after it;
+only the last of a chain finds none. Decoded from the first to the last. See FORMAT.md, "Archives".
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from PIL import Image
+
+from codec import decoder, image_io, vlae
+from codec.archive_index import Block, ChainEntry, ImageEntry, telling
+from codec.container import holds
+from codec.encoder import Chain, Encoder
+from codec.errors import CorruptDataError, ImageError
+from codec.goals import DEFAULT_EFFORT, Goal
+from codec.headers import Latents
+from codec.image import Image as Raster
+from codec.model import Model
+from codec.rans import Message
+from codec.workers import Report
+
+
+def encode_block(
+    images: Sequence[tuple[str, Image.Image | image_io.Source]],
+    goal: Goal,
+    threads: int | None,
+    report: Report,
+) -> tuple[Block, bytes]:
+    """Return a block of named images, and its bytes; `BlockReader` is the inverse.
+
+    Raises
+    ------
+    ImageError
+        An image cannot be read, or not be coded without changing it.
+    ModelError
+        The weights are missing or damaged.
+    OSError
+        A file cannot be opened.
+    """
+    chains: dict[int, Chain] = {}
+    tables: dict[int, ChainEntry] = {}
+    entries: list[ImageEntry] = []
+    chunks: list[bytes] = []
+    for name, source in reversed(images):
+        image = source if isinstance(source, Image.Image) else image_io.load_image(source)
+        try:
+            pixels = image_io.from_pillow(image)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+        file = Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains).reach(goal)
+        parts, coding = file.container, file.container.coding
+        if coding is not None and file.chain is not None:
+            chains[coding.model] = file.chain
+            tables[coding.model] = ChainEntry(
+                coding.model, coding.band_height, coding.weights_hash, vlae.lane_table(file.chain.messages)
+            )
+        own = (parts.metadata, parts.adaptation, parts.alpha, b"" if coding else parts.payload)
+        lengths = (len(own[0]), len(own[1]), len(own[2]), len(own[3]))
+        entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
+        chunks.append(b"".join(own))
+        report(1)
+    models = sorted(chains)
+    data = b"".join([*(vlae.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
+    return Block(zlib.crc32(data), tuple(tables[model] for model in models), tuple(reversed(entries))), data
+
+
+class BlockReader:
+    """Decodes images of a block; going on in a chain is cheaper than going back.
+
+    Parameters
+    ----------
+    block : Block
+    data : bytes
+    threads : int, optional
+
+    Raises
+    ------
+    CorruptDataError
+        The data is not that of the block.
+    """
+
+    def __init__(self, block: Block, data: bytes, threads: int | None = None) -> None:
+        self.block = block
+        self.threads = threads
+        payloads, self._files = block.split(data)
+        self._payloads = dict(zip(block.models, payloads, strict=True))
+        self._left: dict[int, tuple[int, list[Message]]] = {}
+        """By models: what the chain's messages hold of images from a number on."""
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image of the block.
+
+        Raises
+        ------
+        CorruptDataError
+            It, or an image before it in its chain, is damaged.
+        ModelError
+            The model is missing or has other weights.
+        """
+        entry, file = self.block.images[index], self._files[index]
+        with telling(repr(entry.name)):
+            if file.coding is None:
+                return decoder.stored_image(file)
+            alpha = decoder.unpack_alpha(file)
+            model = decoder.load_model(file.coding)
+            raster = self._decode(model, index)
+            return decoder.coded_image(file, model, raster.samples, alpha, threads=self.threads)
+
+    def _decode(self, model: Model, index: int) -> Raster:
+        """Return the raster of an image, decoding its chain from where it was left, or from its first image."""
+        chain = [i for i in range(len(self._files)) if self._is_of(model, i)]
+        begin, messages = self._left.pop(model.number, (index + 1, []))
+        if begin > index:
+            begin, messages = 0, self._begin(model, chain)
+        for before in (i for i in chain if begin <= i < index):
+            self._pop(model, before, messages)
+        raster = self._pop(model, index, messages)
+        if index == chain[-1]:
+            vlae.check_all_popped(messages)
+        self._left[model.number] = index + 1, messages
+        return raster
+
+    def _pop(self, model: Model, index: int, messages: list[Message]) -> Raster:
+        file = self._files[index]
+        raster = vlae.blank(model, file)
+        raster.dry = self.block.images[index].dry
+        latents = Latents.NONE if file.coding is None else file.coding.latents
+        vlae.pop_bands(raster, messages, latents, threads=self.threads)
+        return raster
+
+    def _is_of(self, model: Model, index: int) -> bool:
+        coding = self._files[index].coding
+        return coding is not None and coding.model == model.number
+
+    def _begin(self, model: Model, chain: list[int]) -> list[Message]:
+        """Return the messages of a chain, checked to be long enough for all its images."""
+        payload = self._payloads[model.number]
+        if not holds(sum(vlae.demand(model, self._files[i].header) for i in chain), 1, payload):
+            raise CorruptDataError("chain: asks for more values than its messages can hold")
+        table = self.block.chains[self.block.models.index(model.number)].lane_table
+        return vlae.read_lanes(payload, table)

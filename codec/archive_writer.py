@@ -1,0 +1,170 @@
+"""Making archives, and adding to them: what is there is never written again.
+
+An addition writes its blocks and their index behind the last valid trailer, waits until they are on the disk,
+and only then writes the trailer that makes them part of the archive.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image
+
+from codec import workers
+from codec.archive_blocks import encode_block
+from codec.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
+from codec.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
+from codec.errors import UnsupportedError
+from codec.files import replacement
+from codec.goals import Goal, goal_of
+from codec.workers import Report
+
+Source = Image.Image | str | os.PathLike[str] | bytes
+"""An image, or the path or the bytes of its file."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Images of a block that are to be encoded."""
+
+    images: list[tuple[str, Source]]
+    goal: Goal
+
+
+def create_archive(
+    path: str | os.PathLike[str],
+    images: Mapping[str, Source],
+    *,
+    lossless: bool = False,
+    max_error: int | None = None,
+    quality: int | None = None,
+    block: int = BLOCK_IMAGES,
+    processes: int | None = None,
+    report: Report = lambda images: None,
+) -> None:
+    """Write an archive of images; a file of this name is replaced when all is written.
+
+    Parameters
+    ----------
+    path : path
+    images : mapping of str to PIL.Image.Image, path or bytes
+        By their names in the archive, in its order.
+    lossless, max_error, quality
+        One, or none for the default quality, as of `codec.compress`.
+    block : int
+        Images of a block, 1 to 1024: more share their bits, and more are decoded to get one.
+    processes : int, optional
+        At the same time; the archive is the same for any number.
+    report : callable
+        Called with numbers of images when they are done.
+
+    Raises
+    ------
+    ImageError
+        An image cannot be read, or not be coded without changing it.
+    ModelError
+        The weights are missing or damaged.
+    ValueError, TypeError
+        A parameter out of range, a name that is not legal, or no image.
+    ChildProcessError, OSError
+        A file cannot be read or written, or a process was killed.
+    """
+    goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
+    tasks = _tasks(images, goal, block)
+    with replacement(path) as file:
+        file.write(START)
+        _append(file, tasks, processes, report)
+
+
+def add_to_archive(
+    path: str | os.PathLike[str],
+    images: Mapping[str, Source],
+    *,
+    lossless: bool = False,
+    max_error: int | None = None,
+    quality: int | None = None,
+    block: int = BLOCK_IMAGES,
+    processes: int | None = None,
+    report: Report = lambda images: None,
+) -> None:
+    """Add images to an archive, in blocks of their own; if that fails, the archive is as it was.
+
+    Parameters and errors are those of `create_archive`, and besides:
+
+    Raises
+    ------
+    CorruptDataError, UnsupportedError
+        As of `codec.Archive`.
+    ValueError
+        An image of the archive has the name of one that is added.
+    BlockingIOError
+        Another process is adding to the archive.
+    """
+    goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
+    tasks = _tasks(images, goal, block)
+    with open(path, "r+b") as file:
+        _lock(file)
+        sections = read_sections(file)
+        known = {image.name for section in sections for b in section.blocks for image in b.images}
+        for name in images:
+            if name in known:
+                raise ValueError(f"name {name!r}: is in the archive")
+        if len(known) + len(images) > IMAGE_LIMIT:
+            raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images, got {len(known) + len(images)}")
+        end = sections[-1].end
+        file.truncate(end)
+        file.seek(end)
+        try:
+            _append(file, tasks, processes, report)
+        except BaseException:
+            file.truncate(end)
+            raise
+
+
+def _lock(file: BinaryIO) -> None:
+    """Let no other process add at the same time, where the system has such locks."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"{file.name}: another process is adding to it") from None
+
+
+def _tasks(images: Mapping[str, Source], goal: Goal, block: int) -> list[_Task]:
+    if not 1 <= block <= MAX_BLOCK_IMAGES:
+        raise ValueError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
+    if not 1 <= len(images) <= IMAGE_LIMIT:
+        raise ValueError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
+    for name in images:
+        check_name(name)
+    named = list(images.items())
+    return [_Task(named[begin : begin + block], goal) for begin in range(0, len(named), block)]
+
+
+def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> None:
+    """Write a section of images at the end of a file."""
+    start = file.tell()
+    blocks = []
+    for block, data in workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report):
+        file.write(data)
+        blocks.append(block)
+    index = pack_index(blocks)
+    if len(index) > INDEX_LIMIT:
+        raise ValueError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
+    file.write(index)
+    # The trailer must not reach the disk before what it speaks of.
+    file.flush()
+    os.fsync(file.fileno())
+    file.write(pack_trailer(index, file.tell() - start + TRAILER_BYTES))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _encode_block(task: _Task, threads: int | None, report: Report) -> tuple[Block, bytes]:
+    return encode_block(task.images, task.goal, threads, report)

@@ -119,8 +119,8 @@ def compress(
     min_psnr : float
         Shortest file whose colours have at least this peak signal-to-noise ratio, dB.
     effort : int
-        1 to 3, of lossy files: whether y is rounded to the nearest numbers, to those that cost least, or also
-        refined for them.
+        1 to 3, of lossy files: whether y is rounded to the nearest numbers, or to those that cost least, refined
+        once for them or several times.
     latents : Latents, optional
         How latents are coded; by default what is shortest.
     threads : int, optional

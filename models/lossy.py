@@ -20,10 +20,15 @@ from torch.nn import functional as F
 from codec import contexts
 from models.networks import VLAE, Coded, Config, bin_mass
 from models.objective import latent_bits
-from models.transforms import Analysis, Synthesis
+from models.transforms import OPPONENTS, Analysis, Synthesis
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
 """Bits per pixel that a distortion of one is worth, at the lowest and the highest quality."""
+
+
+COARSEST = 200.0
+"""What steps of a patch's mean colours, the first channels of y, approach but do not reach: with larger ones it is
+chance how near a smooth image comes to their multiples, and its error would not always fall as quality rises."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,10 @@ class Lossy(nn.Module):
 
     def steps(self, level: Tensor) -> Tensor:
         """Return the quantisation steps (B, C, 1, 1)."""
-        return torch.exp(level @ self.log_steps)[:, :, None, None]
+        steps = torch.exp(level @ self.log_steps)
+        means = steps[:, : len(OPPONENTS)]
+        bounded = (means**-2 + COARSEST**-2) ** -0.5
+        return torch.cat([bounded, steps[:, len(OPPONENTS) :]], 1)[:, :, None, None]
 
 
 def near(y: Tensor, config: LossyConfig, offsets: np.ndarray) -> tuple[Tensor, Tensor]:

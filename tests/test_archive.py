@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import codec
-from codec import archive_index, archive_sections, cli, demo, vlae
+from codec import archive_index, archive_sections, cli, demo, kernels, vlae
 from codec.archive_index import check_name, pack_index, unpack_index
 from codec.archive_sections import START, TRAILER_BYTES, TRAILER_MAGIC, pack_trailer, read_sections
 from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
@@ -705,6 +705,8 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """A folder of images, made the working directory's."""
+    for lossy in (False, True):  # else the first command says that it compiles
+        kernels.prepare(lambda line: None, for_lossy=lossy)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     images = {"b.png": crop((40, 30)), "sub/a.png": crop((30, 40), "L"), "sub/c.webp": crop((20, 20), seed=2)}

@@ -19,7 +19,7 @@ from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
 from models.finish import finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
-from models.lossy import compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
+from models.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
 from models.networks import bin_mass  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
 from models.tasks import task_of  # noqa: E402
@@ -223,6 +223,8 @@ def test_steps_and_prices_are_those_of_each_quality(lively, frozen):
     quality = torch.arange(100) / 99
     steps = lively.steps(lively.level(quality)).detach()[:, :, 0, 0].double().numpy()
     np.testing.assert_allclose(frozen.transforms.steps / 65536, steps, rtol=1e-4)
+    assert steps[0, :3].max() < COARSEST < steps[0, 3:].min()
+    assert (np.diff(steps, axis=0) < 0).all()
     worth = frozen.transforms.prices / steps**2 / price(quality)[:, None].numpy()
     gain = np.median(worth, 0) * 3 / 256
     np.testing.assert_allclose(worth * 3 / 256, np.broadcast_to(gain, worth.shape), rtol=0.02)

@@ -107,9 +107,13 @@ def encode(
             if number:
                 values = dequantise(tensor, steps)
                 back = synthesise(values, transforms, level, samples.shape[0], samples.shape[1], pool, workers)
-                wrong = project(colours.astype(np.int16) - back, transforms)
-                wanted = (values.astype(np.int32) << (Y_BITS - VALUE_BITS)) + wrong
-                y += (REFINEMENT * (wanted - y)) >> 2
+                moved = project(colours, back, transforms)
+                moved += values.astype(np.int32) << (Y_BITS - VALUE_BITS)
+                moved -= y
+                moved *= REFINEMENT
+                moved >>= 2
+                y += moved
+                del values, back, moved  # as large as several images
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
             tensor = vlae.optimise(model, tensor, fine, level, prices, errors, threads=threads, progress=report(number))

@@ -44,6 +44,8 @@ CENTRE = 128
 
 STRIP_ROWS = 128
 """Rows of patches worked at once: many beside those that neighbouring strips both compute, one or two a layer."""
+PROJECTED_ROWS = 16
+"""Rows of patches projected at once, in eight bytes a number."""
 
 U8 = NDArray[np.uint8]
 
@@ -197,22 +199,31 @@ def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, wor
     return y
 
 
-def project(residual: I16, transforms: Transforms) -> I32:
-    """Return what `analyse`'s linear map alone makes of differences of samples, int32 array (h, w, C) in 1/256 sample.
+def project(samples: U8, restored: U8, transforms: Transforms) -> I32:
+    """Return what `analyse`'s linear map alone makes of samples less restored ones, int32 array (h, w, C) in 1/256.
 
     Parameters
     ----------
-    residual : int16 array (H, W, 3), -255..255
-        Beyond its last row and column it is zero.
+    samples, restored : uint8 arrays (H, W, 3)
+        Beyond the last row and column their difference is zero.
 
     Notes
     -----
     The linear maps are nearly orthonormal, each about the transpose of the other: to first order it is the
-    change of y that takes the residual away. float64 holds its sums: they are whole numbers below 2**31.
+    change of y that takes the difference away. float64 holds its sums: they are whole numbers below 2**31.
     """
-    h, w = positions(*residual.shape[:2])
+    y = np.empty((*positions(*samples.shape[:2]), transforms.steps.shape[1]), dtype=np.int32)
+    for begin in range(0, len(y), PROJECTED_ROWS):
+        rows = slice(PATCH * begin, PATCH * (begin + PROJECTED_ROWS))
+        difference = samples[rows].astype(np.int16) - restored[rows]
+        y[begin : begin + PROJECTED_ROWS] = _project(difference, transforms)
+    return y
+
+
+def _project(difference: I16, transforms: Transforms) -> I32:
+    h, w = positions(*difference.shape[:2])
     full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.float64)
-    full[: residual.shape[0], : residual.shape[1]] = residual
+    full[: difference.shape[0], : difference.shape[1]] = difference
     sums = (_cut(full).reshape(h * w, SAMPLES) @ transforms.projection).astype(np.int64)
     results = (sums * transforms.analysis.last.linear_multiplier + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
     return results.astype(np.int32).reshape(h, w, -1)

@@ -218,6 +218,21 @@ def test_patches_are_pixel_unshuffled(pool):
     np.testing.assert_array_equal(image, samples)
 
 
+def test_a_projection_is_the_linear_map_of_a_difference(tensors, monkeypatch):
+    both = transform_weights.parse(tensors, CONFIG)
+    rng = np.random.default_rng(6)
+    samples, restored = (rng.integers(0, 256, (43, 26, 3), dtype=np.uint8) for _ in range(2))
+    difference = np.zeros((48, 32, 3), dtype=np.int64)
+    difference[:43, :26] = samples.astype(int) - restored
+    sums = unshuffled(difference) @ tensors["analysis.linear.weight"].astype(np.int64)
+    expected = (sums * tensors["analysis.linear.multiplier"].astype(np.int64) + (1 << 31)) >> 32
+    for rows in (transform.PROJECTED_ROWS, 2):
+        monkeypatch.setattr(transform, "PROJECTED_ROWS", rows)
+        found = transform.project(samples, restored, both)
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("seen", [("linear",), ("output",), ("linear", "output")])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_largest_sums_do_not_wrap(sign, seen, pool):

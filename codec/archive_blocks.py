@@ -139,7 +139,7 @@ class BlockReader:
     def _begin(self, model: Model, chain: list[int]) -> list[Message]:
         """Return the messages of a chain, checked to be long enough for all its images."""
         payload = self._payloads[model.number]
-        if not holds(sum(vlae.demand(model, self._files[i].header) for i in chain), 1, payload):
+        if not holds(sum(vlae.demand(model, self._files[i].header) for i in chain), payload):
             raise CorruptDataError("chain: asks for more values than its messages can hold")
         table = self.block.chains[self.block.models.index(model.number)].lane_table
         return vlae.read_lanes(payload, table)

@@ -218,7 +218,7 @@ class Encoder:
             vlae.write_lanes(messages),
         )
         chain = Chain(messages, before.demand + vlae.demand(model, coded.header))
-        if not container.holds(chain.demand, 1, coded.payload):
+        if not container.holds(chain.demand, coded.payload):
             return self._stored()
         size = container.file_bytes(coded) - container.payload_bytes(vlae.lane_table(before.messages))
         return File(coded, metrics.psnr(pixels.samples, samples), size, chain, encoded.dry)

@@ -332,7 +332,7 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     coding = file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    if model.kind == "tensor" and not holds(demand(model, file.header), 1, file.payload):
+    if model.kind == "tensor" and not holds(demand(model, file.header), file.payload):
         raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
     image = blank(model, file)
     decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)

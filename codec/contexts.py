@@ -48,6 +48,24 @@ def offsets(radius: int) -> IntArray:
     return np.array(pairs, dtype=np.int64)
 
 
+def window(columns: int, rows: int) -> IntArray:
+    """Return the legal contexts of a window, nearest rows first; as of `offsets`.
+
+    Parameters
+    ----------
+    columns, rows : int
+        A and B: from ``columns // 2`` to the left to as many to the right, in so many rows above; in the
+        pixel's own row what is to the left.
+
+    Notes
+    -----
+    The windows of Chen et al. (2017), appendix C, less the contexts of near rows that a wave does not allow.
+    """
+    reach = columns // 2
+    pairs = [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]
+    return np.array(pairs, dtype=np.int64)
+
+
 def neighbour(y: IntArray, x: IntArray, k: IntArray, j: IntArray, width: int) -> IntArray:
     """Return where the context (k, j) of the pixel (y, x) is read, as an index into the raster.
 

@@ -1,7 +1,7 @@
 """What is coded: the channels of a raster, their values, and the places in which they are coded.
 
-Two kinds of rasters are: the samples of an image, and tensors, the quantised latents of a learned
-transform. The coder is the same for both and reads from a `Layout` where they differ.
+Three kinds of rasters are: the samples of an image, the bits of one of black and white, and tensors, the
+quantised latents of a learned transform. The coder is the same for both and reads from a `Layout` where they differ.
 See FORMAT.md, "Rasters".
 """
 
@@ -21,6 +21,9 @@ TENSOR_KNEE = 2
 """Differences up to which `codec.tables.compress` is about linear: tensors hold small numbers."""
 TENSOR_LIMIT = 16383
 """Largest limit of a tensor: differences of two values have 16 bits."""
+
+BITS_KNEE = 1
+"""With it 1 is `codec.tables.COMPRESS_UNIT`."""
 
 I64 = NDArray[np.int64]
 
@@ -89,6 +92,24 @@ def samples() -> Layout:
         features=np.array([(green, -1), (green, -1), (red, -1), (red, green)], dtype=np.int64),
         feature_begins=np.array([0, 0, 1, 4], dtype=np.int64),
         coefficients=np.arange(3, dtype=np.int64),
+    )
+
+
+@lru_cache(maxsize=1)
+def bits() -> Layout:
+    """Return the layout of an image of black and white: 0 and 1."""
+    return Layout(
+        order=np.zeros(1, dtype=np.int64),
+        begins=np.arange(2, dtype=np.int64),
+        low=0,
+        high=1,
+        missing=0,
+        references=0,
+        level_shift=1,
+        compress=compress(1, BITS_KNEE).astype(np.int16),
+        features=np.zeros((0, 2), dtype=np.int64),
+        feature_begins=np.zeros(2, dtype=np.int64),
+        coefficients=np.zeros(1, dtype=np.int64),
     )
 
 

@@ -15,6 +15,9 @@ from codec.compiled import kernel
 from codec.distributions import COMPONENTS, Grid, Tables, ideal_bits, interval, pop, prepare
 from codec.rans import Message
 
+NEIGHBOURS = ((0, -1), (1, 0), (1, -1), (1, 1), (0, -2), (2, 0))
+"""Tiles (rows up, columns to the right) that a prior may see: a model takes the first so many."""
+
 I64 = NDArray[np.int64]
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec import contexts
 from models.data import load_images
 from models.networks import VLAE, sample_planes
 from models.objective import Inputs, Pixels, decoded_samples, latent_bits, pixel_bits, tiles_of
@@ -102,7 +103,7 @@ def image_bits(
         pixels = Pixels(*((corner + a.reshape(1, -1))[None] for corner, a in places))
     else:
         pixels = draw()
-    gather = Inputs(config.radius)
+    gather = Inputs(contexts.offsets(config.radius))
     latent = 0.0
     if latents and config.latents:
         padded = torch.from_numpy(pad_to_tiles(image, tile))[None]

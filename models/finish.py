@@ -13,7 +13,7 @@ import torch
 
 from codec.model_weights import parse_model
 from codec.shipped import WEIGHTS
-from models.data import Crops, image_files
+from models.data import image_files
 from models.freeze import Peaks
 from models.tasks import Task
 from models.train import Run
@@ -30,7 +30,7 @@ def freeze(task: Task, model: Any, data: Path) -> bytes:
         Folder that holds the recipe's folders.
     """
     train = task.recipe.train
-    crops = Crops(data, task.recipe.data, task.crop, train.seed + 1)
+    crops = task.material(data, train.seed + 1)
     peaks = Peaks()
     task.watch(model, peaks)
     rng = np.random.default_rng(train.seed)

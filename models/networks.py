@@ -54,7 +54,7 @@ class Coded:
     conditions : int
         Rows of biases: one for each d, or for each level of quality.
     limit : int or None
-        Values of a tensor are -limit..limit; None of an image's samples.
+        Values of a tensor are -limit..limit; None of an image's samples or bits.
     """
 
     channels: int
@@ -70,7 +70,7 @@ class Coded:
     def layout(self) -> Layout:
         """What the codec knows of it."""
         if self.limit is None:
-            return layout.samples()
+            return layout.samples() if self.channels > 1 else layout.bits()
         return layout.tensor(self.channels, self.groups, self.limit, self.references)
 
     @property
@@ -81,27 +81,27 @@ class Coded:
 
 SAMPLES = Coded(3, 3, 3, features=(0, 1, 3), links=(0, 1, 2), planes=9, conditions=MAX_ERROR + 1)
 """Green, red, blue."""
+BITS = Coded(1, 1, 0, features=(0,), links=(0,), planes=1, conditions=1)
+"""Of an image of black and white. Of its likelihood's mixture only the mean is trained: with one component of a fixed
+scale, a logistic on two numbers is a Bernoulli distribution."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Shape of a model; a recipe's [model] table."""
+class LikelihoodShape:
+    """Shape of a `Likelihood`."""
 
-    coded: Coded = SAMPLES
-    radius: int = 4
     width: int = 160
     head: int = 48
     mixtures: int = 4
-    tile: int = 64
-    latents: int = 16
-    modulation: int = 64
-    grid: int = 31
-    posterior: tuple[int, int, int] = (32, 48, 64)
-    prior: int = 48
+
+    @property
+    def coded(self) -> Coded:
+        """What is coded."""
+        raise NotImplementedError
 
     @property
     def bias_count(self) -> int:
-        """Biases of the likelihood that z and the condition set: three hidden layers and the heads."""
+        """Biases of the likelihood: three hidden layers and the heads."""
         return 3 * self.width + self.coded.groups * self.head
 
     def outputs(self, group: int) -> int:
@@ -114,6 +114,20 @@ class Config:
             self.head * (self.width + seen + self.outputs(group)) for group, seen in enumerate(self.coded.features)
         )
         return inputs * self.width + 2 * self.width**2 + heads
+
+
+@dataclass(frozen=True)
+class Config(LikelihoodShape):
+    """Shape of a model; a recipe's [model] table."""
+
+    coded: Coded = SAMPLES
+    radius: int = 4
+    tile: int = 64
+    latents: int = 16
+    modulation: int = 64
+    grid: int = 31
+    posterior: tuple[int, int, int] = (32, 48, 64)
+    prior: int = 48
 
 
 class Condition(nn.Module):
@@ -160,12 +174,12 @@ class Likelihood(nn.Module):
         Whether the hidden layers multiply in bfloat16: for training, on processors that do it faster.
     """
 
-    def __init__(self, config: Config, contexts: int) -> None:
+    def __init__(self, config: LikelihoodShape, inputs: int) -> None:
         super().__init__()
         c = config
         self.config = c
         self.bfloat16 = False
-        self.hidden1 = nn.Linear(c.coded.channels * contexts + c.coded.references, c.width)
+        self.hidden1 = nn.Linear(inputs, c.width)
         self.hidden2 = nn.Linear(c.width, c.width)
         self.hidden3 = nn.Linear(c.width, c.width)
         self.split = nn.Linear(c.width, c.coded.groups * c.head)
@@ -301,7 +315,7 @@ class VLAE(nn.Module):
     def __init__(self, config: Config, contexts: int) -> None:
         super().__init__()
         self.config = config
-        self.likelihood = Likelihood(config, contexts)
+        self.likelihood = Likelihood(config, config.coded.channels * contexts + config.coded.references)
         self.condition = Condition(config.coded.conditions, config.bias_count)
         self.off = nn.Parameter(torch.zeros(config.bias_count))
         if config.latents:

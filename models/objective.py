@@ -15,6 +15,7 @@ from codec.contexts import ORDER
 from codec.shipped import model_for
 from codec.vlae import rounded
 from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits, sample_planes
+from models.spatial import Spatial
 
 
 @dataclass
@@ -74,10 +75,10 @@ def decoded_samples(samples: NDArray[np.uint8], error: int, grey: bool = False) 
 
 
 class Inputs:
-    """Gathers the likelihood's inputs of chosen pixels."""
+    """Gathers the likelihood's inputs of chosen pixels; ``offsets`` (P, 2) are the contexts that it sees."""
 
-    def __init__(self, radius: int) -> None:
-        self.offsets = contexts.offsets(radius)
+    def __init__(self, offsets: NDArray[np.int64]) -> None:
+        self.offsets = offsets
         self.table = compress_table()
 
     def __call__(self, images: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,7 +137,14 @@ def bins(samples: Tensor, centre: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def pixel_bits(
-    model: VLAE, gather: Inputs, images: Tensor, decoded: Tensor, pixels: Pixels, biases: Tensor, errors: Tensor
+    model: VLAE | Spatial,
+    gather: Inputs,
+    images: Tensor,
+    decoded: Tensor,
+    pixels: Pixels,
+    biases: Tensor,
+    errors: Tensor,
+    features: Tensor | None = None,
 ) -> Tensor:
     """Return -log2 p(x|z) per pixel and channel (B, T, N, 3), channels in coding order.
 
@@ -148,8 +156,12 @@ def pixel_bits(
         What the contexts hold: ``images`` themselves if they are coded losslessly.
     biases : float tensor (B, T, bias_count), one row a tile
     errors : int64 tensor (B,)
+    features : float tensor (B, T, N, F) or None
+        What else the likelihood sees of each pixel.
     """
     values, reference, inputs = gather(decoded, pixels)
+    if features is not None:
+        inputs = torch.cat([inputs, features], -1)
     samples = gather.samples(images, pixels)
     green, red, _ = ((values - reference)[..., c] for c in ORDER)
 

@@ -16,10 +16,11 @@ MUON_MOMENTUM = 0.95
 MUON_RATE = 7.0
 """Muon's learning rate over Adam's."""
 MATRICES = re.compile(
-    r"(coder\.)?likelihood\.(hidden[123]|split)\.weight|(analysis|synthesis)\.(input|blocks\.\d+\.conv[12])\.weight"
+    r"(coder\.)?likelihood\.(hidden[123]|split)\.weight"
+    r"|(analysis|synthesis|posterior|decoder)\.(input|blocks\.\d+\.conv[12])\.weight"
 )
 """Parameters that Muon steps; convolutions as matrices with a row for each output."""
-DECAYED = re.compile(r"(analysis|synthesis)\..*")
+DECAYED = re.compile(r"(analysis|synthesis|posterior|decoder)\..*")
 DECAY = 0.3
 """These of them shrink at every step by Muon's rate times this: undamped, the residual networks, which nothing
 normalises, grew by orders of magnitude until no unit of them was alive."""

@@ -10,6 +10,7 @@ from typing import Any
 from models.data import Source
 from models.lossy import LossyConfig
 from models.networks import Config
+from models.spatial import SpatialConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +32,8 @@ class Training:
     squared_error, structure : float
         What distortion is made of, in lossy models: so many mean squared errors of samples, and so many times
         1 - MS-SSIM.
+    free_bits : float
+        Bits of each latent that cost nothing less if they are fewer, in the seed paper's models.
     """
 
     steps: int
@@ -47,6 +50,7 @@ class Training:
     seed: int
     squared_error: float = 1.0
     structure: float = 0.0
+    free_bits: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Recipe:
 
     name: str
     number: int
-    model: Config | LossyConfig
+    model: Config | LossyConfig | SpatialConfig
     train: Training
     data: list[Source]
     validation_folders: list[str]
@@ -85,9 +89,13 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
             raise KeyError(f"{path.name} has no value {key}")
         target[entry] = value
     values = dict(table["model"])
-    coder = values.pop("coder", values)
-    coder["posterior"] = tuple(coder["posterior"])
-    model = Config(**values) if coder is values else LossyConfig(**values, vlae=coder)
+    model: Config | LossyConfig | SpatialConfig
+    if "window" in values:
+        model = SpatialConfig(**values | {name: tuple(values[name]) for name in ("window", "blocks")})
+    else:
+        coder = values.pop("coder", values)
+        coder["posterior"] = tuple(coder["posterior"])
+        model = Config(**values) if coder is values else LossyConfig(**values, vlae=coder)
     return Recipe(
         name=table["name"],
         number=table["number"],

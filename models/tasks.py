@@ -13,7 +13,7 @@ from torch import Tensor
 from codec import contexts
 from codec.model import Model
 from models.compare import float_code, lossy_figures, photo_percent
-from models.data import centre, load_images
+from models.data import Crops, centre, load_images
 from models.distortion import distortion
 from models.evaluate import folder_bpsp
 from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
@@ -22,6 +22,8 @@ from models.lossy import Lossy, LossyConfig, coder_bits, price, rounded
 from models.networks import VLAE, Config
 from models.objective import Batch, Inputs, crop_terms, make_batch, neg_elbo_bits
 from models.recipe import Recipe
+from models.spatial import SpatialConfig
+from models.spatial_task import SpatialTask
 from models.thaw import thaw
 from models.transforms import PATCH
 
@@ -45,6 +47,9 @@ class Task(Protocol):
     recipe: Recipe
     crop: int
     condition: str
+
+    def material(self, data: Path, seed: int) -> Any:
+        """Return what has ``batch(step, count)``: the material of a step, a uint8 array (count, S, S, C)."""
 
     def new_model(self) -> Any:
         """Return a freshly initialised model."""
@@ -86,7 +91,11 @@ class Photo:
         self.recipe = recipe
         self.config = config
         self.crop = 2 * config.tile + 2 * config.radius
-        self.gather = Inputs(config.radius)
+        self.gather = Inputs(contexts.offsets(config.radius))
+
+    def material(self, data: Path, seed: int) -> Crops:
+        """Return random crops of the recipe's photographs."""
+        return Crops(data, self.recipe.data, self.crop, seed)
 
     def new_model(self) -> VLAE:
         """Return a freshly initialised model."""
@@ -153,6 +162,10 @@ class Transformed:
         self.recipe = recipe
         self.config = config
         self.crop = recipe.train.pixels
+
+    def material(self, data: Path, seed: int) -> Crops:
+        """Return random crops of the recipe's photographs."""
+        return Crops(data, self.recipe.data, self.crop, seed)
 
     def new_model(self) -> Lossy:
         """Return a freshly initialised model."""
@@ -231,4 +244,6 @@ def task_of(recipe: Recipe) -> Task:
     """Return the task of a recipe."""
     if isinstance(recipe.model, LossyConfig):
         return Transformed(recipe, recipe.model)
+    if isinstance(recipe.model, SpatialConfig):
+        return SpatialTask(recipe, recipe.model)
     return Photo(recipe, recipe.model)

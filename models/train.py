@@ -21,7 +21,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from codec.model_weights import parse_model
-from models.data import Crops
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
 from models.tasks import task_of
@@ -124,6 +123,7 @@ class Run:
         for name, p in self.average.named_parameters():
             tensors[f"average.{name}"] = p.detach()
         temporary = self.checkpoint.with_suffix(".part")
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(tensors, temporary, {"progress": json.dumps(asdict(self.progress))})
         temporary.replace(self.checkpoint)
 
@@ -145,7 +145,7 @@ class Run:
         torch.set_flush_denormal(True)
         keep_memory()
         train = self.recipe.train
-        crops = Crops(self.data, self.recipe.data, self.task.crop, train.seed)
+        crops = self.task.material(self.data, train.seed)
         begin = saved = evaluated = time.monotonic()
         recent = 0.0
         batch: Any = None
@@ -172,7 +172,7 @@ class Run:
         self._save()
         return self.progress.step >= train.steps
 
-    def _batch(self, crops: Crops, step: int) -> Any:
+    def _batch(self, crops: Any, step: int) -> Any:
         """Return the batch of a step; ``uses`` steps see the same crops."""
         train = self.recipe.train
         index = step // train.uses

@@ -1,0 +1,137 @@
+"""Training of the seed paper's models: small images, all pixels of each, minus the ELBO in bits a sub-pixel."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec import contexts
+from models.objective import Inputs, Pixels, pixel_bits
+from models.recipe import Recipe
+from models.small import SmallImages, load_small
+from models.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_latents
+
+U8 = NDArray[np.uint8]
+AT_ONCE = 250
+"""Images that are evaluated at once."""
+NATS = math.log(2)
+
+
+class SmallPixels:
+    """The likelihood of all pixels of small images."""
+
+    def __init__(self, config: SpatialConfig) -> None:
+        self.config = config
+        self.offsets = contexts.window(*config.window)
+        y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
+        self.gather = Inputs(self.offsets)
+        self.pixels = Pixels(y[None, None], x[None, None])
+        k, j = self.offsets.T
+        where = contexts.neighbour(y[:, None], x[:, None], k, j, config.size)
+        where[where < 0] = config.size**2
+        self.where = torch.from_numpy(where)
+
+    def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
+        """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
+        flat = features.flatten(2).transpose(1, 2)
+        nothing = torch.zeros(1, 1, self.config.bias_count)
+        if self.config.kind == "bits":
+            return self._of_bits(model, images, flat, nothing)
+        b = len(images)
+        errors = torch.zeros(b, dtype=torch.int64)
+        own = pixel_bits(model, self.gather, images, images, self.pixels, nothing, errors, flat[:, None])
+        return own.sum((1, 2, 3))
+
+    def _of_bits(self, model: Spatial, images: Tensor, features: Tensor, biases: Tensor) -> Tensor:
+        values = images.flatten(1)
+        seen = F.pad(values, (0, 1)).to(features.dtype)[:, self.where]  # (B, S S, P)
+        (raw,) = model.likelihood(torch.cat([seen, features], -1), (), biases)
+        logit = 8 * raw[..., 1] - 0.5
+        return F.binary_cross_entropy_with_logits(logit, values.float(), reduction="none").sum(1) / NATS
+
+
+def posterior_inputs(images: Tensor, kind: str) -> Tensor:
+    """Return the posterior's inputs (B, C, S, S) of uint8 images (B, S, S, C), in network units."""
+    x = images.permute(0, 3, 1, 2).float()
+    centred = 128 * x - 64 if kind == "bits" else x - 128
+    return (centred / INPUT_UNIT).contiguous(memory_format=torch.channels_last)
+
+
+class SpatialTask:
+    """Small images; see `models.tasks.Task`."""
+
+    condition = "d"
+
+    def __init__(self, recipe: Recipe, config: SpatialConfig) -> None:
+        self.recipe = recipe
+        self.config = config
+        self.crop = config.size
+        self.pixels = SmallPixels(config)
+
+    def material(self, data: Path, seed: int) -> SmallImages:
+        """Return what batches are drawn from."""
+        return SmallImages(data, self.recipe.data, self.crop, seed)
+
+    def new_model(self) -> Spatial:
+        """Return a freshly initialised model."""
+        torch.manual_seed(self.recipe.train.seed)
+        return Spatial(self.config).to(memory_format=torch.channels_last)
+
+    def thaw(self, data: bytes, model: Spatial) -> None:
+        """Fill a fresh model with the averaged weights of a checkpoint: there is no inverse of its freezing."""
+        tensors = load_tensors(data)
+        for name, p in model.named_parameters():
+            p.data.copy_(tensors[f"average.{name}"])
+
+    def set_bfloat16(self, model: Spatial, on: bool) -> None:
+        """Let all networks multiply in bfloat16, or not."""
+        model.bfloat16 = model.likelihood.bfloat16 = on
+
+    def batch(self, crops: U8, rng: np.random.Generator) -> Tensor:
+        """Return what is coded: of grey digits bits drawn with their brightness; colour images, some mirrored."""
+        if self.config.kind == "bits":
+            if crops.max() > 1:
+                crops = (rng.integers(0, 255, crops.shape) < crops).astype(np.uint8)
+        else:
+            mirror = rng.random(len(crops)) < 0.5
+            crops = np.where(mirror[:, None, None, None], crops[:, :, ::-1], crops)
+        return torch.from_numpy(crops)
+
+    def terms(
+        self, model: Spatial, images: Tensor, on: Tensor | None = None, *, sample: bool = True
+    ) -> tuple[Tensor, Latent]:
+        """Return the bits of pixels (B,), and the latents; those of images that are not ``on`` (B,) are not seen."""
+        latent = draw_latents(model, posterior_inputs(images, self.config.kind), sample=sample)
+        features = model.features(latent.z)
+        if on is not None:
+            features = features * on[:, None, None, None]
+        return self.pixels.bits(model, images, features), latent
+
+    def loss(self, model: Spatial, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
+        """Return minus the ELBO, but of each latent at least `Training.free_bits`."""
+        train = self.recipe.train
+        on = torch.from_numpy(rng.random(len(batch)) >= train.drop_latents)
+        bits, latent = self.terms(model, batch, on if train.drop_latents else None)
+        kl = (latent.prior_bits - latent.posterior_bits) * on[:, None, None]
+        free = kl.mean(0).clamp(min=train.free_bits).sum()
+        return (bits.mean() + latent_price * free) / batch[0].numel()
+
+    @torch.no_grad()
+    def evaluate(self, model: Spatial, folder: Path) -> dict[str, float]:
+        """Return minus the ELBO and the KL divergence, in nats an image and bits a sub-pixel."""
+        torch.manual_seed(0)
+        images = self.batch(load_small(folder, self.crop)[: self.recipe.validation_pixels], np.random.default_rng(0))
+        parts = [self.terms(model, some) for some in images.split(AT_ONCE)]
+        bits = torch.cat([pixels for pixels, _ in parts])
+        kl = torch.cat([(latent.prior_bits - latent.posterior_bits).sum((1, 2)) for _, latent in parts])
+        if self.recipe.train.drop_latents == 1:
+            kl = torch.zeros_like(kl)
+        total = float((bits + kl).mean())
+        return {"nats": total * NATS, "KL": float(kl.mean()) * NATS, "bpsp": total / images[0].numel()}

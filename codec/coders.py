@@ -65,7 +65,7 @@ def _mixture_intervals(
     for i in range(len(symbols)):
         prepare(raw[i], mixtures, 0, prepared, table)
         starts[i], freqs[i] = interval(symbols[i], grid, prepared, table)
-        bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0)
+        bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0, table.normal)
     return bits
 
 
@@ -77,25 +77,27 @@ def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: T
         symbols[i] = pop(message, grid, prepared, table)
 
 
-def mixture_intervals(symbols: I64, raw: I64, grid: Grid) -> Intervals:
-    """Return the intervals of symbols (N,) under mixtures with raw parameters (N, 3 M)."""
+def mixture_intervals(symbols: I64, raw: I64, grid: Grid, table: Tables | None = None) -> Intervals:
+    """Return the intervals of symbols (N,) under mixtures with raw parameters (N, 3 M); as of `mixture`."""
     starts = np.zeros(len(symbols), dtype=np.uint32)
     freqs = np.zeros(len(symbols), dtype=np.uint32)
-    bits = _mixture_intervals(symbols, raw, raw.shape[1] // 3, grid, load_tables(), starts, freqs)
+    bits = _mixture_intervals(symbols, raw, raw.shape[1] // 3, grid, table or load_tables(), starts, freqs)
     return Intervals(starts, freqs, bits)
 
 
-def mixture(raw: I64, grid: Grid) -> Codec:
+def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec:
     """Return the codec of symbols (N,), int64 in 0..grid.count - 1, each with its own mixture.
 
     Parameters
     ----------
     raw : int64 array (N, 3 M)
         Logits, means and scales; see `codec.distributions`.
+    table : Tables or None
+        Of the components; None of logistics.
     """
 
     def push_symbols(message: Message, symbols: I64) -> Message:
-        intervals = mixture_intervals(symbols, raw, grid)
+        intervals = mixture_intervals(symbols, raw, grid, table)
         message = reserve(message, len(symbols))
         push_intervals(message, intervals.starts, intervals.freqs)
         return message
@@ -103,7 +105,7 @@ def mixture(raw: I64, grid: Grid) -> Codec:
     def pop_symbols(message: Message) -> tuple[Message, I64]:
         symbols = np.zeros(len(raw), dtype=np.int64)
         message = reserve(message, 0)
-        _mixture_pop(message, raw, raw.shape[1] // 3, grid, load_tables(), symbols)
+        _mixture_pop(message, raw, raw.shape[1] // 3, grid, table or load_tables(), symbols)
         check_not_dry(message)
         return message, symbols
 

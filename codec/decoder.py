@@ -97,6 +97,8 @@ def coded_image(
     if header.quality is not None:
         shape = (header.height, header.width, header.channels)
         values = lossy.decoded(model, values, header.quality, shape, threads)
+    elif model.kind == "bits":
+        values = values * image_io.WHITE
     if exact:
         _check_samples(header, values, alpha)
     return image_io.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))

@@ -1,8 +1,8 @@
-"""Mixtures of logistics on an integer grid, with a cumulative function in integers only.
+"""Mixtures of logistics or normals on an integer grid, with a cumulative function in integers only.
 
 One family serves pixels, tensors, latents and their prior and posterior. The parameters of a component are
 integers: logit (1/64 octave), mean (1/256 of a grid unit), scale (1/32 octave). With the weights
-w_i (sum 2**15) and the table T of the logistic function (one = 2**30)
+w_i (sum 2**15) and the table T of the components' distribution function (one = 2**30)
 
     F(k)   = (sum_i w_i T((edge(k) - mean_i) / scale_i)) >> 15
     cum(k) = (F(k) (2**24 - n) >> 30) + k,   cum(0) = 0,  cum(n) = 2**24
@@ -14,6 +14,7 @@ See FORMAT.md, "Distributions".
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,24 +33,35 @@ COMPONENTS = 4
 """Most components of a mixture. Loops run over all of them, unused ones have weight 0: a compiler
 that knows the count makes the search five times faster."""
 
-_HALF = tables.LOGISTIC_RANGE << tables.LOGISTIC_STEP_BITS
-_FRACTION = tables.INVERSE_BITS + 8 - tables.LOGISTIC_STEP_BITS
+_HALF = tables.SHAPE_RANGE << tables.SHAPE_STEP_BITS
+_FRACTION = tables.INVERSE_BITS + 8 - tables.SHAPE_STEP_BITS
 _FRACTION_MASK = (1 << _FRACTION) - 1
-_ONE = 1 << tables.LOGISTIC_BITS
+_ONE = 1 << tables.SHAPE_BITS
 _TOTAL = 1 << PRECISION
 _LN2 = math.log(2)
+_HALF_ROOT = math.sqrt(0.5)
 UNIT = MEAN_STEPS << tables.INVERSE_BITS
-"""One in the arguments of `logistic`."""
+"""One in the arguments of `distribution_function`."""
 
 IntArray = NDArray[np.int64]
 
 
 class Tables(NamedTuple):
-    """The tables that the kernels read; see `codec.tables`."""
+    """The tables that the kernels read; see `codec.tables`.
 
-    logistic: IntArray
+    Attributes
+    ----------
+    shape : int64 array
+        Distribution function of a component, logistic or normal.
+    weights, inverse_scales : int64 arrays
+    normal : bool
+        Which it is, for true probabilities.
+    """
+
+    shape: IntArray
     weights: IntArray
     inverse_scales: IntArray
+    normal: bool
 
 
 class Grid(NamedTuple):
@@ -60,9 +72,11 @@ class Grid(NamedTuple):
     first: int
 
 
-def load_tables() -> Tables:
-    """Return the tables for the kernels."""
-    return Tables(tables.logistic(), tables.weights(), tables.inverse_scales())
+@lru_cache(maxsize=2)
+def load_tables(*, normal: bool = False) -> Tables:
+    """Return the tables for the kernels, of logistics or of normals."""
+    shape = tables.normal() if normal else tables.logistic()
+    return Tables(shape, tables.weights(), tables.inverse_scales(), normal)
 
 
 @register_jitable
@@ -138,15 +152,15 @@ def mean(prepared: IntArray) -> int:
 
 
 @njit
-def logistic(u: int, table: Tables) -> int:
+def distribution_function(u: int, table: Tables) -> int:
     """Return T of an argument in 1/(256 * 2**20) unit, between two entries of the table; one is 2**30."""
     place = (u >> _FRACTION) + _HALF
     if place < 0:
         return 0
     if place >= 2 * _HALF:
         return _ONE
-    low = table.logistic[place]
-    rise = table.logistic[place + 1] - low
+    low = table.shape[place]
+    rise = table.shape[place + 1] - low
     return low + ((rise * (u & _FRACTION_MASK)) >> _FRACTION)  # type: ignore[no-any-return]
 
 
@@ -160,9 +174,11 @@ def cumulative(k: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
     edge = k * grid.step + grid.first
     total = 0
     for i in range(COMPONENTS):
-        total += prepared[i] * logistic((edge - prepared[COMPONENTS + i]) * prepared[2 * COMPONENTS + i], table)
+        total += prepared[i] * distribution_function(
+            (edge - prepared[COMPONENTS + i]) * prepared[2 * COMPONENTS + i], table
+        )
     f = total >> SUM_BITS
-    return ((f * (_TOTAL - grid.count)) >> tables.LOGISTIC_BITS) + k
+    return ((f * (_TOTAL - grid.count)) >> tables.SHAPE_BITS) + k
 
 
 @njit
@@ -227,17 +243,20 @@ def pop(message: Message, grid: Grid, prepared: IntArray, table: Tables) -> int:
 
 
 @njit
-def _logistic(u: float) -> float:
+def _true(u: float, normal: bool) -> float:
+    """Return the distribution function that a table approximates."""
+    if normal:
+        return 0.5 * math.erfc(-u * _HALF_ROOT)
     return 1.0 / (1.0 + math.exp(-u))
 
 
 @njit
-def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int) -> float:
+def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int, normal: bool) -> float:
     """Return -log2 of a symbol's probability under the raw parameters, in float64.
 
     Notes
     -----
-    True logistics instead of tables, and no rounding to frequencies; the floor of 2**-24 a symbol
+    True distribution functions instead of tables, and no rounding to frequencies; the floor of 2**-24 a symbol
     is part of the model. Only the ledger uses this: it decides nothing that is coded.
     """
     largest = raw[0]
@@ -255,13 +274,13 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
         low = (edge - mean) * inverse
         high = (edge + grid.step - mean) * inverse
         if symbol == 0:
-            part = _logistic(high)
+            part = _true(high, normal)
         elif symbol == grid.count - 1:
-            part = _logistic(-low)
+            part = _true(-low, normal)
         elif low > 0:  # the tail is computed on its own side: no cancellation
-            part = _logistic(-low) - _logistic(-high)
+            part = _true(-low, normal) - _true(-high, normal)
         else:
-            part = _logistic(high) - _logistic(low)
+            part = _true(high, normal) - _true(low, normal)
         mass += weight * part
     return -math.log2(mass / total * (1.0 - grid.count / _TOTAL) + 1.0 / _TOTAL)
 
@@ -270,7 +289,7 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
 def ideal_bits_gradient(
     symbol: int, grid: Grid, m: int, raw: IntArray, prepared: IntArray, table: Tables, gradient: NDArray[np.float32]
 ) -> None:
-    """Fill the derivatives of `ideal_bits` by the raw logits, means and scales, (3 m,)."""
+    """Fill the derivatives of `ideal_bits` by the raw logits, means and scales, (3 m,), of logistics."""
     edge = symbol * grid.step + grid.first
     total = 0.0
     for i in range(m):
@@ -278,8 +297,8 @@ def ideal_bits_gradient(
         inverse = prepared[2 * COMPONENTS + i]
         below = (edge - prepared[COMPONENTS + i]) * inverse
         above = below + grid.step * inverse
-        low = logistic(below, table) / (1 << tables.LOGISTIC_BITS) if symbol > 0 else 0.0
-        high = logistic(above, table) / (1 << tables.LOGISTIC_BITS) if symbol < grid.count - 1 else 1.0
+        low = distribution_function(below, table) / (1 << tables.SHAPE_BITS) if symbol > 0 else 0.0
+        high = distribution_function(above, table) / (1 << tables.SHAPE_BITS) if symbol < grid.count - 1 else 1.0
         slope_low, slope_high = low * (1 - low), high * (1 - high)
         gradient[i] = weight * (high - low)
         gradient[m + i] = weight * (slope_high - slope_low) * inverse

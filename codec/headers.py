@@ -37,13 +37,14 @@ class Latents(IntEnum):
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
 """Pillow's names; the header has the index."""
 CODED_MODES = MODES[:4]
-"""Palette indices and bits are no intensities: P and 1 are only stored."""
+"""Palette indices and bits are no intensities: P is only stored, and 1 by the models that code photographs."""
+BITS_MODE = "1"
+"""Coded losslessly by models of bits alone."""
 
 MAX_ERROR = 10
 """The models were trained up to this error; beyond, a lossy code is the better choice."""
 MAX_QUALITY = 100
 MAX_LANES = 8
-BAND_UNIT = 64
 MAX_BAND_HEIGHT = 1024
 """The working memory is proportional to the height of a band."""
 PIXEL_LIMIT = 178_956_970
@@ -161,7 +162,7 @@ class CodingHeader:
     lanes : int
         Messages side by side, 1 to `MAX_LANES`.
     band_height : int
-        Rows of pixels, a multiple of `BAND_UNIT` up to `MAX_BAND_HEIGHT`.
+        Rows of pixels, 1 to `MAX_BAND_HEIGHT`.
     model : int
     weights_hash : bytes
         First 4 bytes of the SHA-256 of the model's weights file.
@@ -206,8 +207,10 @@ def check_header(values: dict[str, int | bytes], max_pixels: int | None) -> None
     fidelity, mode, degree = (number(values, name) for name in ("fidelity", "mode", "degree"))
     width, height = number(values, "width"), number(values, "height")
     require(fidelity <= max(Fidelity), "fidelity", f"0 to {max(Fidelity):d}", values)
-    modes = MODES if fidelity == Fidelity.STORED else CODED_MODES
-    require(mode < len(modes), "mode", f"0 to {len(modes) - 1}", values)
+    require(mode < len(MODES), "mode", f"0 to {len(MODES) - 1}", values)
+    name = MODES[mode]
+    legal = {Fidelity.STORED: True, Fidelity.LOSSLESS: name in (*CODED_MODES, BITS_MODE)}
+    require(legal.get(Fidelity(fidelity), name in CODED_MODES), "mode", "one that is coded", values)
     most = DEGREES.get(Fidelity(fidelity), 0)
     require(min(most, 1) <= degree <= most, "degree", f"1 to {most}" if most else "0", values)
     require(width >= 1, "width", "at least 1", values)
@@ -224,8 +227,7 @@ def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
         require(latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
     if max(header.width, header.height) > SIDE_LIMIT:
         raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")
-    legal = band_height % BAND_UNIT == 0 and BAND_UNIT <= band_height <= MAX_BAND_HEIGHT
-    require(legal, "band_height", f"a multiple of {BAND_UNIT} up to {MAX_BAND_HEIGHT}", values)
+    require(1 <= band_height <= MAX_BAND_HEIGHT, "band_height", f"1 to {MAX_BAND_HEIGHT}", values)
     most = min(MAX_LANES, band_count(header.height, band_height))
     require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
     if header.fidelity == Fidelity.LOSSY:

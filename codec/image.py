@@ -24,6 +24,7 @@ from codec.likelihood import Band, Raster, make_work
 from codec.model import Model
 from codec.pipeline import CHUNK, Ready
 from codec.prior import code_latents
+from codec.products import I16
 from codec.rans import PRECISION, Message, check_not_dry, empty_message, reserve
 from codec.transform import PATCH
 from codec.wavefront import BATCH, DECODE, ENCODE, MEASURE, code_band, push_band, wave_count
@@ -67,7 +68,9 @@ class Image:
     dry : bool
         Whether the messages hold nothing yet when the image is encoded, so that the last band of each lane has
         nothing to borrow; not so of images in an archive that are encoded onto others.
-    z : list of int64 arrays (across, latents) or None
+    tiles : int
+        Of a band.
+    z : list of int64 arrays (tiles, latents) or None
         Latents of the bands coded so far.
 
     Raises
@@ -89,11 +92,13 @@ class Image:
         self.max_error: int = condition if model.kind == "samples" else 0
         self.height: int = raster.shape[0]
         self.width: int = raster.shape[1]
-        self.rows: int = model.tile
+        self.rows: int = model.band * model.tile
         self.bands: int = -(-self.height // self.rows)
         self.lanes: int = min(lanes, self.bands)
         self.across: int = -(-self.width // model.tile)
+        self.tiles: int = model.band * self.across
         self.table = load_tables()
+        self.latent_table = model.latent_tables
         self.prior_net = model.prior(condition)
         self.known = 0
         self.prices: I64 = np.zeros(0, dtype=np.int64)
@@ -140,35 +145,39 @@ class Image:
     @property
     def band_height(self) -> int:
         """Rows of pixels in a band: a position of a tensor stands for `codec.transform.PATCH` of them."""
-        return self.rows * (1 if self.model.kind == "samples" else PATCH)
+        return self.rows * (PATCH if self.model.kind == "tensor" else 1)
 
     @property
     def samples(self) -> Raster:
         """The decoded samples (H, W, channels), or values of a tensor."""
         return np.ascontiguousarray(self.raster[..., : self.channels])
 
-    def _rows(self, top: int, rows: int, biases: I32) -> Band:
+    def _rows(self, top: int, rows: int, biases: I32, features: I16) -> Band:
         flat = self.raster.reshape(-1), self.source.reshape(-1)
         places = len(self.model.layout.sizes) if self.channels == self.raster.shape[2] else 1
         prices = self.prices, self.worth
-        return Band(*flat, self.width, top, rows, places, self.max_error, self.known, *prices, biases)
+        return Band(*flat, self.width, top, rows, places, self.max_error, self.known, *prices, biases, features)
 
     def band(self, index: int, z: I64 | None) -> Band:
-        """Return a band with the biases that its latents and the adaptation set."""
+        """Return a band with what its latents and the adaptation say to the likelihood."""
         top = index * self.rows
-        biases = self.model.biases(z, self.condition, self.across, self.moved)
-        return self._rows(top, min(self.rows, self.height - top), biases)
+        rows = min(self.rows, self.height - top)
+        biases = self.model.biases(z, self.condition, self.tiles, self.moved)
+        features = self.model.networks.features(z, self.model.band, self.across)
+        if features.shape[2]:
+            features = features[:rows, : self.width]
+        return self._rows(top, rows, biases, features.reshape(-1, features.shape[2]))
 
     @property
     def is_adaptable(self) -> bool:
         """Whether an adaptation could win back what it costs; it is made for images only."""
-        return self.model.kind == "samples" and self.height * self.width >= search.LEAST_PIXELS
+        return self.model.adaptable and self.height * self.width >= search.LEAST_PIXELS
 
     def adapt(self, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
         """Return an adaptation (bias count,) that shortens the image with its latents at their mode, or off."""
         modes = [self.mode(index) if latents else None for index in range(self.bands)]
-        biases = [self.model.biases(z, self.condition, self.across, None) for z in modes]
-        whole = self._rows(0, self.height, np.concatenate(biases))
+        biases = [self.model.biases(z, self.condition, self.tiles, None) for z in modes]
+        whole = self._rows(0, self.height, np.concatenate(biases), np.zeros((1, 0), dtype=np.int16))
         net, units = self.model.network, self.model.adaptation_units
         return search.adapt(whole, net, units, self.table, steps, pool, workers)
 
@@ -178,22 +187,21 @@ class Image:
         heights = (min(self.rows, self.height - top) for top in range(0, self.height, self.rows))
         return [wave_count(self.width, rows) for rows in heights]
 
-    def tiles(self, index: int) -> Raster:
-        """Return a band's tiles (across, T, T, channels of raster), their last row and column repeated to fill them."""
-        t = self.model.tile
+    def area(self, index: int) -> Raster:
+        """Return a band's pixels (rows, columns, channels), the last row and column repeated to fill tiles."""
         area = self.source[index * self.rows : (index + 1) * self.rows]
-        padded = np.pad(area, ((0, t - len(area)), (0, -self.width % t), (0, 0)), "edge")
-        return np.ascontiguousarray(padded.reshape(t, self.across, t, -1).swapaxes(0, 1))
+        more = self.rows - len(area), -self.width % self.model.tile
+        return np.pad(area, ((0, more[0]), (0, more[1]), (0, 0)), "edge") if any(more) else area
 
     def posterior_raw(self, index: int) -> I64:
-        """Return the raw posterior parameters (across * latents, 3) of a band."""
+        """Return the raw posterior parameters (tiles * latents, 3) of a band."""
         if index not in self._posteriors:
-            self._posteriors[index] = self.model.posterior(self.tiles(index), self.condition)
+            self._posteriors[index] = self.model.networks.posterior(self.area(index), self.condition)
         return self._posteriors[index]
 
     def posterior(self, index: int) -> Codec:
-        """Return the codec of a band's z (across, latents) under q(z|x)."""
-        symbols = mixture(self.posterior_raw(index), self.model.grid)
+        """Return the codec of a band's z (tiles, latents) under q(z|x)."""
+        symbols = mixture(self.posterior_raw(index), self.model.grid, self.latent_table)
         limit = self.model.grid.count // 2
 
         def push(message: Message, z: I64) -> Message:
@@ -201,25 +209,26 @@ class Image:
 
         def pop(message: Message) -> tuple[Message, I64]:
             message, flat = symbols.pop(message)
-            return message, flat.reshape(self.across, -1) - limit
+            return message, flat.reshape(self.tiles, -1) - limit
 
         return Codec(push, pop)
 
     def mode(self, index: int) -> I64:
-        """Return the grid points nearest to the posterior's means, (across, latents)."""
-        return ((self.posterior_raw(index)[:, 1] + 128) >> 8).reshape(self.across, -1)
+        """Return the grid points nearest to the posterior's means, (tiles, latents)."""
+        return ((self.posterior_raw(index)[:, 1] + 128) >> 8).reshape(self.tiles, -1)
 
     def prior_intervals(self, z: I64) -> Intervals:
-        """Return the intervals of z (across, latents) under p(z)."""
+        """Return the intervals of z (tiles, latents) under p(z)."""
         starts = np.zeros(z.shape, dtype=np.uint32)
         freqs = np.zeros(z.shape, dtype=np.uint32)
         net, grid, unused = self.prior_net, self.model.grid, empty_message(1)
-        bits = code_latents(False, z, self.across, net, grid, self.table, unused, starts, freqs)
+        bits = code_latents(False, z, self.across, net, grid, self.latent_table, unused, starts, freqs)
         return Intervals(starts.reshape(-1), freqs.reshape(-1), bits)
 
     def posterior_intervals(self, index: int, z: I64) -> Intervals:
-        """Return the intervals of z (across, latents) under q(z|x)."""
-        return mixture_intervals(z.reshape(-1) + self.model.grid.count // 2, self.posterior_raw(index), self.model.grid)
+        """Return the intervals of z (tiles, latents) under q(z|x)."""
+        symbols = z.reshape(-1) + self.model.grid.count // 2
+        return mixture_intervals(symbols, self.posterior_raw(index), self.model.grid, self.latent_table)
 
     @property
     def prior(self) -> Codec:
@@ -232,9 +241,9 @@ class Image:
             return message
 
         def pop(message: Message) -> tuple[Message, I64]:
-            z = np.zeros((self.across, self.model.latents), dtype=np.int64)
+            z = np.zeros((self.tiles, self.model.latents), dtype=np.int64)
             net, grid = self.prior_net, self.model.grid
-            code_latents(True, z, self.across, net, grid, self.table, message, _NOTHING[0], _NOTHING[0])
+            code_latents(True, z, self.across, net, grid, self.latent_table, message, _NOTHING[0], _NOTHING[0])
             check_not_dry(message)
             return message, z
 

@@ -24,7 +24,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from codec import metadata
 from codec.errors import ImageError
 from codec.files import write_file
-from codec.headers import CODED_MODES, MODES, PIXEL_LIMIT
+from codec.headers import BITS_MODE, CODED_MODES, MODES, PIXEL_LIMIT
 
 U8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -47,6 +47,10 @@ ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".t
 _DEEP = re.compile(r";(12|16[BLNS])")
 """Raw modes of more than 8 bits; ``BGR;16`` packs a pixel in 16 bits."""
 _limit_lock = threading.Lock()
+
+
+WHITE = np.uint8(255)
+"""Sample of the bit 1."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def planes(image: Image.Image) -> tuple[U8, U8 | None]:
 
 
 def to_pillow(pixels: Pixels) -> Image.Image:
-    """Return the image of codable pixels, with its metadata in ``info``; the inverse of `from_pillow`.
+    """Return the image of coded pixels, with its metadata in ``info``; the inverse of `from_pillow`.
 
     Raises
     ------
@@ -194,6 +198,8 @@ def to_pillow(pixels: Pixels) -> Image.Image:
     if pixels.alpha is not None:
         array = np.concatenate([array, pixels.alpha[:, :, None]], axis=2)
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    if pixels.mode == BITS_MODE:
+        image = image.convert("1", dither=Image.Dither.NONE)
     image.info.update(entries)
     return image
 

@@ -232,7 +232,7 @@ def _account(file: Container, model: Model, payload_bits: int) -> dict[str, floa
 
 def _fresh_bits(image: Image, index: int, seed: int) -> float:
     """Return minus the ELBO of a band, in bits, from one sample of its posterior."""
-    words = random_message(image.across * image.model.latents + 2, seed)
+    words = random_message(image.tiles * image.model.latents + 2, seed)
     _, z = image.posterior(index).pop(words)
     latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
     return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits

@@ -30,7 +30,7 @@ class Network(NamedTuple):
     Attributes
     ----------
     offsets : int64 array (P, 2), contexts
-    reference : int64 array (4, 2), place among the contexts and weight
+    reference : int64 array (4, 2), place among the contexts and weight; (0, 2) where nothing has a reference
     layout : Layout
     w1, w2, w3, split : int16 arrays, from `codec.products.pack`
     shift1, shift2, shift3, shift_heads : int32 arrays (units,), of the activations
@@ -40,7 +40,9 @@ class Network(NamedTuple):
         Of each channel 3 M, then the coefficients; places of fewer than the most leave some unused.
     shift : int, of all outputs
     limit : int, largest activation
-    mixtures, tile, radius : int
+    mixtures, tile : int
+    radius : int
+        How far contexts reach, in rows or columns.
     """
 
     offsets: I64
@@ -85,6 +87,8 @@ class Band(NamedTuple):
     worth : int64 array (H * W,), or empty
         Of errors at a position where values are chosen, see `codec.masking.worth`.
     biases : int32 array (tiles of the band, bias count)
+    features : int16 array (rows * width, F)
+        What latents say of each pixel; F may be 0.
     """
 
     image: Raster
@@ -98,6 +102,7 @@ class Band(NamedTuple):
     prices: I64
     worth: I64
     biases: I32
+    features: I16
 
 
 class Work(NamedTuple):
@@ -173,10 +178,10 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 
 @njit
 def _gather(count: int, band: Band, network: Network, work: Work) -> None:
-    """Fill the network's inputs (count, P channels + references) and the references (count, channels) of pixels."""
+    """Fill the network's inputs (count, P channels + references + F) and the references (count, channels) of pixels."""
     image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
     steps, places, inputs, ref, compress = work.steps, work.places, work.inputs, work.ref, layout.compress
-    contexts, channels, missing = len(offsets), len(layout.order), layout.missing
+    contexts, channels, missing, features = len(offsets), len(layout.order), layout.missing, band.features
     zero = layout.high - layout.low  # where the table has the difference 0
     for p in range(contexts):
         steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
@@ -188,6 +193,9 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
         else:
             for p in range(contexts):
                 places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+        begin = channels * contexts + layout.references
+        for f in range(features.shape[1]):
+            inputs[i, begin + f] = features[work.ys[i] * width + x, f]
         for c in range(channels):
             if c < layout.references:
                 total = 2

@@ -26,18 +26,27 @@ class Prior(NamedTuple):
 
     Attributes
     ----------
-    weight : (latents + 1, hidden), rows: z of the tile to the left, and whether it exists
+    neighbours : (K, 2)
+        Rows up and columns to the right of the tiles that are seen.
+    weight : (K (latents + 1), hidden), rows: of each neighbour z, and whether it exists
+    own : (latents, hidden)
+        Of the tile's own channels; of a unit only those before its own channel are used.
+    begins : (latents + 1,)
+        Hidden units ``begins[c]`` up to the next one's belong to channel c, and are seen from it on.
     bias : (hidden,), of one condition
     shift : (hidden,)
     limit : int
-    out : (hidden, 2 latents)
+    out : (2 latents, hidden)
     out_bias : (2 latents,)
     channels : (2 latents, latents); only channels before the row's own are used
     multiplier : (2 latents,)
     out_shift : int
     """
 
+    neighbours: I64
     weight: I64
+    own: I64
+    begins: I64
     bias: I64
     shift: I64
     limit: int
@@ -49,29 +58,41 @@ class Prior(NamedTuple):
 
 
 @njit
-def _hidden(left: I64, present: int, prior: Prior, hidden: I64, base: I64) -> None:
-    """Fill the outputs of a tile before its own channels are added."""
-    latents = len(left)
-    for h in range(len(hidden)):
-        total = prior.bias[h] + present * prior.weight[latents, h]
-        for c in range(latents):
-            total += left[c] * prior.weight[c, h]
-        hidden[h] = min(max(total >> prior.shift[h], 0), prior.limit)
-    for o in range(len(base)):
-        total = prior.out_bias[o]
+def _see_neighbours(t: int, z: I64, across: int, prior: Prior, hidden: I64) -> None:
+    """Fill the sums of the hidden units before the tile's own channels are added."""
+    latents = z.shape[1]
+    row, column = divmod(t, across)
+    hidden[:] = prior.bias
+    for k in range(len(prior.neighbours)):
+        up, right = prior.neighbours[k, 0], prior.neighbours[k, 1]
+        if row < up or not 0 <= column + right < across:
+            continue
+        near = z[t - up * across + right]
+        at = k * (latents + 1)
         for h in range(len(hidden)):
-            total += hidden[h] * prior.out[h, o]
-        base[o] = total
+            total = prior.weight[at + latents, h]
+            for c in range(latents):
+                total += near[c] * prior.weight[at + c, h]
+            hidden[h] += total
 
 
 @njit
-def _parameters(channel: int, own: I64, prior: Prior, base: I64, limit: int, raw: I64) -> None:
-    """Fill the raw parameters (logit, mean, scale) of one channel given the channels before it."""
+def _parameters(channel: int, own: I64, prior: Prior, hidden: I64, limit: int, raw: I64) -> None:
+    """Fill the raw parameters (logit, mean, scale) of one channel given the channels before it.
+
+    Its own hidden units turn from sums to activations here.
+    """
     latents = len(own)
     middle = 1 << (prior.out_shift - 1)
+    for h in range(prior.begins[channel], prior.begins[channel + 1]):
+        for c in range(channel):
+            hidden[h] += own[c] * prior.own[c, h]
+        hidden[h] = min(max(hidden[h] >> prior.shift[h], 0), prior.limit)
     for part in range(2):
         row = part * latents + channel
-        total = base[row]
+        total = prior.out_bias[row]
+        for h in range(prior.begins[channel + 1]):
+            total += hidden[h] * prior.out[row, h]
         for c in range(channel):
             total += own[c] * prior.channels[row, c]
         raw[1 + part] = (total * prior.multiplier[row] + middle) >> prior.out_shift
@@ -99,28 +120,25 @@ def code_latents(
     decode : bool
         Whether z is popped from the message and filled, tile by tile and channel by channel.
     across : int
-        Tiles of a band.
+        Tiles in a row of them.
     starts, freqs : uint32 arrays (tiles, latents)
         Filled if not ``decode``; the message is left as it is.
     """
     tiles, latents = z.shape
     limit = (grid.count - 1) // 2
     hidden = np.zeros(len(prior.bias), dtype=np.int64)
-    base = np.zeros(2 * latents, dtype=np.int64)
     raw = np.zeros(3, dtype=np.int64)
     prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
-    nothing = np.zeros(latents, dtype=np.int64)
     bits = 0.0
     for t in range(tiles):
-        present = 1 if t % across else 0
-        _hidden(z[t - 1] if present else nothing, present, prior, hidden, base)
+        _see_neighbours(t, z, across, prior, hidden)
         for c in range(latents):
-            _parameters(c, z[t], prior, base, limit, raw)
+            _parameters(c, z[t], prior, hidden, limit, raw)
             prepare(raw, 1, 0, prepared, table)
             if decode:
                 z[t, c] = pop(message, grid, prepared, table) - limit
             else:
                 symbol = z[t, c] + limit
                 starts[t, c], freqs[t, c] = interval(symbol, grid, prepared, table)
-                bits += ideal_bits(symbol, grid, 1, raw, 0)
+                bits += ideal_bits(symbol, grid, 1, raw, 0, table.normal)
     return bits

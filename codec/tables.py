@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 
-LOGISTIC_BITS = 30
-"""One in the table of the logistic function; with weights of 15 bits a sum stays below 2**45."""
-LOGISTIC_STEP_BITS = 5
-"""32 entries a unit: linear interpolation is wrong by less than 2**-16 of the value."""
-LOGISTIC_RANGE = 20
-"""The table covers -20..20; beyond, the value is 0 or 2**30 (it differs by 2 units of 2**-30)."""
+SHAPE_BITS = 30
+"""One in the tables of distribution functions; with weights of 15 bits a sum stays below 2**45."""
+SHAPE_STEP_BITS = 5
+"""32 entries a unit: linear interpolation of the logistic function is wrong by less than 2**-16 of the value."""
+SHAPE_RANGE = 20
+"""The tables cover -20..20; beyond, the value is 0 or 2**30 (of the logistic it differs by 2 units of 2**-30)."""
 
 WEIGHT_BITS = 16
 WEIGHT_STEPS = 64
@@ -39,6 +39,9 @@ COMPRESS_UNIT = 64
 
 _EXACT = Context(prec=50)
 _LN2 = _EXACT.ln(Decimal(2))
+_PI = Decimal("3.14159265358979323846264338327950288419716939937511")
+NORMAL_END = 8
+"""Beyond, a normal's distribution function rounds to one."""
 
 
 def _round(values: list[Decimal]) -> IntArray:
@@ -54,10 +57,37 @@ def _exp2(exponent: Decimal) -> Decimal:
 @lru_cache(maxsize=1)
 def logistic() -> IntArray:
     """Return round(2**30 / (1 + exp(-(i - 640) / 32))) for i = 0..1280."""
-    half = LOGISTIC_RANGE << LOGISTIC_STEP_BITS
-    one = Decimal(1 << LOGISTIC_BITS)
-    step = Decimal(1 << LOGISTIC_STEP_BITS)
+    half = SHAPE_RANGE << SHAPE_STEP_BITS
+    one = Decimal(1 << SHAPE_BITS)
+    step = Decimal(1 << SHAPE_STEP_BITS)
     return _round([_EXACT.divide(one, 1 + _EXACT.exp((half - i) / step)) for i in range(2 * half + 1)])
+
+
+@lru_cache(maxsize=1)
+def normal() -> IntArray:
+    """Return round(2**30 Phi((i - 640) / 32)) for i = 0..1280, Phi the distribution function of the standard normal."""
+    one = Decimal(1 << SHAPE_BITS)
+    step = Decimal(1 << SHAPE_STEP_BITS)
+    above = [_EXACT.multiply(one, _normal(i / step)) for i in range((SHAPE_RANGE << SHAPE_STEP_BITS) + 1)]
+    return _round([*(one - value for value in above[:0:-1]), *above])
+
+
+def _normal(x: Decimal) -> Decimal:
+    """Return Phi(x) of x >= 0.
+
+    Notes
+    -----
+    1/2 + phi(x) (x + x**3 / 3 + x**5 / (3 5) + ...), whose terms are all positive: nothing cancels.
+    """
+    if x > NORMAL_END:
+        return Decimal(1)
+    total, term, odd = Decimal(0), x, 1
+    while term > Decimal(10) ** -45:
+        total = _EXACT.add(total, term)
+        odd += 2
+        term = _EXACT.divide(_EXACT.multiply(term, x * x), Decimal(odd))
+    density = _EXACT.divide(_EXACT.exp(-x * x / 2), _EXACT.sqrt(2 * _PI))
+    return _EXACT.add(Decimal("0.5"), _EXACT.multiply(density, total))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,7 @@
-"""The weights of the transforms: which tensors they are, what is refused, and how `codec.transform` takes them."""
+"""The weights of the transforms: which tensors they are, what is refused, and how `codec.transform` takes them.
+
+Their layers and residual blocks are read as those of `codec.spatial` are, too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ PREFIXES = ("analysis.", "synthesis.")
 Tensors = dict[str, NDArray[Any]]
 
 
-def _blocks(tensors: Tensors, prefix: str) -> int:
+def block_count(tensors: Tensors, prefix: str) -> int:
+    """Return how many residual blocks a network has."""
     count = 0
     while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
         count += 1
@@ -52,7 +56,7 @@ def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
     ):
         width = tensors[f"{prefix}.input.weight"].shape[-1]
         layers = {f"{prefix}.input": first * first * before}
-        for i in range(_blocks(tensors, prefix)):
+        for i in range(block_count(tensors, prefix)):
             layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
         for name, inputs in layers.items():
             bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
@@ -85,11 +89,33 @@ def _check(tensors: Tensors, config: dict[str, Any]) -> None:
             raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
 
 
-def _packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
+def packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
     """Return a layer's weight for `codec.products.product`; ModelError if a sum could leave int32."""
     weight = tensors[f"{name}.weight"]
     exact.check_bound(name, weight, largest, np.abs(biases).max(0), SUM_LIMIT)
     return pack(weight)
+
+
+def layer(tensors: Tensors, name: str, side: int, largest: int, conditions: int) -> Layer:
+    """Return a layer whose inputs are within ``largest``; ModelError if a sum could leave int32."""
+    levels = f"{name}.biases"
+    rows = tensors[levels] if levels in tensors else tensors[f"{name}.bias"][None]
+    biases = exact.between_levels(rows, conditions)
+    weight = packed(tensors, name, largest, biases)
+    return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side)
+
+
+def blocks(
+    tensors: Tensors, prefix: str, stream_limit: int, hidden_limit: int, conditions: int
+) -> tuple[tuple[Layer, Layer], ...]:
+    """Return the residual blocks of a network, each a hidden and a residual layer; ModelError as of `layer`."""
+    return tuple(
+        (
+            layer(tensors, f"{prefix}.block{i + 1}.hidden", 3, stream_limit, conditions),
+            layer(tensors, f"{prefix}.block{i + 1}.residual", 3, hidden_limit, conditions),
+        )
+        for i in range(block_count(tensors, prefix))
+    )
 
 
 def _transform(
@@ -97,28 +123,18 @@ def _transform(
 ) -> Transform:
     """Return a transform whose inputs are within ``largest``."""
     conditions = len(tensors["synthesis.steps"])
-
-    def layer(name: str, side: int, largest: int) -> Layer:
-        rows = tensors[f"{name}.biases"] if name.endswith("hidden") else tensors[f"{name}.bias"][None]
-        biases = exact.between_levels(rows, conditions)
-        weight = _packed(tensors, name, largest, biases)
-        return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side)
-
-    def block(name: str) -> tuple[Layer, Layer]:
-        return layer(f"{name}.hidden", 3, stream_limit), layer(f"{name}.residual", 3, hidden_limit)
-
     linear, output = f"{prefix}.linear", f"{prefix}.output"
     bias = tensors[f"{output}.bias"].astype(np.int64)
     last = Last(
-        _packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
+        packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
         tensors[f"{linear}.multiplier"].astype(np.int64),
-        _packed(tensors, output, stream_limit, bias[None]),
+        packed(tensors, output, stream_limit, bias[None]),
         bias,
         tensors[f"{output}.multiplier"].astype(np.int64),
         sides[1],
     )
-    blocks = tuple(block(f"{prefix}.block{i + 1}") for i in range(_blocks(tensors, prefix)))
-    return Transform(layer(f"{prefix}.input", sides[0], largest), blocks, last)
+    first = layer(tensors, f"{prefix}.input", sides[0], largest, conditions)
+    return Transform(first, blocks(tensors, prefix, stream_limit, hidden_limit, conditions), last)
 
 
 def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from codec import adaptation, pipeline, search
 from codec.container import Container, holds, samples_demand
 from codec.errors import CorruptDataError
-from codec.headers import OFFSETS, Fidelity, Header, Latents
+from codec.headers import BITS_MODE, OFFSETS, Fidelity, Header, Latents
 from codec.image import Image
 from codec.likelihood import Raster
 from codec.model import Model
@@ -130,14 +130,14 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
     """Return about how many bits a band costs."""
     z, bits = None, 0.0
     if latents == Latents.BITS_BACK and not image.is_dry(index):
-        words = random_message(image.across * image.model.latents + 2, seed=index)
+        words = random_message(image.tiles * image.model.latents + 2, seed=index)
         _, z = image.posterior(index).pop(words)
         bits -= image.posterior_intervals(index, z).coded_bits
     elif latents != Latents.NONE:
         z = image.mode(index)
     if z is not None:
         bits += image.prior_intervals(z).coded_bits
-    every = ESTIMATE_EVERY if image.model.kind == "samples" else 1
+    every = 1 if image.model.kind == "tensor" else ESTIMATE_EVERY
     freqs = image.pixel_intervals(index, z, every=every).freqs
     freqs = freqs[freqs > 0]
     return bits + every * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
@@ -311,6 +311,8 @@ def blank(model: Model, file: Container) -> Image:
     lossy = header.fidelity == Fidelity.LOSSY
     if (model.kind == "tensor") != lossy:
         raise CorruptDataError(f"header: model {model.number} does not code such files, got fidelity {header.fidelity}")
+    if (model.kind == "bits") != (header.mode == BITS_MODE):
+        raise CorruptDataError(f"header: model {model.number} codes {model.kind}, got mode {header.mode}")
     shape = _tensor_shape(model, header) if lossy else (header.height, header.width, header.channels)
     image = Image.blank(model, shape, header.condition, coding.lanes)
     if coding.band_height != image.band_height:

@@ -112,7 +112,7 @@ def _code_pixels(
                 else:
                     starts[y, x, first + q], freqs[y, x, first + q] = interval(symbol, grid, prepared, table)
                     if mode == MEASURE:
-                        bits += ideal_bits(symbol, grid, m, raw, shift)
+                        bits += ideal_bits(symbol, grid, m, raw, shift, table.normal)
     return bits
 
 

@@ -13,7 +13,6 @@ import torch
 
 from codec.model_weights import parse_model
 from codec.shipped import WEIGHTS
-from models.data import image_files
 from models.freeze import Peaks
 from models.tasks import Task
 from models.train import Run
@@ -21,31 +20,31 @@ from models.train import Run
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
-def freeze(task: Task, model: Any, data: Path) -> bytes:
+def freeze(task: Task, model: Any, material: Any) -> bytes:
     """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
 
     Parameters
     ----------
-    data : Path
-        Folder that holds the recipe's folders.
+    material
+        Of the task, with another seed than in training.
     """
     train = task.recipe.train
-    crops = task.material(data, train.seed + 1)
     peaks = Peaks()
     task.watch(model, peaks)
     rng = np.random.default_rng(train.seed)
     torch.default_generator.manual_seed(train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            task.loss(model, task.batch(crops.batch(step, CALIBRATION_CROPS), rng), rng, 1.0)
+            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), rng, 1.0)
     peaks.stop()
-    return task.freeze(model, peaks.values, crops.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
+    return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 
 
 def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     """Freeze a run's averaged weights into ``out`` and return its card, which is written beside them."""
     recipe, task, model = run.recipe, run.task, run.average
-    data = freeze(task, model, run.data)
+    material = task.material(run.data, recipe.train.seed + 1)
+    data = freeze(task, model, material)
     frozen = parse_model(data)
     figures = {
         f"{name} {task.condition}={condition}": task.compare(model, frozen, run.data / name, condition)
@@ -57,7 +56,7 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
         "hash": frozen.hash.hex(),
         "weights_bytes": len(data),
         "multiply_adds_per_pixel": task.multiply_adds(model),
-        "data": [asdict(s) | {"images": len(image_files(run.data / s.folder))} for s in recipe.data],
+        "data": [asdict(s) | {"images": len(images)} for s, images in zip(recipe.data, material.images, strict=True)],
         "steps": run.progress.step,
         "hours": round(run.progress.seconds / 3600, 2),
         "machine": run.progress.machine,

@@ -9,7 +9,7 @@ units, multiply. See docs/FORMAT.md, "Exact networks".
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from codec.exact import BIAS_LIMIT, EXACT
 from codec.tables import SCALE_STEPS, WEIGHT_STEPS
-from models.networks import CONTEXT_UNIT, VLAE
+from models.networks import CONTEXT_UNIT, VLAE, Likelihood
 from models.recipe import Recipe
 
 WEIGHT_MAX = 1023
@@ -31,6 +31,8 @@ ACTIVATION_LIMIT = 2047
 """11 bits; the posterior's convolutions, which sum over more inputs, have 10."""
 POSTERIOR_LIMIT = 1023
 OUTPUT_SHIFT = 30
+IDLE_SCALE = 2.0**16
+"""Of rows without weights and biases."""
 MEAN_UNIT = 256.0
 LOGIT_UNIT = WEIGHT_STEPS / np.log(2)
 
@@ -89,7 +91,7 @@ def quantise_layer(
     with np.errstate(divide="ignore"):
         scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
         scale = np.minimum(scale, 0.98 * EXACT / (reach + np.abs(bias)))
-    scale[~np.isfinite(scale)] = 1.0
+    scale[~np.isfinite(scale)] = IDLE_SCALE
     integers = np.rint(folded * scale[:, None]).astype(np.int64).T
     shift = np.zeros(len(scale), dtype=np.int64)
     if peak is not None:
@@ -106,7 +108,7 @@ def fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """Return the values rounded, as a smaller integer type that holds them."""
     rounded = np.rint(values)
     limits = np.iinfo(dtype)
-    if rounded.min() < limits.min or rounded.max() > limits.max:
+    if rounded.min(initial=0) < limits.min or rounded.max(initial=0) > limits.max:
         raise OverflowError(f"{rounded.min():.0f} to {rounded.max():.0f} do not fit {np.dtype(dtype)}")
     return rounded.astype(dtype)
 
@@ -123,14 +125,14 @@ class Peaks:
     values: dict[str, F64] = field(default_factory=dict)
     handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
 
-    def inputs(self, name: str, module: nn.Module) -> None:
-        """Record what comes into a module."""
-        keep = self._keep(name, module)
-        self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(inputs[0])))
+    def inputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Record what a follower makes of what comes into a module."""
+        keep = self._keep(name)
+        self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(follower(inputs[0]))))
 
     def outputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor]) -> None:
         """Record what a follower makes of a module's results; modules may share a name."""
-        keep = self._keep(name, module)
+        keep = self._keep(name)
         self.handles.append(module.register_forward_hook(lambda _module, _inputs, out: keep(follower(out))))
 
     def stop(self) -> None:
@@ -138,22 +140,31 @@ class Peaks:
         while self.handles:
             self.handles.pop().remove()
 
-    def _keep(self, name: str, module: nn.Module) -> Callable[[Tensor], None]:
+    def _keep(self, name: str) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
-            axis = x.dim() - 1 if isinstance(module, nn.Linear) else 1
+            axis = 1 if x.dim() == 4 else x.dim() - 1
             peak = to_f64(x.amax([i for i in range(x.dim()) if i != axis]))
             self.values[name] = np.maximum(peak, self.values.get(name, peak))
 
         return keep
 
 
+def watch_likelihood(likelihood: Likelihood, peaks: Peaks) -> None:
+    """Record the results of the likelihood's layers that a rectifier follows."""
+    followers = {
+        "hidden1": likelihood.hidden2,
+        "hidden2": likelihood.hidden3,
+        "hidden3": likelihood.split,
+        **{f"head{i}": layer for i, layer in enumerate(likelihood.outputs)},
+    }
+    for name, module in followers.items():
+        peaks.inputs(name, module)
+
+
 def watch_coder(model: VLAE, peaks: Peaks) -> None:
     """Record the results of the layers that a rectifier follows."""
+    watch_likelihood(model.likelihood, peaks)
     followers = {
-        "hidden1": model.likelihood.hidden2,
-        "hidden2": model.likelihood.hidden3,
-        "hidden3": model.likelihood.split,
-        **{f"head{i}": layer for i, layer in enumerate(model.likelihood.outputs)},
         "conv1": model.posterior.conv2,
         "conv2": model.posterior.conv3,
         "dense": model.posterior.out,
@@ -176,14 +187,24 @@ def latent_units(latents: int) -> F64:
     return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
 
 
-def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, NDArray[Any]], F64]:
-    """Return the likelihood's tensors and the units of its biases."""
-    net, config = model.likelihood, model.config
-    coded, largest_input = config.coded, float(config.coded.layout.largest_input)
+def freeze_likelihood(
+    net: Likelihood, peaks: dict[str, F64], conditions: F64, features: Sequence[tuple[float, float]] = ()
+) -> tuple[dict[str, NDArray[Any]], F64]:
+    """Return the likelihood's tensors and the units of its biases.
+
+    Parameters
+    ----------
+    conditions : float64 array (rows, bias count)
+        What each condition adds to the biases.
+    features : sequence of (float, float)
+        Of the last inputs, which are no contexts: integer units of each for a float one, and its largest integer.
+    """
+    config, coded = net.config, net.config.coded
+    largest_input = float(coded.layout.largest_input)
     tensors: dict[str, NDArray[Any]] = {}
-    contexts = net.hidden1.in_features
-    gain = np.full(contexts, float(CONTEXT_UNIT))
-    largest = np.full(contexts, largest_input)
+    contexts = net.hidden1.in_features - len(features)
+    gain = np.concatenate([np.full(contexts, float(CONTEXT_UNIT)), [unit for unit, _ in features]])
+    largest = np.concatenate([np.full(contexts, largest_input), [most for _, most in features]])
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
         layer = quantise_layer(to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
@@ -202,7 +223,8 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     scales.append(split.scale)
     halves.append(half(split.shift))
     head_scale = split.scale.reshape(coded.groups, -1)
-    conditioning = np.concatenate([rows * scale for rows, scale in zip(seen, head_scale[1:], strict=True)])
+    said_rows = [rows * scale for rows, scale in zip(seen, head_scale[1:], strict=True)]
+    conditioning = np.concatenate([np.zeros((0, config.head)), *said_rows])
     tensors["likelihood.conditioning"] = fit(conditioning, np.int32)
     m, width = config.mixtures, max(out.out_features for out in net.outputs)
     weights = np.zeros((coded.groups, config.head, width), dtype=np.int16)
@@ -224,13 +246,13 @@ def _freeze_likelihood(model: VLAE, peaks: dict[str, F64]) -> tuple[dict[str, ND
     tensors["likelihood.outputs.multiplier"] = multipliers
     scale = np.concatenate(scales)
     own = np.concatenate([to_f64(getattr(net, n).bias) for n in ("hidden1", "hidden2", "hidden3", "split")])
-    fixed = np.rint((own + to_f64(model.condition.weight)) * scale) + np.concatenate(halves)
+    fixed = np.rint((own + conditions) * scale) + np.concatenate(halves)
     tensors["likelihood.fixed_biases"] = fit(fixed, np.int32)
-    tensors["likelihood.off_biases"] = fit(to_f64(model.off) * scale, np.int32)
     return tensors, scale
 
 
-def _output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
+def freeze_output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a layer whose results are parameters; ``offset`` is added to its biases."""
     bias = to_f64(linear.bias) + offset
     return {
         "weight": layer.weight.astype(np.int16),
@@ -273,7 +295,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     limits = np.full(len(dense.gain), float(ACTIVATION_LIMIT))
     offset = np.repeat([0.0, 1.0], config.latents)
     layer = quantise_layer(to_f64(net.out.weight), dense.gain, limits, 0.0, None, 0, to_f64(net.out.bias) + offset)
-    parts["posterior.out"] = _output(net.out, layer, latent_units(config.latents), offset)
+    parts["posterior.out"] = freeze_output(net.out, layer, latent_units(config.latents), offset)
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
@@ -294,7 +316,7 @@ def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[s
     second = quantise_layer(weight, first.gain, limits, 0.0, None, 0, bias)
     parts = {
         "modulation.hidden": _hidden(first, to_f64(model.modulate1.bias)),
-        "modulation.out": _output(model.modulate2, second, units),
+        "modulation.out": freeze_output(model.modulate2, second, units),
     }
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
@@ -319,7 +341,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
             "shift": hidden.shift.astype(np.int8),
             "biases": fit(np.rint(biases * hidden.scale) + half(hidden.shift), np.int32),
         },
-        "prior.out": _output(net.out, out, latent_units(n), offset),
+        "prior.out": freeze_output(net.out, out, latent_units(n), offset),
     }
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
     return tensors | {"prior.channels": fit(channels, np.int32)}
@@ -334,7 +356,8 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
         Largest activations, from `Peaks` after running the model on calibration crops.
     """
     config, coded = model.config, model.config.coded
-    likelihood, units = _freeze_likelihood(model, peaks)
+    likelihood, units = freeze_likelihood(model.likelihood, peaks, to_f64(model.condition.weight))
+    likelihood["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
     tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
     tensors |= _freeze_prior(model, peaks)
     header: dict[str, Any] = {

@@ -7,6 +7,7 @@ unit times powers of two, which shifts undo.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,47 @@ def watch_transforms(model: Lossy, peaks: Peaks) -> None:
             peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
 
 
+@dataclass
+class LayerWriter:
+    """Writes the layers of networks with residual streams.
+
+    Below, ``stream`` is the integer unit of each channel of a stream for a float one.
+    """
+
+    tensors: Tensors = field(default_factory=dict)
+
+    def write(self, name: str, folded: F64, scale: F64, shift: I64, bias: F64) -> None:
+        """Write a layer with shifts; ``bias`` is a row, or rows of levels."""
+        self.tensors[f"{name}.weight"] = fit(folded * scale[:, None], NETWORK).T
+        self.tensors[f"{name}.shift"] = shift.astype(np.int8)
+        kind = "biases" if bias.ndim == 2 else "bias"
+        self.tensors[f"{name}.{kind}"] = fit(np.rint(bias * scale) + half(shift), np.int32)
+
+    def add(self, name: str, folded: F64, largest: float, bias: F64, unit: F64) -> None:
+        """Write a layer whose results have a unit (outputs,) that is at most its `largest_scale`."""
+        shift = np.floor(np.log2(largest_scale(folded, largest, bias) / unit)).astype(np.int64)
+        self.write(name, folded, unit * 2.0**shift, shift, bias)
+
+    def block(self, name: str, convolutions: tuple[nn.Conv2d, nn.Conv2d], biases: F64, stream: F64, peak: F64) -> None:
+        """Write a residual block; ``biases`` are those of the first convolution, ``peak`` its largest activations."""
+        first, second = convolutions
+        folded = rows_of(first) / np.tile(stream, 9)
+        scale = largest_scale(folded, STREAM_LIMIT, np.abs(np.atleast_2d(biases)).max(0))
+        most = HEADROOM * np.maximum(peak, LEAST)
+        shift = np.maximum(0, np.ceil(np.log2(most * scale / HIDDEN_LIMIT))).astype(np.int64)
+        self.write(f"{name}.hidden", folded, scale, shift, biases)
+        folded = rows_of(second) / np.tile(scale * 2.0**-shift, 9)
+        self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(second.bias), stream)
+
+
+def stream_unit(peak: F64) -> F64:
+    """Return the unit of a stream's channels whose largest magnitudes were seen."""
+    unit: F64 = STREAM_LIMIT / (HEADROOM * np.maximum(peak, LEAST))
+    return unit
+
+
 def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float, peaks: dict[str, F64]) -> Tensors:
     """Return the tensors of a transform.
-
-    ``stream`` below is the integer unit of each channel of the residual stream for a float one.
 
     Parameters
     ----------
@@ -86,36 +124,15 @@ def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float
     unit : float
         Integer units of a result for each float one.
     """
-    tensors: Tensors = {}
-
-    def write(name: str, folded: F64, scale: F64, shift: I64, bias: F64) -> None:
-        """Write a layer with shifts; ``bias`` is a row, or rows of levels."""
-        tensors[f"{name}.weight"] = fit(folded * scale[:, None], NETWORK).T
-        tensors[f"{name}.shift"] = shift.astype(np.int8)
-        kind = "biases" if bias.ndim == 2 else "bias"
-        tensors[f"{name}.{kind}"] = fit(np.rint(bias * scale) + half(shift), np.int32)
-
+    writer = LayerWriter()
+    tensors = writer.tensors
     first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(net.input.bias)
-    stream = STREAM_LIMIT / (HEADROOM * np.maximum(peaks[f"{prefix}.stream"], LEAST))
-    stream = np.minimum(stream, largest_scale(first, largest, bias))
-
-    def add(name: str, folded: F64, largest: float, bias: F64) -> None:
-        """Write a layer whose results are added to the stream."""
-        most = largest_scale(folded, largest, bias)
-        shift = np.floor(np.log2(most / stream)).astype(np.int64)
-        write(name, folded, stream * 2.0**shift, shift, bias)
-
-    add(f"{prefix}.input", first, largest, bias)
+    stream = np.minimum(stream_unit(peaks[f"{prefix}.stream"]), largest_scale(first, largest, bias))
+    writer.add(f"{prefix}.input", first, largest, bias, stream)
     for i, block in enumerate(net.blocks):
         name = f"{prefix}.block{i + 1}"
-        folded = rows_of(block.conv1) / np.tile(stream, 9)
         biases = to_f64(block.conv1.bias) + to_f64(block.levels.weight)
-        scale = largest_scale(folded, STREAM_LIMIT, np.abs(biases).max(0))
-        peak = HEADROOM * np.maximum(peaks[name], LEAST)
-        shift = np.maximum(0, np.ceil(np.log2(peak * scale / HIDDEN_LIMIT))).astype(np.int64)
-        write(f"{name}.hidden", folded, scale, shift, biases)
-        folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
-        add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(block.conv2.bias))
+        writer.block(name, (block.conv1, block.conv2), biases, stream, peaks[name])
 
     folded, bias = rows_of(net.output) / np.tile(stream, net.output.kernel_size[0] ** 2), to_f64(net.output.bias)
     scale = largest_scale(folded, STREAM_LIMIT, bias)

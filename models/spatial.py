@@ -165,6 +165,7 @@ class SpatialPrior(nn.Module):
             self.register_buffer("seen", (group <= torch.arange(n)[:, None]).float().repeat(2, 1), persistent=False)
             self.register_buffer("causal", torch.tril(torch.ones(n, n), -1).repeat(2, 1), persistent=False)
             self.own = nn.Linear(n, units)
+            self.activation = nn.ReLU()
             self.channels = nn.Parameter(torch.zeros(2 * n, n))
             with torch.no_grad():
                 self.out.weight.mul_(0.1)
@@ -181,7 +182,7 @@ class SpatialPrior(nn.Module):
             h = F.linear(own, self.own.weight * self.sees, self.own.bias)
             if c.neighbours:
                 h = h + self.hidden(self._around(own))
-            out = F.linear(F.relu(h), self.out.weight * self.seen, self.out.bias)
+            out = F.linear(self.activation(h), self.out.weight * self.seen, self.out.bias)
             out = out + F.linear(own, self.channels * self.causal)
         means, scales = out.chunk(2, -1)
         return (Z_UNIT * means).clamp(-c.grid, c.grid), (scales + 2).clamp(-1, 5)

@@ -13,6 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec import contexts
+from codec.image import Image
+from codec.model import Model
+from models.freeze import F64, Peaks, weights_file
+from models.freeze_spatial import freeze_spatial, watch_spatial
 from models.objective import Inputs, Pixels, pixel_bits
 from models.recipe import Recipe
 from models.small import SmallImages, load_small
@@ -21,6 +25,8 @@ from models.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_late
 U8 = NDArray[np.uint8]
 AT_ONCE = 250
 """Images that are evaluated at once."""
+COMPARED = 200
+"""Images on which freezing is judged."""
 NATS = math.log(2)
 
 
@@ -135,3 +141,42 @@ class SpatialTask:
             kl = torch.zeros_like(kl)
         total = float((bits + kl).mean())
         return {"nats": total * NATS, "KL": float(kl.mean()) * NATS, "bpsp": total / images[0].numel()}
+
+    def watch(self, model: Spatial, peaks: Peaks) -> None:
+        """Record the largest activations of all networks."""
+        watch_spatial(model, peaks)
+
+    def freeze(self, model: Spatial, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file; it needs no more images."""
+        return weights_file(self.recipe, freeze_spatial(model, peaks))
+
+    def compare(self, model: Spatial, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+        """Return minus the ELBO and the KL divergence, and what freezing costs: both with z at the posterior's mode."""
+        figures = self.evaluate(model, folder)
+        torch.manual_seed(0)
+        images = self.batch(load_small(folder, self.crop)[:COMPARED], np.random.default_rng(0))
+        with torch.no_grad():
+            pixels, latent = self.terms(model, images, sample=False)
+        own = float((pixels.sum() + latent.prior_bits.sum()) / len(images))
+        coded = 0.0
+        for values in images.numpy():
+            image = Image.of(frozen, values, 0)
+            for band in range(image.bands):
+                z = image.mode(band)
+                coded += image.pixel_intervals(band, z, ideal=True).ideal_bits + image.prior_intervals(z).ideal_bits
+        return figures | {"freezing_percent": 100 * (coded / len(images) / own - 1)}
+
+    def multiply_adds(self, model: Spatial) -> dict[str, int]:
+        """Return the multiply-adds of each network for each pixel."""
+        area = self.config.size**2
+        positions = (self.config.size // self.config.patch) ** 2
+
+        def per_pixel(network: torch.nn.Module) -> int:
+            convolved = sum(p.numel() for p in network.parameters() if p.dim() == 4) * positions
+            return round((convolved + sum(p.numel() for p in network.parameters() if p.dim() == 2)) / area)
+
+        return {
+            "posterior": per_pixel(model.posterior),
+            "features": per_pixel(model.decoder),
+            "likelihood": self.config.multiply_adds(self.config.inputs),
+        }

@@ -18,7 +18,7 @@ from safetensors.numpy import load
 from torch import Tensor, nn
 
 from codec.contexts import offsets
-from codec.model_weights import LATENT_HIDDEN, parse_model
+from codec.model_weights import parse_model
 from models.freeze import F64, I64, head_units, latent_units
 from models.networks import CONTEXT_UNIT, VLAE, Condition, Config
 
@@ -207,7 +207,7 @@ def frozen_header(data: bytes) -> dict[str, Any]:
 def frozen_config(data: bytes) -> Config:
     """Return the shape of a frozen model."""
     header, tensors = frozen_header(data), load(data)
-    _, modulation, prior = (tensors[f"{name}.weight"].shape[1] for name in LATENT_HIDDEN)
+    modulation, prior = (tensors[f"{name}.hidden.weight"].shape[1] for name in ("modulation", "prior"))
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
     return Config(
         **{key: header[key] for key in ("radius", "mixtures", "tile", "latents", "grid")},

@@ -187,7 +187,7 @@ def lively(recipe):
 @pytest.fixture(scope="module")
 def frozen(recipe, lively, data):
     torch.set_num_threads(1)
-    return parse_model(freeze(task_of(recipe), lively, data))
+    return parse_model(freeze(task_of(recipe), lively, task_of(recipe).material(data, 2)))
 
 
 @pytest.mark.parametrize("condition", [0, 31, 50, 99])

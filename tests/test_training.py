@@ -139,7 +139,7 @@ def test_inputs_equal_the_codecs(trained):
 
 
 def _frozen(run):
-    return freeze(run.task, run.average, run.data)
+    return freeze(run.task, run.average, run.task.material(run.data, 2))
 
 
 SHIPPED = WEIGHTS / "photo-0.safetensors"
@@ -181,7 +181,7 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
         model.likelihood.hidden3.weight[:, 5] = 0
         model.modulate2.weight[:, 7] = 0
     thawed = new_model(trained.recipe)
-    thaw(freeze(trained.task, model, trained.data), thawed)
+    thaw(freeze(trained.task, model, trained.task.material(trained.data, 2)), thawed)
     assert all(torch.isfinite(p).all() for p in thawed.parameters())
     assert sum(image_bits(thawed, picture(6), 64)) == pytest.approx(sum(image_bits(model, picture(6), 64)), rel=0.005)
 
@@ -197,7 +197,7 @@ def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):
     recipe = _shipped_recipe()
     thawed = new_model(recipe)
     thaw(SHIPPED.read_bytes(), thawed)
-    again = parse_model(freeze(task_of(recipe), thawed, data))
+    again = parse_model(freeze(task_of(recipe), thawed, task_of(recipe).material(data, 2)))
     samples = np.ascontiguousarray(picture(8)[:64, :128])
     shipped = _coded_bits(parse_model(SHIPPED.read_bytes()), samples)
     assert _coded_bits(again, samples) == pytest.approx(shipped, rel=0.001)

@@ -31,7 +31,7 @@ def _folder(exists: bool = False) -> click.Path:
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Frozen weights from which a new run begins; a checkpoint goes before them.",
+    help="Frozen weights, of small images a checkpoint, from which a new run begins; its own checkpoint goes before.",
 )
 @click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
 @click.option("--out", type=_folder(), help="Folder of the frozen weights, by default the codec's own.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import hashlib
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from codec.model_weights import parse_model
+from codec.headers import HASH_BYTES
 from models.optimizer import Optimizer
 from models.recipe import Recipe, Training
 from models.tasks import task_of
@@ -43,7 +44,7 @@ class Progress:
     history : list of dict
         Figures of every evaluation.
     start : dict or None
-        Frozen weights that it began from, see `start_entry`; None if from random ones.
+        What it began from, see `start_entry`; None if from random weights.
     """
 
     step: int = 0
@@ -61,15 +62,22 @@ def learning_rate(train: Training, step: int) -> float:
 
 
 def start_entry(path: Path) -> dict[str, Any]:
-    """Return what is known of frozen weights: their hash, and the steps and hours that made them.
+    """Return what is known of frozen weights, or of a checkpoint: its hash, and the steps and hours that made it.
 
-    Steps and hours stand in the model card beside the weights, if there is one; those of what the
+    Of frozen weights steps and hours stand in the model card beside them, if there is one; those of what the
     weights themselves began from are included.
     """
-    entry: dict[str, Any] = {"hash": parse_model(path.read_bytes()).hash.hex()}
+    entry: dict[str, Any] = {"hash": hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES].hex()}
     card = path.with_suffix(".json")
-    if card.exists():
+    with safe_open(path, "np") as file:
+        progress = (file.metadata() or {}).get("progress")
+    values: dict[str, Any] = {}
+    if progress is not None:
+        found = json.loads(progress)
+        values = {"steps": found["step"], "hours": found["seconds"] / 3600, "start": found["start"]}
+    elif card.exists():
         values = json.loads(card.read_text(encoding="utf-8"))
+    if values:
         before = values.get("start") or {}
         for key in ("steps", "hours"):
             if key in values:
@@ -93,7 +101,7 @@ def keep_memory() -> None:
 class Run:
     """A training run, kept in a folder as ``checkpoint.safetensors``.
 
-    A new one begins from the frozen weights ``start``, if that is given, and else from random weights.
+    A new one begins from ``start``, frozen weights or a checkpoint as its task takes them, else from random weights.
     With ``bfloat16`` the likelihood's hidden layers are multiplied in it.
     """
 

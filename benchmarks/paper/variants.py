@@ -1,0 +1,87 @@
+"""Models that differ in one thing: trained by the recipes that ship, for fewer steps, and frozen.
+
+    python -m benchmarks.paper.variants --data DIR --runs DIR [NAME ...]
+
+A run resumes from its checkpoint; a variant whose frozen weights are there is left alone. All variants of a recipe
+see the same images in the same order, for as many steps. `benchmarks.paper.ablation` and `benchmarks.paper.windows`
+code the test images with them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from models.finish import finish
+from models.recipe import load_recipe
+from models.train import Run
+
+STEPS = {"mnist-dynamic": 3000, "tiny": 2500}
+"""Of each recipe's variants."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model of an experiment: the recipe that ships, and what is changed."""
+
+    recipe: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = {
+    "no-z": Variant("mnist-dynamic", {"train.drop_latents": 1.0}),
+    "factorised-prior": Variant("mnist-dynamic", {"model.prior": 0}),
+    "window-7x4": Variant("mnist-dynamic"),
+    "window-1x1": Variant("mnist-dynamic", {"model.window": [1, 1]}),
+    "window-3x2": Variant("mnist-dynamic", {"model.window": [3, 2]}),
+    "window-11x8": Variant("mnist-dynamic", {"model.window": [11, 8]}),
+    "colour-window": Variant("tiny"),
+    "grey-window": Variant("tiny", {"model.grey": True}),
+}
+"""By their names; the window of 7 x 4 with an autoregressive prior stands in the ablation, too."""
+
+
+def schedule(recipe: str) -> dict[str, Any]:
+    """Return what a variant's shorter training changes."""
+    steps = STEPS[recipe]
+    return {"train.steps": steps, "train.decay_steps": steps // 2, "train.latent_steps": steps // 4}
+
+
+def weights_of(runs: Path, name: str) -> Path:
+    """Return where the frozen weights of a variant are; the command above writes them."""
+    recipe = load_recipe(VARIANTS[name].recipe)
+    return runs / name / f"{recipe.name}-{recipe.number}.safetensors"
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(VARIANTS)))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+@click.option("--threads", type=int, default=1)
+@click.option("--limit", type=float, default=float("inf"), help="Seconds for all; the same command goes on afterwards.")
+def main(names: tuple[str, ...], data: Path, runs: Path, threads: int, limit: float) -> None:
+    """Train and freeze variants, by default all."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    end = time.monotonic() + limit
+    for name in names or VARIANTS:
+        if weights_of(runs, name).exists():
+            continue
+        variant = VARIANTS[name]
+        recipe = load_recipe(variant.recipe, schedule(variant.recipe) | variant.changes)
+        run = Run(recipe, data, runs / name, bfloat16=True)
+        if not run.train(end - time.monotonic()):
+            click.echo(f"{name}: stopped at step {run.progress.step}: the same command goes on", err=True)
+            return
+        card = finish(run, runs / name)
+        click.echo(f"{name}: {card['validation']}")
+
+
+if __name__ == "__main__":
+    main()

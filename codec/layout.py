@@ -43,6 +43,8 @@ class Layout(NamedTuple):
     references : int
         So many channels, the first of the raster, are predicted by a reference; that of others is 0.
     level_shift : int, from a reference's distance to ``missing`` to an input
+    grey : bool
+        Whether contexts show the grey of red, green and blue alone, from which all three have their reference.
     compress : int16 array (2 (high - low) + 1,), entry d + high - low is that of the difference d
     features : int64 array (features, 2)
         What places see of the channels coded before: v of the first, minus v of the second unless it is -1.
@@ -59,6 +61,7 @@ class Layout(NamedTuple):
     missing: int
     references: int
     level_shift: int
+    grey: bool
     compress: NDArray[np.int16]
     features: I64
     feature_begins: I64
@@ -75,9 +78,13 @@ class Layout(NamedTuple):
         """Channels of each place."""
         return [int(end - begin) for begin, end in pairwise(self.begins)]
 
+    def inputs(self, contexts: int) -> int:
+        """Return how many inputs of a network so many contexts and the references are."""
+        return contexts + 1 if self.grey else contexts * len(self.order) + self.references
 
-@lru_cache(maxsize=1)
-def samples() -> Layout:
+
+@lru_cache(maxsize=2)
+def samples(*, grey: bool = False) -> Layout:
     """Return the layout of an image's samples: red, green, blue; each place codes a channel."""
     red, green, _ = sorted(ORDER)
     return Layout(
@@ -88,6 +95,7 @@ def samples() -> Layout:
         missing=NO_PIXEL,
         references=3,
         level_shift=1,
+        grey=grey,
         compress=compress().astype(np.int16),
         features=np.array([(green, -1), (green, -1), (red, -1), (red, green)], dtype=np.int64),
         feature_begins=np.array([0, 0, 1, 4], dtype=np.int64),
@@ -106,6 +114,7 @@ def bits() -> Layout:
         missing=0,
         references=0,
         level_shift=1,
+        grey=False,
         compress=compress(1, BITS_KNEE).astype(np.int16),
         features=np.zeros((0, 2), dtype=np.int64),
         feature_begins=np.zeros(2, dtype=np.int64),
@@ -127,6 +136,7 @@ def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
         missing=0,
         references=references,
         level_shift=2,
+        grey=False,
         compress=compress(2 * limit, TENSOR_KNEE).astype(np.int16),
         features=np.stack([channel, np.full_like(channel, -1)], axis=1),
         feature_begins=np.concatenate([[0], np.cumsum(seen)]),

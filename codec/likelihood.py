@@ -177,11 +177,22 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 
 
 @njit
+def _shown(image: Raster, place: int, c: int, layout: Layout) -> int:
+    """Return what a context at ``place`` of the raster, -1 if there is none, shows of channel c."""
+    if place < 0:
+        return layout.missing
+    if layout.grey:
+        return (int(image[place]) + 2 * int(image[place + 1]) + int(image[place + 2]) + 2) >> 2
+    return int(image[place + c])
+
+
+@njit
 def _gather(count: int, band: Band, network: Network, work: Work) -> None:
-    """Fill the network's inputs (count, P channels + references + F) and the references (count, channels) of pixels."""
+    """Fill the network's inputs (count, `Layout.inputs` + F) and the references (count, channels) of pixels."""
     image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
     steps, places, inputs, ref, compress = work.steps, work.places, work.inputs, work.ref, layout.compress
-    contexts, channels, missing, features = len(offsets), len(layout.order), layout.missing, band.features
+    contexts, channels, features = len(offsets), len(layout.order), band.features
+    shown = 1 if layout.grey else channels
     zero = layout.high - layout.low  # where the table has the difference 0
     for p in range(contexts):
         steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
@@ -193,21 +204,21 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
         else:
             for p in range(contexts):
                 places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
-        begin = channels * contexts + layout.references
+        begin = shown * contexts + min(shown, layout.references)
         for f in range(features.shape[1]):
             inputs[i, begin + f] = features[work.ys[i] * width + x, f]
-        for c in range(channels):
+        for c in range(shown):
             if c < layout.references:
                 total = 2
                 for r in range(len(network.reference)):
-                    place = places[network.reference[r, 0]]
-                    total += network.reference[r, 1] * (np.int64(image[place + c]) if place >= 0 else missing)
+                    total += network.reference[r, 1] * _shown(image, places[network.reference[r, 0]], c, layout)
                 ref[i, c] = min(max(total >> 2, layout.low), layout.high)
-                inputs[i, channels * contexts + c] = (ref[i, c] - missing) >> layout.level_shift
+                inputs[i, shown * contexts + c] = (ref[i, c] - layout.missing) >> layout.level_shift
             base = zero - ref[i, c]
             for p in range(contexts):
-                value = np.int64(image[places[p] + c]) if places[p] >= 0 else missing
-                inputs[i, channels * p + c] = compress[value + base]
+                inputs[i, shown * p + c] = compress[_shown(image, places[p], c, layout) + base]
+        for c in range(shown, channels):
+            ref[i, c] = ref[i, 0]
 
 
 @njit

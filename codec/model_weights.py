@@ -55,7 +55,9 @@ KINDS = {"modulation": ("samples", "tensor"), "spatial": ("samples", "bits")}
 """Networks around z, and what models with them may code."""
 DISTRIBUTIONS = ("logistic", "normal")
 """Of latents."""
-USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "logistic"}
+SHOWN = ("colours", "grey")
+"""What contexts show of samples."""
+USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "logistic", "window_shows": "colours"}
 """What a configuration need not say."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -65,7 +67,7 @@ def config_layout(config: dict[str, Any]) -> Layout:
     """Return what a model codes."""
     if config["kind"] == "tensor":
         return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
-    return layout.samples() if config["kind"] == "samples" else layout.bits()
+    return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()
 
 
 def config_contexts(config: dict[str, Any]) -> tuple[contexts.IntArray, int]:
@@ -81,8 +83,7 @@ def tensor_shapes(tensors: Tensors, config: dict[str, Any]) -> Shapes:
     n, m, coded = config["latents"], config["mixtures"], config_layout(config)
     spatial = config["networks"] == "spatial"
     places = len(coded.sizes)
-    seen = len(coded.order) * len(config_contexts(config)[0]) + coded.references
-    inputs = seen + (config["features"] if spatial else 0)
+    inputs = coded.inputs(len(config_contexts(config)[0])) + (config["features"] if spatial else 0)
     outputs = max(3 * m * size + count for size, count in zip(coded.sizes, coded.coefficients.tolist(), strict=True))
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
@@ -147,6 +148,7 @@ def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
     _choice(config, "networks", KINDS)
     _choice(config, "kind", KINDS[config["networks"]])
     _choice(config, "latent_distribution", DISTRIBUTIONS)
+    _choice(config, "window_shows", SHOWN)
     kind, spatial = config["kind"], config["networks"] == "spatial"
     own = spatial_weights.CONFIG if spatial else modulation_weights.CONFIG
     exact.check_numbers(config, CONFIG | own | (TENSOR_CONFIG if kind == "tensor" else {}))
@@ -183,7 +185,7 @@ def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) ->
     outputs = t["likelihood.outputs.weight"]
     output_bias = t["likelihood.outputs.bias"].astype(np.int64)
     largest = np.full(weights[0].shape[0], float(coded.largest_input))
-    largest[len(coded.order) * len(offsets) + coded.references :] = config.get("feature_limit", 0)
+    largest[coded.inputs(len(offsets)) :] = config.get("feature_limit", 0)
     for i, weight in enumerate(weights):
         bias = np.full(weight.shape[1], float(BIAS_LIMIT))
         if i == 3:  # the heads also add what the channels before say

@@ -127,12 +127,12 @@ class Peaks:
 
     def inputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor] = lambda x: x) -> None:
         """Record what a follower makes of what comes into a module."""
-        keep = self._keep(name)
+        keep = self._keep(name, module)
         self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(follower(inputs[0]))))
 
     def outputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor]) -> None:
         """Record what a follower makes of a module's results; modules may share a name."""
-        keep = self._keep(name)
+        keep = self._keep(name, module)
         self.handles.append(module.register_forward_hook(lambda _module, _inputs, out: keep(follower(out))))
 
     def stop(self) -> None:
@@ -140,9 +140,9 @@ class Peaks:
         while self.handles:
             self.handles.pop().remove()
 
-    def _keep(self, name: str) -> Callable[[Tensor], None]:
+    def _keep(self, name: str, module: nn.Module) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
-            axis = 1 if x.dim() == 4 else x.dim() - 1
+            axis = x.dim() - 1 if isinstance(module, (nn.Linear, nn.ReLU)) else 1
             peak = to_f64(x.amax([i for i in range(x.dim()) if i != axis]))
             self.values[name] = np.maximum(peak, self.values.get(name, peak))
 

@@ -146,6 +146,7 @@ def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
         "latent_distribution": "normal",
         "window_columns": config.window[0],
         "window_rows": config.window[1],
+        "window_shows": "grey" if config.grey else "colours",
         "patch": config.patch,
         "cell": config.cell,
         "band": config.cells,

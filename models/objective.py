@@ -75,10 +75,11 @@ def decoded_samples(samples: NDArray[np.uint8], error: int, grey: bool = False) 
 
 
 class Inputs:
-    """Gathers the likelihood's inputs of chosen pixels; ``offsets`` (P, 2) are the contexts that it sees."""
+    """Gathers the likelihood's inputs of chosen pixels: it sees ``offsets`` (P, 2), or of them ``grey`` alone."""
 
-    def __init__(self, offsets: NDArray[np.int64]) -> None:
+    def __init__(self, offsets: NDArray[np.int64], *, grey: bool = False) -> None:
         self.offsets = offsets
+        self.grey = grey
         self.table = compress_table()
 
     def __call__(self, images: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,14 +95,16 @@ class Inputs:
         start = np.arange(b)[:, None, None] * (h * w + 1)
         around = self._samples(words, where + start[..., None])  # (B, T, N, P, 3)
         values = self._samples(words, pixels.y * w + pixels.x + start)
-        reference = torch.zeros(*values.shape, dtype=torch.int32)
+        if self.grey:
+            around = (around[..., :1] + 2 * around[..., 1:2] + around[..., 2:] + 2) >> 2
+        reference = torch.zeros(*values.shape[:-1], around.shape[-1], dtype=torch.int32)
         for row, column, weight in contexts.REFERENCE:
             place = int(np.flatnonzero((k == row) & (j == column))[0])
             reference += weight * around[..., place, :]
         reference = ((reference + 2) >> 2).clamp(0, 255)
         steps = self.table[around - reference[..., None, :] + 255]
         level = torch.floor((reference - contexts.NO_PIXEL) / 2)
-        return values, reference, torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
+        return values, reference.expand_as(values), torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
 
     def samples(self, images: Tensor, pixels: Pixels) -> Tensor:
         """Return the samples (B, T, N, 3) of the chosen pixels."""

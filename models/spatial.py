@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import contexts
+from codec import contexts, layout
+from codec.layout import Layout
 from codec.prior import NEIGHBOURS
 from models.networks import BEYOND, BITS, SAMPLES, Coded, Likelihood, LikelihoodShape
 
@@ -55,6 +56,8 @@ class SpatialConfig(LikelihoodShape):
         Of each pixel.
     prior : int
         Hidden units of the prior for each latent of a cell; 0: the prior is factorised.
+    grey : bool
+        Whether the window shows the grey of colours alone.
     neighbours : int
         So many of the cells `codec.prior.NEIGHBOURS` are seen by the prior.
     """
@@ -71,11 +74,17 @@ class SpatialConfig(LikelihoodShape):
     features: int = 8
     prior: int = 8
     neighbours: int = 0
+    grey: bool = False
 
     @property
     def coded(self) -> Coded:
         """What is coded."""
         return CODED[self.kind]
+
+    @property
+    def layout(self) -> Layout:
+        """What the codec knows of it."""
+        return layout.samples(grey=self.grey) if self.kind == "samples" else layout.bits()
 
     @property
     def cells(self) -> int:
@@ -85,8 +94,7 @@ class SpatialConfig(LikelihoodShape):
     @property
     def inputs(self) -> int:
         """Inputs of the likelihood's network."""
-        seen = len(contexts.window(*self.window))
-        return self.coded.channels * seen + self.coded.references + self.features
+        return self.layout.inputs(len(contexts.window(*self.window))) + self.features
 
 
 class Residual(nn.Module):

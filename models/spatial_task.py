@@ -37,7 +37,7 @@ class SmallPixels:
         self.config = config
         self.offsets = contexts.window(*config.window)
         y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
-        self.gather = Inputs(self.offsets)
+        self.gather = Inputs(self.offsets, grey=config.grey)
         self.pixels = Pixels(y[None, None], x[None, None])
         k, j = self.offsets.T
         where = contexts.neighbour(y[:, None], x[:, None], k, j, config.size)

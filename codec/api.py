@@ -12,7 +12,7 @@ from PIL import Image
 
 from codec import container, decoder, image_io, metadata
 from codec.container import Container
-from codec.encoder import Encoder
+from codec.encoder import Encoder, chosen_model
 from codec.errors import UnsupportedError
 from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
 from codec.headers import CodingHeader, Fidelity, Latents, band_count
@@ -93,6 +93,7 @@ def compress(
     min_psnr: float | None = None,
     effort: int = DEFAULT_EFFORT,
     latents: Latents | None = None,
+    model: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     max_pixels: int | None = None,
@@ -123,6 +124,8 @@ def compress(
         once for them or several times.
     latents : Latents, optional
         How latents are coded; by default what is shortest.
+    model : str, optional
+        Of a lossless file: the name of a model that is for certain images, see `vlae models`.
     threads : int, optional
     progress : callable, optional
         Called with the bands done and the bands in all, for every encoding that is tried.
@@ -148,11 +151,12 @@ def compress(
     goal = goal_of(lossless=lossless, **given)
     if isinstance(effort, bool) or effort not in EFFORTS:
         raise ValueError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
+    named = chosen_model(model, goal)
     _check_threads(threads)
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
     pixels = image_io.from_pillow(image, max_pixels)
-    return container.pack(Encoder(image, pixels, latents, effort, threads, progress).reach(goal).container)
+    return container.pack(Encoder(image, pixels, latents, effort, threads, progress, model=named).reach(goal).container)
 
 
 def _check_threads(threads: int | None) -> None:

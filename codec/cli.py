@@ -91,6 +91,7 @@ def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--target-size", type=int, metavar="BYTES", help="At most so many bytes."),
             click.option("--min-psnr", type=float, metavar="DB", help="Colours have at least this PSNR."),
             click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Of lossy files, 1 to 3."),
+            click.option("--model", metavar="NAME", help="Of a lossless file: a model for certain images."),
             click.option("--no-latents", is_flag=True, help="Code the image without latents."),
             click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
         )
@@ -255,7 +256,7 @@ def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
     if no_latents and no_bits_back:
         raise click.UsageError("--no-latents and --no-bits-back exclude each other")
-    goal = usage(goal_of, **{name: value for name, value in given.items() if name != "effort"})
+    goal = usage(goal_of, **{name: value for name, value in given.items() if name not in ("effort", "model")})
     latents = Latents.NONE if no_latents else Latents.TWO_PART if no_bits_back else None
     return given | {"latents": latents}, goal.kind != Kind.MAX_ERROR
 

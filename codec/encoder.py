@@ -15,8 +15,9 @@ from PIL import Image
 
 from codec import container, image_io, metrics, png
 from codec.container import Container
+from codec.errors import ImageError
 from codec.goals import Goal, Kind
-from codec.headers import MAX_ERROR, MAX_QUALITY, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
 from codec.image_io import Pixels
 from codec.pipeline import Progress
 from codec.rate_control import last_below
@@ -94,6 +95,8 @@ class Encoder:
     progress : callable or None
     chains : mapping of int to Chain
         In an archive, by the models' numbers.
+    model : Model or None
+        That codes lossless files, in place of the usual one.
     """
 
     image: Image.Image
@@ -103,17 +106,22 @@ class Encoder:
     threads: int | None
     progress: Progress | None
     chains: Mapping[int, Chain] = field(default_factory=dict)
+    model: Model | None = None
 
     def reach(self, goal: Goal) -> File:
         """Return the shortest file that meets a goal.
 
         Raises
         ------
+        ImageError
+            The model does not code such images.
         ModelError
             The weights are missing or damaged.
         ValueError
             No file meets the goal; says which comes nearest.
         """
+        if self.model is not None:
+            return self._or_stored(self._by_model(self.model))
         if not self.pixels.codable or max(self.pixels.samples.shape) > SIDE_LIMIT:
             return self._within(self._stored(), goal)
         if goal.kind == Kind.MAX_ERROR:
@@ -183,15 +191,27 @@ class Encoder:
 
     def _exact(self, error: int) -> File:
         """Return the file within an error, or the stored one if a decoder would refuse that."""
-        from codec import vlae
         from codec.shipped import model_for
 
-        model = model_for(error)
-        samples = self.pixels.samples
-        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
-        encoded = vlae.encode(model, samples, error, self.latents, **options)
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
-        return self._coded(fidelity, error, model, encoded, encoded.samples)
+        return self._by(model_for(error), fidelity, error, self.pixels.samples)
+
+    def _by_model(self, model: Model) -> File:
+        """Return the lossless file that the named model makes."""
+        pixels = self.pixels
+        if model.kind == "bits" and pixels.mode == BITS_MODE:
+            return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE)
+        if model.kind != "samples" or not pixels.codable or max(pixels.samples.shape) > SIDE_LIMIT:
+            raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
+        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples)
+
+    def _by(self, model: Model, fidelity: Fidelity, error: int, values: image_io.U8) -> File:
+        from codec import vlae
+
+        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        encoded = vlae.encode(model, values, error, self.latents, **options)
+        scale = image_io.WHITE if model.kind == "bits" else np.uint8(1)
+        return self._coded(fidelity, error, model, encoded, encoded.samples * scale)
 
     def _lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""
@@ -244,3 +264,22 @@ def _largest_error(psnr: float) -> int:
     """Return the largest error that near-lossless files may have to reach a PSNR, about: errors are even within it."""
     allowed = 255**2 / 10 ** (psnr / 10)
     return max(error for error in range(MAX_ERROR + 1) if error * (error + 1) / 3 <= allowed)
+
+
+def chosen_model(name: str | None, goal: Goal) -> Model | None:
+    """Return the model that a caller named, or None.
+
+    Raises
+    ------
+    ModelError
+        Its weights are damaged.
+    ValueError
+        There is no such model, or the goal is not a lossless file.
+    """
+    if name is None:
+        return None
+    if goal != Goal(Kind.MAX_ERROR, 0):
+        raise ValueError("model: expected lossless, too")
+    from codec.shipped import named_model
+
+    return named_model(name)

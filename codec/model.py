@@ -68,6 +68,8 @@ class Model:
         Whether latents have normal distributions, or logistic ones.
     adaptable : bool
         Whether files may change its biases.
+    needs_latents : bool
+        Whether the likelihood never did without latents in training: files have them unless told otherwise.
     networks : LatentNetworks
     transforms : Transforms or None
         Between samples and the tensor that is coded, if the model has them.
@@ -84,6 +86,7 @@ class Model:
     grid: Grid
     normal: bool
     adaptable: bool
+    needs_latents: bool
     network: Network
     fixed_biases: I64
     networks: LatentNetworks

@@ -278,6 +278,7 @@ def _build(tensors: Tensors, config: dict[str, Any], digest: bytes, transforms: 
         grid=grid,
         normal=config["latent_distribution"] == "normal",
         adaptable=config["kind"] == "samples" and not spatial,
+        needs_latents=spatial,
         network=_likelihood(tensors, config, coded, tile),
         fixed_biases=exact.between_levels(tensors["likelihood.fixed_biases"], conditions),
         networks=_networks(tensors, config, coded, grid, conditions),

@@ -22,6 +22,25 @@ LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
 """Numbers of the models that `compress` uses."""
 
 
+def weights_path(name: str) -> Path:
+    """Return the weights file of a model by its name.
+
+    Raises
+    ------
+    ValueError
+        There is no such model; says which there are.
+    """
+    paths = {path.stem.rpartition("-")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    if name not in paths:
+        raise ValueError(f"model: expected one of {', '.join(paths)}, got {name!r}")
+    return paths[name]
+
+
+def named_model(name: str) -> Model:
+    """Return a model that ships, by its name; errors are those of `weights_path` and `load_model`."""
+    return load_model(int(weights_path(name).stem.rpartition("-")[2]))
+
+
 def model_for(max_error: int | None) -> Model:
     """Return the model with which `compress` codes images within ``max_error``, None if lossily; as of `load_model`."""
     if max_error is None:

@@ -101,6 +101,8 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     Bits-back pays for samples of the posterior but gets their bits back; two parts pay for its mode
     in full; without latents nothing is paid and the likelihood knows less.
     """
+    if latents is None and image.model.needs_latents:
+        return Latents.BITS_BACK, None
     allowed = list(Latents) if latents is None else [latents]
     if image.max_error:  # no posterior could choose z
         allowed = [mode for mode in allowed if mode != Latents.BITS_BACK] or [Latents.TWO_PART]

@@ -166,7 +166,7 @@ class Image:
         features = self.model.networks.features(z, self.model.band, self.across)
         if features.shape[2]:
             features = features[:rows, : self.width]
-        return self._rows(top, rows, biases, features.reshape(-1, features.shape[2]))
+        return self._rows(top, rows, biases, features.reshape(features.shape[0] * features.shape[1], features.shape[2]))
 
     @property
     def is_adaptable(self) -> bool:

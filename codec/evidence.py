@@ -109,9 +109,9 @@ def importance(bits: F64, samples: int) -> Estimate:
     Notes
     -----
     The variance is the jackknife's: of the bounds that leave out one sample each. Where a single weight is nearly
-    the whole mean, leaving it out shows how much hangs on it. The delta method's variance, that of the weights over
-    their squared mean, is then about 1, however far the second weight lies below: it would call a bound good that
-    another draw may move by many bits. Of two samples the jackknife is the ELBO's own variance; of one, whose
+    the whole mean, leaving it out shows how much hangs on it. The delta method's error, that of the mean weight over
+    it, is then about one nat, however far the second weight lies below: it would call a bound good that another
+    draw may move by many bits. Of two samples the jackknife is the ELBO's own variance; of one, whose
     bound is a sample of the ELBO, all N tell the variance.
     """
     if samples == 1:

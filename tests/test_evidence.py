@@ -126,7 +126,7 @@ class Oracle:
     exact one, or flat.
     """
 
-    bands, across, model = 2, 1, SimpleNamespace(latents=1)
+    bands, tiles, model = 2, 1, SimpleNamespace(latents=1)
     latents, values = number_grid(-4, 4), Grid(16, 256, -128)
 
     def __init__(self, seed, exact):

@@ -2,7 +2,7 @@
 
 `compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
 `measure` accounts for every bit. `create_archive` and `add_to_archive` put many images into one file, which
-`Archive` reads. Names are loaded at their first use, so that importing the
+`Archive` reads and `measure_archive` accounts for. Names are loaded at their first use, so that importing the
 package, and ``vlae info``, do not wait for the compiler of the kernels.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
     from codec.archive import Archive
+    from codec.archive_ledger import ArchiveReport, measure_archive
     from codec.archive_writer import add_to_archive, create_archive
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
     from codec.headers import Latents
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "ArchiveReport",
     "CodecError",
     "CorruptDataError",
     "ImageError",
@@ -38,11 +40,13 @@ __all__ = [
     "decompress",
     "info",
     "measure",
+    "measure_archive",
 ]
 
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
     "codec.archive": ("Archive",),
+    "codec.archive_ledger": ("ArchiveReport", "measure_archive"),
     "codec.archive_writer": ("add_to_archive", "create_archive"),
     "codec.headers": ("Latents",),
     "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from codec import image_io, workers
 from codec.archive_index import Block, ImageEntry, index_part_bits
-from codec.archive_sections import START, TRAILER_BYTES, read_sections
+from codec.archive_sections import START, TRAILER_BYTES, TRAILER_CRC_BYTES, read_sections
 from codec.errors import CorruptDataError
 from codec.workers import Report
 
@@ -92,14 +92,11 @@ class Archive(Mapping[str, Image.Image]):
 
     def _find(self) -> dict[str, _Place]:
         places: dict[str, _Place] = {}
-        for section in self._sections:
-            begin = section.start
-            for block in section.blocks:
-                for index, image in enumerate(block.images):
-                    if image.name in places:
-                        raise CorruptDataError(f"archive: {image.name!r} is there twice")
-                    places[image.name] = _Place(begin, block, index)
-                begin += block.length
+        for begin, block in self.blocks():
+            for index, image in enumerate(block.images):
+                if image.name in places:
+                    raise CorruptDataError(f"archive: {image.name!r} is there twice")
+                places[image.name] = _Place(begin, block, index)
         return places
 
     def __enter__(self) -> Archive:
@@ -223,20 +220,29 @@ class Archive(Mapping[str, Image.Image]):
         for _ in workers.run(_decode_block, work, lambda task: len(task.targets), processes, report):
             pass
 
+    def blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield the byte at which each block begins, and the block; `open_block` takes both."""
+        for section in self._sections:
+            begin = section.start
+            for block in section.blocks:
+                yield begin, block
+                begin += block.length
+
     def part_bits(self) -> dict[str, int]:
         """Return the bits of each part of the archive; they sum to 8 times its length."""
-        blocks = [block for section in self._sections for block in section.blocks]
+        blocks = [block for _, block in self.blocks()]
         chunks = [image.chunks for image in self.entries.values()]
         metadata, adaptation, alpha, png = (8 * sum(column) for column in zip(*chunks, strict=True))
-        return {
-            "start_bits": 8 * len(START),
+        index = index_part_bits(blocks)
+        return index | {
+            "header_bits": 8 * len(START),
             "message_bits": 8 * sum(chain.payload_bytes for block in blocks for chain in block.chains),
             "stored_bits": png,
             "metadata_bits": metadata,
             "adaptation_bits": adaptation,
             "alpha_bits": alpha,
-            **index_part_bits(blocks),
-            "trailer_bits": 8 * TRAILER_BYTES * len(self._sections),
+            "checksum_bits": index["checksum_bits"] + 8 * TRAILER_CRC_BYTES * len(self._sections),
+            "trailer_bits": 8 * (TRAILER_BYTES - TRAILER_CRC_BYTES) * len(self._sections),
             "ignored_bits": 8 * self.ignored_bytes,
         }
 
@@ -254,13 +260,26 @@ def _check_free(target: Path, force: bool) -> None:
         raise ValueError(f"output {target}: exists, expected --force")
 
 
-def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None]) -> None:
-    """Decode images of a block, and write those that have a target."""
+def open_block(path: str | os.PathLike[str], begin: int, block: Block, threads: int | None = None) -> BlockReader:
+    """Return what decodes a block of the archive at a path; `Archive.blocks` yields them.
+
+    Raises
+    ------
+    CorruptDataError
+        The block is damaged.
+    OSError
+        The file cannot be opened.
+    """
     from codec.archive_blocks import BlockReader
 
-    with Path(task.archive).open("rb") as file:
-        file.seek(task.begin)
-        reader = BlockReader(task.block, file.read(task.block.length), threads)
+    with Path(path).open("rb") as file:
+        file.seek(begin)
+        return BlockReader(block, file.read(block.length), threads)
+
+
+def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None]) -> None:
+    """Decode images of a block, and write those that have a target."""
+    reader = open_block(task.archive, task.begin, task.block, threads)
     for index, target in sorted(task.targets.items()):
         image = reader.image(index)
         if target is not None:

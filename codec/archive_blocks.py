@@ -106,12 +106,18 @@ class BlockReader:
             if file.coding is None:
                 return decoder.stored_image(file)
             alpha = decoder.unpack_alpha(file)
-            model = decoder.load_model(file.coding)
-            raster = self._decode(model, index)
-            return decoder.coded_image(file, model, raster.samples, alpha, threads=self.threads)
+            raster = self.raster(index)
+            return decoder.coded_image(file, raster.model, raster.samples, alpha, threads=self.threads)
 
-    def _decode(self, model: Model, index: int) -> Raster:
-        """Return the raster of an image, decoding its chain from where it was left, or from its first image."""
+    def raster(self, index: int) -> Raster:
+        """Return the raster of a coded image, decoding its chain from where it was left, or from its first image.
+
+        Errors are those of `image`.
+        """
+        coding = self._files[index].coding
+        if coding is None:
+            raise ValueError("expected a coded image")
+        model = decoder.load_model(coding)
         chain = [i for i in range(len(self._files)) if self._is_of(model, i)]
         begin, messages = self._left.pop(model.number, (index + 1, []))
         if begin > index:

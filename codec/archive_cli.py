@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,21 @@ def _prepare_for(quiet: bool, images: Archive) -> None:
     """Have the kernels compiled that an archive's images need."""
     for lossy in {entry.header.quality is not None for entry in images.entries.values() if entry.coding is not None}:
         prepare(quiet, for_lossy=lossy)
+
+
+def measure(paths: Sequence[Path], as_json: bool, importance: int | None) -> None:
+    """Print the ledger of archives."""
+    from codec.archive import Archive
+    from codec.archive_ledger import measure_archive, table
+
+    for path in paths:
+        with Archive(path) as images:
+            _prepare_for(False, images)
+            total = len(images)
+        with _progress(False, total) as report:
+            found = usage(measure_archive, path, importance=importance, report=report)
+        for line in [json.dumps(found.as_dict())] if as_json else table(found):
+            click.echo(line)
 
 
 @contextmanager

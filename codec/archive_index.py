@@ -43,6 +43,9 @@ _IMAGE = struct.Struct("<HBBBIIII")  # name_bytes, fidelity, mode, degree, width
 _STORED = struct.Struct("<I")  # png_bytes
 _CODED = struct.Struct("<BBBBHI")  # chain, latents, dry, lanes, adaptation_bytes, alpha_bytes
 
+CRC_BYTES = 4
+"""Of a checksum: one of each block, and one of each image's samples."""
+
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -321,8 +324,9 @@ def index_part_bits(blocks: Sequence[Block]) -> dict[str, int]:
     chains = [chain for block in blocks for chain in block.chains]
     fields = sum(_IMAGE.size + (_CODED if image.coding else _STORED).size for image in images)
     return {
-        "image_header_bits": 8 * fields,
+        "image_header_bits": 8 * (fields - CRC_BYTES * len(images)),
         "name_bits": 8 * sum(len(image.name.encode()) for image in images),
-        "block_header_bits": 8 * (_BLOCK.size * len(blocks) + _CHAIN.size * len(chains)),
+        "block_header_bits": 8 * ((_BLOCK.size - CRC_BYTES) * len(blocks) + _CHAIN.size * len(chains)),
+        "checksum_bits": 8 * CRC_BYTES * (len(blocks) + len(images)),
         "lane_table_bits": 8 * WORD_BYTES * sum(len(chain.lane_table) for chain in chains),
     }

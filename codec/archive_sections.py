@@ -8,6 +8,7 @@ there goes back from section to section. See FORMAT.md, "Archives".
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -35,6 +36,20 @@ SEARCH_BYTES = 1 << 20
 _TRAILER = struct.Struct("<8sQII")  # magic, section_bytes, index_bytes, index_crc
 _CRC = struct.Struct("<I")
 TRAILER_BYTES = _TRAILER.size + _CRC.size
+TRAILER_CRC_BYTES = 2 * _CRC.size
+"""Of a trailer: the checksums of the index and of its own other fields."""
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins as archives do.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 @dataclass(frozen=True)

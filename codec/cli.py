@@ -10,14 +10,15 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from codec import __version__
-from codec.archive_cli import archive
+from codec import __version__, archive_cli
 from codec.console import force_option, prepare, progress_bar, quiet_option, usage
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
@@ -220,17 +221,33 @@ def models() -> None:
 
 
 @vlae.command()
-@click.argument("paths", metavar="FILES|FOLDERS", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="FILES|FOLDERS|ARCHIVES", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_fidelity
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, the last with totals.")
-def measure(paths: tuple[Path, ...], as_json: bool, **fidelity: Any) -> None:
-    """Compress and decompress images in memory, and print where every bit went."""
+@click.option(
+    "--importance", type=int, metavar="K", help="Bound log p(x) with K samples; each takes as long as decoding."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, of images the last with totals.")
+@click.pass_context
+def measure(
+    context: click.Context, /, paths: tuple[Path, ...], importance: int | None, as_json: bool, **fidelity: Any
+) -> None:
+    """Compress and decompress images in memory, and print where every bit went; or where those of archives went."""
     options, lossy = _options(fidelity)
+
+    from codec.archive_sections import is_archive
+
+    if archives := [path for path in paths if path.is_file() and is_archive(path)]:
+        given = [name for name in fidelity if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if given or len(archives) < len(paths):
+            raise click.UsageError(f"{archives[0]}: an archive is measured as it is, without images or their options")
+        archive_cli.measure(archives, as_json, importance)
+        return
 
     from codec import ledger
 
     prepare(quiet=False, for_lossy=lossy)
-    usage(ledger.run, list(paths), as_json, **options)
+    bar = partial(progress_bar, importance is None, "sample")
+    usage(ledger.run, list(paths), as_json, bar=bar, importance=importance, **options)
 
 
 @vlae.command()
@@ -242,7 +259,7 @@ def demo() -> None:
     run()
 
 
-vlae.add_command(archive)
+vlae.add_command(archive_cli.archive)
 
 
 def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -11,7 +11,9 @@ the file's length:
 
 ``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x), with
 the file's adaptation and its cost. A file without latents is promised its likelihood alone, and the
-posterior of a near-lossless file is a point (`codec.vlae`).
+posterior of a near-lossless file is a point (`codec.vlae`). ``importance_bits`` is what the model would promise with
+a better posterior, if it is asked for: a bound of -log2 p(x) that is nearer (`codec.evidence`).
+`codec.archive_ledger` has the ledger of an archive.
 """
 
 from __future__ import annotations
@@ -19,41 +21,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import threadpoolctl
 from PIL import Image as PillowImage
 
-from codec import adaptation, api, container, image_io, metrics
-from codec.container import Container
+from codec import api, container, image_io, metrics
+from codec.accounts import MODEL_ROWS, PROMISES, ROWS, account, importance_line
+from codec.evidence import check_samples
 from codec.goals import DEFAULT_EFFORT
 from codec.headers import Latents
-from codec.image import Image
-from codec.model import Model
-from codec.rans import random_message
+from codec.pipeline import Progress
 from codec.shipped import load_model
 from codec.vlae import decode
 
-ELBO_SAMPLES = 2
-"""Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
-
-MODEL_ROWS = ("prior_bits", "pixel_bits", "posterior_bits", "initial_bits", "rounding_bits", "rans_bits")
-PROMISES = ("elbo_bits", "elbo_stderr_bits", "coded_path_bits", "naive_bits")
-ROWS = (
-    *MODEL_ROWS,
-    "header_bits",
-    "lane_table_bits",
-    "metadata_bits",
-    "adaptation_bits",
-    "alpha_bits",
-    "checksum_bits",
-    "stored_bits",
-)
-"""Rows of the ledger; the posterior's counts negative. They sum to ``file_bits``."""
+Bar = Callable[[], AbstractContextManager[Progress | None]]
+"""Makes a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +59,14 @@ class Report:
         Minus the ELBO of the frozen model and its standard error; None of a stored file.
     coded_path_bits : float or None
         The same for the very latents that were coded.
+    importance_samples : int or None
+        K of the importance-weighted bound of -log2 p(x), see `codec.evidence`; None, like the next four, if it was
+        not asked for, or of a stored file.
+    importance_bits, importance_bpsp, importance_stderr_bits : float or None
+        The bound with the adaptation's cost, in bits of the image and for each sample, and its standard error.
+    importance_gap_bits : float or None
+        By how much it is less than ``elbo_bits``: a lower bound of what the posterior's distance from the true one
+        costs, KL(q(z|x) || p(z|x)), in expectation.
     naive_bits : int or None
         Length of a file without bits-back: latents at the posterior's mode, nothing returned.
     overhead_percent : float or None
@@ -97,6 +92,11 @@ class Report:
     elbo_bits: float | None
     elbo_stderr_bits: float | None
     coded_path_bits: float | None
+    importance_samples: int | None
+    importance_bits: float | None
+    importance_bpsp: float | None
+    importance_stderr_bits: float | None
+    importance_gap_bits: float | None
     naive_bits: int | None
     prior_bits: float
     pixel_bits: float
@@ -129,12 +129,25 @@ def measure(
     *,
     threads: int | None = None,
     name: str = "",
+    importance: int | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Report:
     """Return the ledger of an image: its file is written in memory, decoded, compared and accounted for.
 
-    Parameters and errors are those of `codec.compress`; ``name`` is the report's.
+    Parameters and errors are those of `codec.compress`, and besides:
+
+    Parameters
+    ----------
+    name : str
+        The report's.
+    importance : int, optional
+        Samples of the importance-weighted bound, 1 to `codec.evidence.MAX_SAMPLES`; each takes about as long as
+        decoding. By default that is not estimated.
+    progress : callable, optional
+        Called with the samples done and the samples in all.
     """
+    check_samples(importance)
     if not isinstance(image, PillowImage.Image):
         image = image_io.load_image(image)
     begin = time.perf_counter()
@@ -144,13 +157,24 @@ def measure(
     decoded = api.decompress(data, threads=threads)
     decode_s = time.perf_counter() - begin
     file = container.unpack(data)
+    info = api.info(data)
     parts: dict[str, Any] = container.part_bits(file)
     payload_bits = parts.pop("payload_bits")
     if file.coding is None:
-        parts |= dict.fromkeys(MODEL_ROWS, 0.0) | dict.fromkeys(PROMISES) | {"stored_bits": payload_bits}
+        parts |= dict.fromkeys(MODEL_ROWS, 0.0) | dict.fromkeys((*PROMISES, "naive_bits"))
+        parts["stored_bits"] = payload_bits
         overhead = None
     else:
-        parts |= _account(file, load_model(file.coding.model), payload_bits) | {"stored_bits": 0}
+        coded = account(
+            decode(load_model(file.coding.model), file),
+            file.coding.latents,
+            file.header.samples_crc,
+            importance=importance,
+            threads=threads,
+            progress=progress,
+        )
+        parts |= coded.all_rows(payload_bits) | {"stored_bits": 0}
+        parts |= coded.promises(importance, info.width * info.height * info.channels)
         found = {"quality": file.header.quality} if file.header.quality else {"max_error": file.header.max_error}
         same: dict[str, Any] = found | {"effort": options.get("effort", DEFAULT_EFFORT), "threads": threads}
         parts["naive_bits"] = 8 * len(api.compress(image, latents=Latents.TWO_PART, **same))
@@ -159,7 +183,6 @@ def measure(
         overhead = 100 * (8 * len(data) / promised - 1)
     original, back = (image_io.planes(i)[0] for i in (image, decoded))
     difference = _largest_difference(image, decoded)
-    info = api.info(data)
     return Report(
         file=name,
         width=info.width,
@@ -183,59 +206,6 @@ def measure(
 def _largest_difference(image: PillowImage.Image, decoded: PillowImage.Image) -> int:
     a, b = (np.asarray(i, dtype=np.int16) for i in (image, decoded))
     return int(np.abs(a - b).max())
-
-
-def _account(file: Container, model: Model, payload_bits: int) -> dict[str, float | None]:
-    """Return the rows of a coded file's payload, and what the model promised."""
-    header, coding = file.header, file.coding
-    assert coding is not None  # noqa: S101 - for the type checker: stored files do not come here
-    image = decode(model, file)
-    rows = dict.fromkeys(MODEL_ROWS, 0.0)
-    coded = 0.0
-    promised = np.zeros((ELBO_SAMPLES, image.bands))
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        for index, z in enumerate(image.z):
-            pixels = image.pixel_intervals(index, z, ideal=True)
-            parts = [pixels.coded_bits]
-            ideal = pixels.ideal_bits
-            rows["pixel_bits"] += pixels.ideal_bits
-            if z is not None:
-                prior = image.prior_intervals(z)
-                rows["prior_bits"] += prior.ideal_bits
-                parts.append(prior.coded_bits)
-                ideal += prior.ideal_bits
-            if z is None or header.max_error:  # the posterior is a point
-                promised[:, index] = ideal
-            else:
-                posterior = image.posterior_intervals(index, z)
-                rows["posterior_bits"] -= posterior.ideal_bits
-                if coding.latents == Latents.TWO_PART or image.is_dry(index):
-                    rows["initial_bits"] += posterior.ideal_bits
-                else:
-                    parts.append(-posterior.coded_bits)
-                    ideal -= posterior.ideal_bits
-                for sample in range(ELBO_SAMPLES):
-                    promised[sample, index] = _fresh_bits(image, index, seed=sample * image.bands + index)
-            coded += sum(parts)
-            rows["rounding_bits"] += sum(parts) - ideal
-    rows["rans_bits"] = payload_bits - coded
-    adapted = adaptation.ideal_bits(image.moved, model.network)
-    path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"] + adapted
-    spread = promised.var(0, ddof=1).sum() / ELBO_SAMPLES
-    promises: dict[str, float | None] = {
-        "elbo_bits": float(promised.mean(0).sum()) + adapted,
-        "elbo_stderr_bits": float(np.sqrt(spread)),
-        "coded_path_bits": path,
-    }
-    return {**rows, **promises}
-
-
-def _fresh_bits(image: Image, index: int, seed: int) -> float:
-    """Return minus the ELBO of a band, in bits, from one sample of its posterior."""
-    words = random_message(image.tiles * image.model.latents + 2, seed)
-    _, z = image.posterior(index).pop(words)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
-    return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
 
 
 def _images(paths: Iterable[Path]) -> list[Path]:
@@ -267,15 +237,29 @@ def totals(reports: list[Report]) -> dict[str, Any]:
     if known:
         for key in ("elbo_bits", "coded_path_bits", "naive_bits"):
             result[key] = sum(getattr(r, key) for r in known)
-        result["elbo_stderr_bits"] = float(np.sqrt(sum((r.elbo_stderr_bits or 0) ** 2 for r in known)))
+        result["elbo_stderr_bits"] = _together(r.elbo_stderr_bits for r in known)
+        if known[0].importance_samples is not None:
+            result["importance_samples"] = known[0].importance_samples
+            result["importance_bits"] = sum(r.importance_bits or 0 for r in known)
+            result["importance_stderr_bits"] = _together(r.importance_stderr_bits for r in known)
+            result["importance_gap_bits"] = result["elbo_bits"] - result["importance_bits"]
         overheads = [r.overhead_percent for r in known if r.overhead_percent is not None]
         result["mean_overhead_percent"] = float(np.mean(overheads))
         result["max_overhead_percent"] = max(overheads)
     return result
 
 
+def _together(errors: Iterable[float | None]) -> float:
+    """Return the standard error of a sum."""
+    return float(np.sqrt(sum((error or 0) ** 2 for error in errors)))
+
+
 def run(
-    paths: Iterable[Path], as_json: bool, write: Callable[[str], None] = click.echo, **options: Any
+    paths: Iterable[Path],
+    as_json: bool,
+    write: Callable[[str], None] = click.echo,
+    bar: Bar = nullcontext,
+    **options: Any,
 ) -> list[Report]:
     """Measure files and the images of folders, and write a ledger for each and for all.
 
@@ -283,12 +267,15 @@ def run(
     ----------
     write : callable
         Takes a line of output.
+    bar : callable
+        Returns a context for the time of an image's measurement, whose value is its ``progress``.
     options
-        Of `codec.compress`.
+        Of `measure`.
     """
     reports = []
     for path in _images(paths):
-        report = measure(path, name=str(path), **options)
+        with bar() as progress:
+            report = measure(path, name=str(path), progress=progress, **options)
         reports.append(report)
         for line in [json.dumps(report.as_dict())] if as_json else _table(report):
             write(line)
@@ -297,7 +284,7 @@ def run(
     elif len(reports) > 1:
         total = totals(reports)
         write(f"total: {total['files']} files, {total['exact']} exact, mean {total['mean_bpsp']:.4f} bpsp")
-        for key in ("file_bits", "elbo_bits", "naive_bits", *ROWS):
+        for key in ("file_bits", "elbo_bits", "importance_bits", "naive_bits", *ROWS):
             if key in total:
                 write(f"  {key:<16} {total[key]:>14,.1f}")
     return reports
@@ -321,6 +308,7 @@ def _table(report: Report) -> list[str]:
             f"  {'promised (ELBO)':<16} {report.elbo_bits:>14,.1f} {report.elbo_bits / samples:>10.5f}"
             f"   the file is {report.overhead_percent:+.3f} % longer"
         )
+        lines += importance_line(report.as_dict())
         saved = report.naive_bits - report.file_bits
         lines.append(f"  {'no bits-back':<16} {report.naive_bits:>14,} {report.naive_bits / samples:>10.5f}")
         lines.append(f"  {'saved by it':<16} {saved:>14,}")

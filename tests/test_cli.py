@@ -254,6 +254,31 @@ def test_measure_prints_json_lines(photo, capfd):
     assert lines[0]["exact"] is True
 
 
+def test_measure_prints_the_importance_weighted_bound(photo, capfd):
+    command = ["measure", str(photo), "--lossless", "--no-bits-back", "--importance", "3"]
+    assert cli.run([*command, "--json"]) == 0
+    image, total = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert image["importance_samples"] == 3
+    assert image["importance_bits"] + image["importance_gap_bits"] == pytest.approx(image["elbo_bits"])
+    for name in ("importance_samples", "importance_bits", "importance_gap_bits", "importance_stderr_bits"):
+        assert total["total"][name] == pytest.approx(image[name])
+    assert cli.run(command) == 0
+    out, err = capfd.readouterr()
+    (line,) = (line for line in out.splitlines() if "importance bound" in line)
+    assert f"{image['importance_bits']:,.1f}" in line
+    assert f"{image['importance_bpsp']:.5f}" in line
+    assert "3 samples, standard error" in line
+    assert err == ""
+
+
+@pytest.mark.parametrize("samples", ["0", "100001", "many"])
+def test_a_wrong_number_of_samples_is_a_mistake_of_usage(photo, capfd, samples):
+    assert cli.run(["measure", str(photo), "--lossless", "--importance", samples]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "importance" in err
+
+
 def test_demo(capfd):
     assert cli.run(["demo"]) == 0
     assert "demo.png: 160x120" in capfd.readouterr().out

@@ -35,7 +35,7 @@ def freeze(task: Task, model: Any, material: Any) -> bytes:
     torch.default_generator.manual_seed(train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), rng, 1.0)
+            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), rng, train.steps)
     peaks.stop()
     return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 

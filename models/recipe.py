@@ -33,7 +33,8 @@ class Training:
         What distortion is made of, in lossy models: so many mean squared errors of samples, and so many times
         1 - MS-SSIM.
     free_bits : float
-        Bits of each latent that cost nothing less if they are fewer, in the seed paper's models.
+        Bits of each latent that cost nothing less if they are fewer, in the seed paper's models. They fall with the
+        learning rate.
     """
 
     steps: int
@@ -51,6 +52,14 @@ class Training:
     squared_error: float = 1.0
     structure: float = 0.0
     free_bits: float = 0.0
+
+    def fall(self, step: int) -> float:
+        """Return 1 until the learning rate falls, from there on its share of what it was."""
+        return min(1.0, (self.steps - step) / self.decay_steps)
+
+    def latent_price(self, step: int) -> float:
+        """Return how many times the bits of latents count at a step."""
+        return min(1.0, step / self.latent_steps) if self.latent_steps else 1.0
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,11 @@ class SpatialConfig(LikelihoodShape):
         return self.layout.inputs(len(contexts.window(*self.window))) + self.features
 
 
+def bounded(values: Tensor, low: float, high: float) -> Tensor:
+    """Return values clipped, with the gradient of the identity: a latent at its widest can come back into use."""
+    return values + (values.clamp(low, high) - values).detach()
+
+
 class Residual(nn.Module):
     """s + conv(relu(conv(s)))."""
 
@@ -131,7 +136,7 @@ class SpatialPosterior(nn.Module):
         s = F.relu(self.blocks(self.input(F.pixel_unshuffle(images, c.patch))))
         flat = s.unflatten(3, (-1, c.cell)).unflatten(2, (-1, c.cell)).permute(0, 2, 4, 3, 5, 1)
         means, scales = self.out(flat.flatten(3).flatten(1, 2)).float().chunk(2, -1)
-        return (Z_UNIT * means).clamp(-c.grid, c.grid), (scales + 1).clamp(-1, 4)
+        return bounded(Z_UNIT * means, -c.grid, c.grid), bounded(scales + 1, -1, 4)
 
 
 class SpatialDecoder(nn.Module):
@@ -193,7 +198,7 @@ class SpatialPrior(nn.Module):
             out = F.linear(self.activation(h), self.out.weight * self.seen, self.out.bias)
             out = out + F.linear(own, self.channels * self.causal)
         means, scales = out.chunk(2, -1)
-        return (Z_UNIT * means).clamp(-c.grid, c.grid), (scales + 2).clamp(-1, 5)
+        return bounded(Z_UNIT * means, -c.grid, c.grid), bounded(scales + 2, -1, 5)
 
     def _around(self, own: Tensor) -> Tensor:
         """Return z of the neighbours and whether they exist, (B, cells, neighbours (latents + 1))."""

@@ -120,14 +120,14 @@ class SpatialTask:
             features = features * on[:, None, None, None]
         return self.pixels.bits(model, images, features), latent
 
-    def loss(self, model: Spatial, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
-        """Return minus the ELBO, but of each latent at least `Training.free_bits`."""
+    def loss(self, model: Spatial, batch: Tensor, rng: np.random.Generator, step: int) -> Tensor:
+        """Return minus the ELBO, but for each latent at least the free bits of its KL divergence."""
         train = self.recipe.train
         on = torch.from_numpy(rng.random(len(batch)) >= train.drop_latents)
         bits, latent = self.terms(model, batch, on if train.drop_latents else None)
         kl = (latent.prior_bits - latent.posterior_bits) * on[:, None, None]
-        free = kl.mean(0).clamp(min=train.free_bits).sum()
-        return (bits.mean() + latent_price * free) / batch[0].numel()
+        counted = kl.mean(0).clamp(min=train.free_bits * train.fall(step)).sum()
+        return (bits.mean() + train.latent_price(step) * counted) / batch[0].numel()
 
     @torch.no_grad()
     def evaluate(self, model: Spatial, folder: Path) -> dict[str, float]:

@@ -63,8 +63,8 @@ class Task(Protocol):
     def batch(self, crops: U8, rng: np.random.Generator) -> Any:
         """Return what a step learns from, of crops (B, S, S, 3)."""
 
-    def loss(self, model: Any, batch: Any, rng: np.random.Generator, latent_price: float) -> Tensor:
-        """Return what a step makes smaller, a scalar; the bits of latents count ``latent_price`` times, 0 to 1."""
+    def loss(self, model: Any, batch: Any, rng: np.random.Generator, step: int) -> Tensor:
+        """Return what a step makes smaller, a scalar; `Training` says what the bits of latents count by then."""
 
     def evaluate(self, model: Any, folder: Path) -> dict[str, float]:
         """Return the figures of a folder's images."""
@@ -114,11 +114,11 @@ class Photo:
         """Return crops with a largest error for each, and what contexts hold of them."""
         return make_batch(crops, self.recipe.train.errors, rng)
 
-    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator, latent_price: float) -> Tensor:
+    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator, step: int) -> Tensor:
         """Return minus the ELBO."""
         train = self.recipe.train
         terms = crop_terms(model, self.gather, batch, train.pixels, rng, drop=train.drop_latents)
-        return neg_elbo_bits(terms, self.config.tile, latent_price)
+        return neg_elbo_bits(terms, self.config.tile, train.latent_price(step))
 
     def evaluate(self, model: VLAE, folder: Path) -> dict[str, float]:
         """Return minus the ELBO, the latents' share of it, and what it is without latents."""
@@ -184,7 +184,7 @@ class Transformed:
         """Return samples minus 128, a float tensor (B, 3, S, S)."""
         return torch.tensor(crops).permute(0, 3, 1, 2).float() - 128
 
-    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, latent_price: float) -> Tensor:
+    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, step: int) -> Tensor:
         """Return rate plus priced distortion, weighted so that all qualities count about alike."""
         b, _, height, width = batch.shape
         drawn = rng.random(b)
@@ -197,7 +197,7 @@ class Transformed:
         on = torch.from_numpy(rng.random(b) >= self.recipe.train.drop_latents)
         bits, kl = coder_bits(model, quantised, noisy, level, on)
         lost = distortion(model.synthesise(quantised * steps, level), batch, self.recipe.train)
-        cost = (bits + latent_price * kl) / (height * width) + price(quality) * lost
+        cost = (bits + self.recipe.train.latent_price(step) * kl) / (height * width) + price(quality) * lost
         return (cost / (0.3 + 3 * quality)).mean()
 
     @torch.no_grad()

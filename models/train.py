@@ -57,8 +57,7 @@ class Progress:
 def learning_rate(train: Training, step: int) -> float:
     """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
     warm = min(1.0, (step + 1) / train.warmup_steps)
-    left = min(1.0, (train.steps - step) / train.decay_steps)
-    return train.learning_rate * warm * left
+    return train.learning_rate * warm * train.fall(step)
 
 
 def start_entry(path: Path) -> dict[str, Any]:
@@ -192,8 +191,7 @@ class Run:
         step = self.progress.step
         # torch.manual_seed would record a stack trace for every device at every call.
         torch.default_generator.manual_seed(train.seed * 1_000_003 + step)
-        latent_price = min(1.0, step / train.latent_steps) if train.latent_steps else 1.0
-        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)), latent_price)
+        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)), step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(learning_rate(train, step))

@@ -22,7 +22,7 @@ from models.finish import finish
 from models.recipe import load_recipe
 from models.train import Run
 
-STEPS = {"mnist-dynamic": 3000, "tiny": 2500}
+STEPS = {"mnist-dynamic": 2000, "tiny": 2000}
 """Of each recipe's variants."""
 
 

@@ -163,10 +163,9 @@ class Image:
         top = index * self.rows
         rows = min(self.rows, self.height - top)
         biases = self.model.biases(z, self.condition, self.tiles, self.moved)
-        features = self.model.networks.features(z, self.model.band, self.across)
-        if features.shape[2]:
-            features = features[:rows, : self.width]
-        return self._rows(top, rows, biases, features.reshape(-1, features.shape[2]))
+        features = self.model.networks.features(z, self.model.band, self.across)[:rows, : self.width]
+        # Not -1 for the pixels: without features there is nothing to count.
+        return self._rows(top, rows, biases, features.reshape(features.shape[0] * features.shape[1], -1))
 
     @property
     def is_adaptable(self) -> bool:

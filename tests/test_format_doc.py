@@ -25,6 +25,7 @@ from codec import (
     metadata,
     model,
     model_weights,
+    modulation_weights,
     png,
     quantisation,
     rans,
@@ -104,7 +105,8 @@ def test_modes_fidelities_and_latents():
         fidelity = headers.Fidelity.LOSSLESS
         header = headers.Header(fidelity, name, 0, 1, 1, 0)
         assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
-        assert ("only stored" in meaning) == (name not in headers.CODED_MODES)
+        assert ("only stored" in meaning) == (name not in (*headers.CODED_MODES, headers.BITS_MODE))
+        assert ("coded losslessly" in meaning) == (name == headers.BITS_MODE)
     fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
     assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in headers.Fidelity)
     latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in headers.Latents)
@@ -119,7 +121,6 @@ def test_constants():
         "largest error": headers.MAX_ERROR,
         "largest quality": headers.MAX_QUALITY,
         "lanes": headers.MAX_LANES,
-        "band unit": headers.BAND_UNIT,
         "band height": headers.MAX_BAND_HEIGHT,
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
@@ -279,7 +280,7 @@ def test_rasters(name):
     assert values["G"] == len(coded.sizes)
     assert coded.sizes == [values["D"] / values["G"]] * values["G"]
     assert values["F"] == len(coded.features)
-    assert values["Z"] == frozen.planes
+    assert values["Z"] == frozen.networks.planes
     assert values["low"] == (coded.low, coded.high)
     for field in ("missing", "references"):
         assert values[field] == getattr(coded, field)
@@ -291,7 +292,7 @@ def test_rasters(name):
     else:
         assert coded.order.tolist() == list(range(values["D"]))
         assert values["coefficients of place p"] == coded.coefficients.max() == 0
-    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model_weights.TILE_UNITS)
+    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(modulation_weights.TILE_UNITS)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.headers import (
+    BITS_MODE,
     CODING_HEADER,
     CODING_HEADER_BYTES,
     HASH_BYTES,
@@ -220,8 +221,12 @@ def holds_samples(container: Container) -> bool:
 
 
 def samples_demand(header: Header) -> int:
-    """Return what a file that codes samples asks of its payload: samples times the symbols each could be besides."""
-    return header.width * header.height * header.channels * (255 // (2 * header.degree + 1))
+    """Return what a file that codes samples asks of its payload: samples times the symbols each could be besides.
+
+    A sample of black and white could be one.
+    """
+    others = 1 if header.mode == BITS_MODE else 255 // (2 * header.degree + 1)
+    return header.width * header.height * header.channels * others
 
 
 def file_bytes(container: Container) -> int:

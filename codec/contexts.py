@@ -63,7 +63,7 @@ def window(columns: int, rows: int) -> IntArray:
     """
     reach = columns // 2
     pairs = [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]
-    return np.array(pairs, dtype=np.int64)
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def neighbour(y: IntArray, x: IntArray, k: IntArray, j: IntArray, width: int) -> IntArray:

@@ -1,8 +1,8 @@
 """A second decoder, written from docs/FORMAT.md alone, in integers alone.
 
 Nothing of `codec` is imported: no compiled kernel, no BLAS, no binary floating point between the
-file and the samples. What this decodes, any machine decodes to the same samples; so are tensors, of
-which only the message is known (`decode_tensor`), and samples made of them (`synthesise`). It reads from top
+file and the samples. What this decodes, any machine decodes to the same samples; so are rasters, of
+which only the message is known (`decode_raster`), and samples made of tensors (`synthesise`). It reads from top
 to bottom in the order of FORMAT.md and is slow: some thousand pixels a second. It refuses damage by
 ValueError; the guards of time and memory (pixel limit, shortest payload, metadata, chunks of a PNG)
 are left out.
@@ -26,7 +26,7 @@ from PIL import Image
 
 I64 = NDArray[np.int64]
 
-STORED, LOSSY = 0, 3
+STORED, LOSSLESS, LOSSY = 0, 1, 3
 NO_LATENTS, BITS_BACK = 0, 1
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
 SLOPE = 2
@@ -47,7 +47,8 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
         "<BBBIIIII", data, 5
     )
     require(zlib.crc32(data[28:], zlib.crc32(data[:24])) == file_crc, "file_crc")
-    require(fidelity <= 3 and mode_index < (6 if fidelity == STORED else 4), "fidelity or mode")
+    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5)}
+    require(fidelity <= 3 and mode_index in legal.get(fidelity, range(4)), "fidelity or mode")
     most = {2: 10, LOSSY: 100}.get(fidelity, 0)
     require(min(most, 1) <= degree <= most, "degree")
     require(width >= 1 and height >= 1, "size")
@@ -58,8 +59,9 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
     else:
         channels = 3 if mode in ("RGB", "RGBA") else 1
         shape = (height, width, channels)
+        kind = "tensor" if fidelity == LOSSY else "bits" if mode == "1" else "samples"
         has_alpha, folder = mode in ("LA", "RGBA"), Path(weights_folder)
-        samples = decode_coded(data, metadata_bytes, shape, has_alpha, fidelity == LOSSY, degree, folder)
+        samples = decode_coded(data, metadata_bytes, shape, has_alpha, kind, degree, folder)
     crc = zlib.crc32(samples[:, :, :channels].tobytes())
     if samples.shape[2] > channels:
         crc = zlib.crc32(samples[:, :, channels].tobytes(), crc)
@@ -72,7 +74,7 @@ def decode_coded(
     metadata_bytes: int,
     shape: tuple[int, int, int],
     has_alpha: bool,
-    lossy: bool,
+    kind: str,
     degree: int,
     folder: Path,
 ) -> NDArray[np.uint8]:
@@ -80,10 +82,10 @@ def decode_coded(
     latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes = struct.unpack_from(
         "<BBHHH4sI", data, 28
     )
-    height, _, _ = shape
+    height, lossy = shape[0], kind == "tensor"
     require(latents <= 2 and (latents != BITS_BACK or lossy or degree == 0), "latents")
     require(adaptation_bytes == 0 or not lossy, "adaptation_bytes")
-    require(band_height % 64 == 0 and 64 <= band_height <= 1024, "band_height")
+    require(1 <= band_height <= 1024, "band_height")
     require(1 <= lanes <= min(8, -(-height // band_height)), "lanes")
     require((alpha_bytes > 0) == has_alpha, "alpha_bytes")
     table_end = 44 + 4 * lanes
@@ -99,17 +101,19 @@ def decode_coded(
         messages.append(Message(data[payload_at:end]))
         payload_at = end
     model = load_model(folder, weights_hash)
-    require((model.kind == "tensor") == lossy, "model")
+    require(model.kind == kind, "model")
     condition = degree - lossy
     served = model.conditions if lossy else len(model.tensors["likelihood.fixed_biases"])
     require(condition < served, "model")
-    require(band_height == model.tile * (8 if lossy else 1), "model")
+    require(band_height == model.band * model.tile * (8 if lossy else 1), "model")
     moved = pop_adaptation(model, data[adaptation_at:alpha_at])
     raster = (-(-height // 8), -(-shape[1] // 8), model.channels) if lossy else shape
     samples = decode_bands(model, messages, raster, condition, latents, moved)
     require(all(message.is_empty() for message in messages), "message: more than the image")
     if lossy:
         samples = synthesise(model, samples, condition, shape)
+    if kind == "bits":
+        samples = 255 * samples
     return with_alpha(samples.astype(np.uint8), data[alpha_at : alpha_at + alpha_bytes])
 
 
@@ -154,7 +158,20 @@ def _log2(x: Decimal) -> Decimal:
     return _EXACT.divide(_EXACT.ln(x), _EXACT.ln(Decimal(2)))
 
 
+def _normal(x: Decimal) -> Decimal:
+    """Return the distribution function of the standard normal, 0 <= x."""
+    total, term, odd = Decimal(0), x, 1
+    while term > Decimal(10) ** -40:
+        total, odd = total + term, odd + 2
+        term = term * x * x / odd
+    pi = Decimal("3.14159265358979323846264338327950288419716939937511")
+    return Decimal("0.5") + _EXACT.exp(-x * x / 2) / _EXACT.sqrt(2 * pi) * total
+
+
 LOGISTIC = _round([_EXACT.divide(Decimal(2**30), 1 + _EXACT.exp(Decimal(640 - i) / 32)) for i in range(1281)])
+NORMAL_HALF = [_EXACT.multiply(Decimal(2**30), _normal(Decimal(i) / 32)) for i in range(10 * 32)]
+NORMAL_HALF += [Decimal(2**30)] * (641 - len(NORMAL_HALF))  # less than 2^-70 from it
+NORMAL = _round([2**30 - value for value in NORMAL_HALF[:0:-1]] + NORMAL_HALF)
 WEIGHTS = _round([_exp2(16 - Decimal(i) / 64) for i in range(1024)])
 INVERSE_SCALES = _round([_exp2(20 - Decimal(s) / 32) for s in range(-128, 225)])
 
@@ -224,20 +241,24 @@ def symbol_sample(symbol: int, centre: int, max_error: int) -> int:
     return min(max(step * symbol + middle, 0), 255)
 
 
+BIT_GRID = Grid(np.array([2]), 256, np.array([-128]))
+
+
 def number_grid(limit: int) -> Grid:
     return Grid(np.array([2 * limit + 1]), 256, np.array([-256 * limit - 128]))
 
 
 @dataclass(frozen=True)
 class Mixtures:
-    """N mixtures of M logistics: weights, means and inverse scales (N, M)."""
+    """N mixtures of M components: weights, means and inverse scales (N, M), and the components' table."""
 
     weights: I64
     means: I64
     inverse: I64
+    table: I64
 
 
-def mixtures(raw: I64, shift: I64) -> Mixtures:
+def mixtures(raw: I64, shift: I64, table: I64 = LOGISTIC) -> Mixtures:
     """Return the mixtures of raw (N, 3 M) logits, means, scales; shift (N,) of the means."""
     logits, means, scales = np.split(raw, 3, axis=1)
     largest = logits.argmax(1)  # the first of several
@@ -245,7 +266,7 @@ def mixtures(raw: I64, shift: I64) -> Mixtures:
     weights = WEIGHTS[np.minimum(logits[rows, largest][:, None] - logits, 1023)]
     weights = weights * 2**15 // weights.sum(1, keepdims=True)
     weights[rows, largest] += 2**15 - weights.sum(1)
-    return Mixtures(weights, means + shift[:, None], INVERSE_SCALES[np.clip(scales, -128, 224) + 128])
+    return Mixtures(weights, means + shift[:, None], INVERSE_SCALES[np.clip(scales, -128, 224) + 128], table)
 
 
 def centres(mixed: Mixtures) -> I64:
@@ -260,7 +281,7 @@ def cumulative(mixed: Mixtures, grid: Grid) -> I64:
     u = (edges[:, :, None] - mixed.means[:, None, :]) * mixed.inverse[:, None, :]
     place = (u >> 23) + 640
     inside = np.clip(place, 0, 1279)
-    low, high = LOGISTIC[inside], LOGISTIC[inside + 1]
+    low, high = mixed.table[inside], mixed.table[inside + 1]
     value = low + ((high - low) * (u & (2**23 - 1)) >> 23)
     value = np.where(place < 0, 0, np.where(place >= 1280, 2**30, value))
     f = (value * mixed.weights[:, None, :]).sum(2) >> 15
@@ -270,10 +291,10 @@ def cumulative(mixed: Mixtures, grid: Grid) -> I64:
     return cum
 
 
-def number_cumulative(means: I64, scales: I64, limit: int) -> I64:
+def number_cumulative(means: I64, scales: I64, limit: int, table: I64 = LOGISTIC) -> I64:
     """Return cum (N, 2 limit + 2) of numbers within a limit, each with one component (N,)."""
     raw = np.stack([0 * means, means, scales], axis=1)
-    return cumulative(mixtures(raw, 0 * means), number_grid(limit))
+    return cumulative(mixtures(raw, 0 * means, table), number_grid(limit))
 
 
 # Models
@@ -283,26 +304,41 @@ DTYPES = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
 @dataclass(frozen=True)
 class Model:
-    """The tensors and the config; what only models of tensors have stands last."""
+    """The tensors and the config; what only some models have stands last. ``tile`` is its side, of cells, too."""
 
     tensors: dict[str, I64]
-    radius: int
     mixtures: int
-    tile: int
     latents: int
     grid: int
     activation_limit: int
-    posterior_limit: int
     output_shift: int
     kind: str = "samples"
+    networks: str = "modulation"
+    latent_distribution: str = "logistic"
+    window_shows: str = "colours"
+    tile: int = 0
+    band: int = 1
+    neighbours: int = 1
     channels: int = 3
     groups: int = 3
     limit: int = 0
     references: int = 3
+    conditions: int = 0
+    radius: int = 0
+    posterior_limit: int = 0
     posterior_channels: int = 9
+    window_columns: int = 0
+    window_rows: int = 0
+    patch: int = 0
+    cell: int = 0
+    features: int = 0
     stream_limit: int = 0
     hidden_limit: int = 0
-    conditions: int = 0
+    feature_limit: int = 0
+
+    @property
+    def latent_table(self) -> I64:
+        return {"logistic": LOGISTIC, "normal": NORMAL}[self.latent_distribution]
 
 
 def load_model(folder: Path, weights_hash: bytes) -> Model:
@@ -324,6 +360,10 @@ def parse_model(data: bytes) -> Model:
         tensors[name] = array.reshape(entry["shape"]).astype(np.int64)
         if name.endswith("multiplier"):
             require(bool((np.abs(tensors[name]) < 2**38).all()), "model: multiplier")
+    if config.get("kind") == "bits":
+        config |= {"channels": 1, "groups": 1, "references": 0}
+    if config.get("networks") == "spatial":
+        config["tile"] = config["patch"] * config["cell"]
     return Model(tensors, **{k: v for k, v in config.items() if k not in ("number", "name")})
 
 
@@ -346,18 +386,21 @@ class Raster:
 
 
 SAMPLES = Raster([1, 0, 2], 0, 255, 128, 1, compress_table(255, 8))
+BITS = Raster([0], 0, 1, 0, 1, compress_table(1, 1))
 
 
 def raster_of(model: Model) -> Raster:
     if model.kind == "samples":
         return SAMPLES
+    if model.kind == "bits":
+        return BITS
     return Raster(list(range(model.channels)), -model.limit, model.limit, 0, 2, compress_table(2 * model.limit, 2))
 
 
 def condition_row(model: Model, name: str, condition: int) -> I64:
     """Return the row of biases of a condition, which may lie between those of two levels."""
     rows = model.tensors[name]
-    return rows[condition] if model.kind == "samples" else level_row(rows, condition, model.conditions)
+    return level_row(rows, condition, model.conditions) if model.kind == "tensor" else rows[condition]
 
 
 def level_row(rows: I64, condition: int, conditions: int) -> I64:
@@ -371,15 +414,14 @@ def level_row(rows: I64, condition: int, conditions: int) -> I64:
     return (rows[i] * (steps - r) + rows[i + 1] * r) // steps
 
 
-def decode_tensor(weights: bytes, lanes: list[bytes], size: tuple[int, int], condition: int, latents: int) -> I64:
-    """Return the tensor (H, W, C) of the messages of its lanes."""
+def decode_raster(weights: bytes, lanes: list[bytes], shape: tuple[int, int, int], condition: int, latents: int) -> I64:
+    """Return the raster of a shape (H, W, channels that are coded) of the messages of its lanes."""
     model = parse_model(weights)
-    require(model.kind == "tensor" and condition < model.conditions, "model")
+    require(condition < (model.conditions or len(model.tensors["likelihood.fixed_biases"])), "model")
     messages = [Message(lane) for lane in lanes]
-    adaptation = pop_adaptation(model, b"")
-    tensor = decode_bands(model, messages, (*size, model.channels), condition, latents, adaptation)
+    raster = decode_bands(model, messages, shape, condition, latents, pop_adaptation(model, b""))
     require(all(message.is_empty() for message in messages), "message: more than the image")
-    return tensor
+    return raster
 
 
 # Exact networks
@@ -416,8 +458,26 @@ def posterior_planes(model: Model, tiles: I64) -> I64:
     return x
 
 
-def posterior_cumulative(model: Model, tiles: I64, condition: int) -> I64:
-    """Return cum (tiles * latents, count + 1) of q(z|x) for decoded tiles (A, T, T, D)."""
+def posterior_cumulative(model: Model, area: I64, condition: int) -> I64:
+    """Return cum (tiles * latents, count + 1) of q(z|x) for a decoded band (rows, W, D)."""
+    area = filled(area, model.band * model.tile, model.tile)
+    out = spatial_posterior(model, area) if model.networks == "spatial" else tile_posterior(model, area, condition)
+    means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
+    scales = np.clip(out[:, model.latents :], -32, 128).reshape(-1)
+    return number_cumulative(means, scales, model.grid, model.latent_table)
+
+
+def filled(area: I64, rows: int, side: int) -> I64:
+    """Return a band (rows, W, D) whose last row and column are repeated, to all rows and whole tiles."""
+    height, width, _ = area.shape
+    down = np.minimum(np.arange(rows), height - 1)
+    right = np.minimum(np.arange(-(-width // side) * side), width - 1)
+    return area[down][:, right]
+
+
+def tile_posterior(model: Model, area: I64, condition: int) -> I64:
+    """Return means and scales (tiles, 2 latents) of a band of whole tiles (T, columns, D)."""
+    tiles = area.reshape(model.tile, -1, model.tile, area.shape[2]).swapaxes(0, 1)
     x = posterior_planes(model, tiles)
     for i in (1, 2, 3):
         name = f"posterior.conv{i}"
@@ -429,39 +489,42 @@ def posterior_cumulative(model: Model, tiles: I64, condition: int) -> I64:
     pooled = np.concatenate([flat.sum(1) // (flat.shape[1] // 4), flat.max(1)], 1)
     biases = condition_row(model, "posterior.dense.biases", condition)
     h = hidden(model, "posterior.dense", pooled, biases, model.activation_limit)
-    out = output(model, "posterior.out", h)
-    means = np.clip(out[:, : model.latents], -256 * model.grid, 256 * model.grid).reshape(-1)
-    scales = np.clip(out[:, model.latents :], -32, 128).reshape(-1)
-    return number_cumulative(means, scales, model.grid)
-
-
-def cut_tiles(area: I64, side: int) -> I64:
-    """Return the tiles (A, T, T, D) of a band (rows, W, D), its last row and column repeated."""
-    rows, width, channels = area.shape
-    across = -(-width // side)
-    down = np.minimum(np.arange(side), rows - 1)
-    right = np.minimum(np.arange(across * side), width - 1)
-    return area[down][:, right].reshape(side, across, side, channels).swapaxes(0, 1)
+    return output(model, "posterior.out", h)
 
 
 # Prior
 
+NEIGHBOURS = [(0, -1), (1, 0), (1, -1), (1, 1), (0, -2), (2, 0)]
+
 
 def pop_latents(model: Model, message: Message, across: int, condition: int) -> I64:
-    """Pop the latents (across, latents) of a band's tiles, from left to right."""
+    """Pop the latents (tiles, latents) of a band's tiles, row by row and from left to right."""
     t, n = model.tensors, model.latents
     biases = condition_row(model, "prior.hidden.biases", condition)
-    z = np.zeros((across, n), dtype=np.int64)
-    for tile in range(across):
-        left = np.append(z[tile - 1], 1) if tile else np.zeros(n + 1, dtype=np.int64)
-        h = hidden(model, "prior.hidden", left, biases, model.activation_limit)
-        base = h @ t["prior.out.weight"] + t["prior.out.bias"]
+    spatial = model.networks == "spatial"
+    units = len(biases)
+    channel = np.arange(units) // (units // n) if spatial and units else np.zeros(units, dtype=np.int64)
+    own = t["prior.own.weight"] if spatial else np.zeros((n, units), dtype=np.int64)
+    own = own * (np.arange(n)[:, None] < channel)
+    z = np.zeros((model.band * across, n), dtype=np.int64)
+    for tile in range(model.band * across):
+        row, column = divmod(tile, across)
+        inputs = []
+        for up, right in NEIGHBOURS[: model.neighbours]:
+            exists = up <= row and 0 <= column + right < across
+            near = z[tile - up * across + right] if exists else np.zeros(n, dtype=np.int64)
+            inputs.append(np.append(near, int(exists)))
+        near = np.concatenate([np.zeros(0, dtype=np.int64), *inputs]) @ t["prior.hidden.weight"] + biases
         for c in range(n):
+            # What is not decoded yet is zero in z, and no unit of channels up to c sees it.
+            a = activate(near + z[tile] @ own, t["prior.hidden.shift"], model.activation_limit)
             rows = np.array([c, n + c])
-            total = base[rows] + t["prior.channels"][rows, :c] @ z[tile, :c]
+            total = (a * (channel <= c)) @ t["prior.out.weight"][:, rows] + t["prior.out.bias"][rows]
+            total = total + t["prior.channels"][rows, :c] @ z[tile, :c]
             mean, scale = scaled(model, total, t["prior.out.multiplier"][rows])
             mean, scale = np.clip(mean, -256 * model.grid, 256 * model.grid), np.clip(scale, -32, 160)
-            z[tile, c] = message.pop(number_cumulative(mean[None], scale[None], model.grid)[0]) - model.grid
+            cum = number_cumulative(mean[None], scale[None], model.grid, model.latent_table)
+            z[tile, c] = message.pop(cum[0]) - model.grid
     return z
 
 
@@ -471,12 +534,70 @@ def pop_latents(model: Model, message: Message, across: int, condition: int) -> 
 def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptation: I64) -> I64:
     """Return the likelihood's biases (tiles, biases) for latents z, or for a file without, and the adaptation."""
     t = model.tensors
-    if z is None:
+    if model.networks == "spatial":
+        moved = np.zeros((model.band * across, len(adaptation)), dtype=np.int64)
+    elif z is None:
         moved = np.repeat(t["likelihood.off_biases"][None], across, 0)
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
     return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**22), 2**22)
+
+
+# Maps of features
+
+
+def shifted(model: Model, name: str, x: I64) -> I64:
+    t = model.tensors
+    return (sums(x, t[f"{name}.weight"]) + t[f"{name}.bias"]) >> t[f"{name}.shift"]
+
+
+def run_blocks(model: Model, prefix: str, s: I64) -> I64:
+    """Return max(s, 0) of a stream (h, w, units) behind the residual blocks."""
+    limit, k = model.stream_limit, 1
+    while f"{prefix}.block{k}.hidden.weight" in model.tensors:
+        t = np.clip(shifted(model, f"{prefix}.block{k}.hidden", s), 0, model.hidden_limit)
+        s = np.clip(s + shifted(model, f"{prefix}.block{k}.residual", t), -limit, limit)
+        k += 1
+    return np.maximum(s, 0)
+
+
+def spatial_posterior(model: Model, area: I64) -> I64:
+    """Return means and scales (tiles, 2 latents) of a band of whole cells (rows, columns, D)."""
+    p, k, limit = model.patch, model.cell, model.stream_limit
+    h, w = len(area) // p, area.shape[1] // p
+    centred = 128 * area - 64 if model.kind == "bits" else area - 128
+    v = np.zeros((h, w, model.channels * p * p), dtype=np.int64)
+    for c in range(model.channels):
+        for i in range(p):
+            for j in range(p):
+                v[:, :, (c * p + i) * p + j] = centred[i::p, j::p, c]
+    s = run_blocks(model, "posterior", np.clip(shifted(model, "posterior.input", v), -limit, limit))
+    cells = np.concatenate([s[i::k, j::k] for i in range(k) for j in range(k)], axis=2)
+    t = model.tensors
+    total = cells.reshape(-1, cells.shape[2]) @ t["posterior.out.weight"] + t["posterior.out.bias"]
+    return np.clip(total >> t["posterior.out.shift"], -32767, 32767)
+
+
+def feature_map(model: Model, z: I64 | None, across: int) -> I64:
+    """Return the features (rows, columns, F) of a band of cells with latents z (cells, latents)."""
+    p, k, limit = model.patch, model.cell, model.stream_limit
+    features = np.zeros((model.band * model.tile, across * model.tile, model.features), dtype=np.int64)
+    if z is None or model.networks != "spatial":
+        return features
+    made = shifted(model, "features.dense", z.reshape(model.band, across, -1))
+    units = made.shape[2] // k**2
+    s = np.zeros((model.band * k, across * k, units), dtype=np.int64)
+    for i in range(k):
+        for j in range(k):
+            s[i::k, j::k] = made[:, :, (i * k + j) * units : (i * k + j + 1) * units]
+    s = run_blocks(model, "features", np.clip(s, -limit, limit))
+    m = np.clip(shifted(model, "features.output", s), -model.feature_limit, model.feature_limit)
+    for f in range(model.features):
+        for i in range(p):
+            for j in range(p):
+                features[i::p, j::p, f] = m[:, :, (f * p + i) * p + j]
+    return features
 
 
 # Adaptation
@@ -500,18 +621,19 @@ def pop_adaptation(model: Model, chunk: bytes) -> I64:
 
 
 def contexts(radius: int) -> list[tuple[int, int]]:
-    return [
-        (k, j)
-        for k in range(radius + 1)
-        for j in range(-radius, min(radius, SLOPE * k - 1) + 1)
-        if k * k + j * j <= radius * (radius + 1)
-    ]
+    square = window(2 * radius + 1, radius)
+    return [(k, j) for k, j in square if k * k + j * j <= radius * (radius + 1)]
+
+
+def window(columns: int, rows: int) -> list[tuple[int, int]]:
+    reach = columns // 2
+    return [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]
 
 
 def context_places(ys: I64, xs: I64, offsets: list[tuple[int, int]], width: int) -> I64:
     """Return the places y * width + x (N, P) of the contexts of N pixels; -1 where there is none."""
     y, x = ys[:, None], xs[:, None]
-    k, j = np.array(offsets).T[:, None, :]
+    k, j = np.array(offsets, dtype=np.int64).reshape(-1, 2).T[:, None, :]
     up = np.minimum(k, y)
     j = np.where(up < k, np.minimum(j, SLOPE * up - 1), j)
     column = np.clip(x + j, 0, width - 1)
@@ -523,9 +645,9 @@ def context_places(ys: I64, xs: I64, offsets: list[tuple[int, int]], width: int)
 # Likelihood
 
 
-def features(model: Model, place: int, v: I64) -> I64:
+def seen_by(model: Model, place: int, v: I64) -> I64:
     """Return what a place sees (N, features) of v (N, D), of which only channels decoded before count."""
-    if model.kind == "tensor":
+    if model.kind != "samples":
         return v[:, : place * model.channels // model.groups]
     red, green, _ = v.T
     seen = [green, red, np.clip(red - green, -255, 255)][: (0, 1, 3)[place]]
@@ -542,12 +664,15 @@ def pop_pixels(
     grey: bool,
     max_error: int,
     biases: I64,
+    features: I64,
 ) -> None:
     """Pop the rows ``top`` to ``top + rows - 1`` of the raster (H W + 1, D), whose last entry is that of no pixel."""
     t, m, limit = model.tensors, model.mixtures, model.activation_limit
     kind, predicted, size = raster_of(model), model.references, model.channels // model.groups
-    offsets = contexts(model.radius)
-    w, n, ne, nw = (offsets.index(o) for o in ((0, -1), (1, 0), (1, 1), (1, -1)))
+    spatial = model.networks == "spatial"
+    offsets = window(model.window_columns, model.window_rows) if spatial else contexts(model.radius)
+    across = -(-width // model.tile)
+    shows_grey = model.kind == "samples" and model.window_shows == "grey"
     units, head = len(t["likelihood.hidden1.shift"]), t["likelihood.conditioning"].shape[1]
     shifts = t["likelihood.split.shift"].reshape(model.groups, head)
     for wave in range(width + SLOPE * (rows - 1)):
@@ -557,18 +682,26 @@ def pop_pixels(
         xs = wave - SLOPE * ys
         here = (top + ys) * width + xs
         near = raster[context_places(top + ys, xs, offsets, width)]  # (N, P, D)
-        ref = np.clip((2 * near[:, w] + 2 * near[:, n] + near[:, ne] - near[:, nw] + 2) >> 2, kind.low, kind.high)
-        ref[:, predicted:] = 0
+        if shows_grey:
+            near = (near[..., :1] + 2 * near[..., 1:2] + near[..., 2:] + 2) >> 2
+        shown = near.shape[2]
+        ref = np.zeros((len(ys), shown), dtype=np.int64)
+        if predicted:
+            west, north, east, other = (near[:, offsets.index(o)] for o in ((0, -1), (1, 0), (1, 1), (1, -1)))
+            ref = np.clip((2 * west + 2 * north + east - other + 2) >> 2, kind.low, kind.high)
+            ref[:, predicted:] = 0
         inputs = kind.compressed(near - ref[:, None, :]).reshape(len(ys), -1)
-        h = np.concatenate([inputs, (ref[:, :predicted] - kind.missing) >> kind.level_shift], axis=1)
-        bias = biases[xs // model.tile]  # (N, biases)
+        level = (ref[:, :predicted] - kind.missing) >> kind.level_shift
+        h = np.concatenate([inputs, level, features[ys, xs]], axis=1)
+        ref = np.repeat(ref, model.channels // shown, axis=1)
+        bias = biases[ys // model.tile * across + xs // model.tile]  # (N, biases)
         for i in (1, 2, 3):
             h = hidden(model, f"likelihood.hidden{i}", h, bias[:, (i - 1) * units : i * units], limit)
         heads = h @ t["likelihood.split.weight"] + bias[:, 3 * units :]
         row = 0
         for place in range(1 if grey else model.groups):
             v = raster[here] - ref
-            seen = features(model, place, v)
+            seen = seen_by(model, place, v)
             total = heads[:, place * head : (place + 1) * head]
             total = total + kind.compressed(seen) @ t["likelihood.conditioning"][row : row + seen.shape[1]]
             row += seen.shape[1]
@@ -592,6 +725,8 @@ def pop_values(model: Model, message: Message, mixed: Mixtures, max_error: int) 
     if model.kind == "tensor":
         cum = cumulative(mixed, number_grid(model.limit))
         return np.array([message.pop(row) for row in cum]) - model.limit
+    if model.kind == "bits":
+        return np.array([message.pop(row) for row in cumulative(mixed, BIT_GRID)])
     centre = centres(mixed)
     symbols = [message.pop(row) for row in cumulative(mixed, sample_grid(centre, max_error))]
     return np.array([symbol_sample(k, int(c), max_error) for k, c in zip(symbols, centre, strict=True)])
@@ -613,18 +748,20 @@ def decode_bands(
     height, width, channels = shape
     max_error = condition if model.kind == "samples" else 0
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
-    across = -(-width // model.tile)
-    lanes, bands = len(messages), -(-height // model.tile)
+    across, band_rows = -(-width // model.tile), model.band * model.tile
+    lanes, bands = len(messages), -(-height // band_rows)
     for band in range(bands):
         message = messages[band % lanes]
-        top = band * model.tile
-        rows = min(model.tile, height - top)
+        top = band * band_rows
+        rows = min(band_rows, height - top)
         z = None if latents == NO_LATENTS else pop_latents(model, message, across, condition)
         biases = modulate(model, z, across, condition, adaptation)
-        pop_pixels(model, message, raster, width, top, rows, channels < model.channels, max_error, biases)
+        features = feature_map(model, z, across)
+        grey = channels < model.channels
+        pop_pixels(model, message, raster, width, top, rows, grey, max_error, biases, features)
         if z is not None and latents == BITS_BACK and not (dry and band >= bands - lanes):
             area = raster[top * width : (top + rows) * width].reshape(rows, width, -1)
-            cum = posterior_cumulative(model, cut_tiles(area, model.tile), condition)
+            cum = posterior_cumulative(model, area, condition)
             for row, symbol in reversed(list(zip(cum, z.reshape(-1) + model.grid, strict=True))):
                 message.push(row, int(symbol))
     return raster[:-1].reshape(height, width, -1)[:, :, :channels]
@@ -768,6 +905,8 @@ def decode_block(
             samples = decode_bands(model, own, raster, degree - lossy, latents, moved, dry == 1)
             if lossy:
                 samples = synthesise(model, samples, degree - 1, shape)
+            if model.kind == "bits":
+                samples = 255 * samples
             samples = with_alpha(samples.astype(np.uint8), data[begin : begin + alpha_bytes])
             begin += alpha_bytes
         channels = samples.shape[2] - (MODES[mode] in ("LA", "RGBA"))

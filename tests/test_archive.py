@@ -538,7 +538,7 @@ def with_chain(block, **changes):
         (lambda b: with_chain(b, lane_table=(0,) * 9), "expected 1 to 8 lanes, got 9"),
         (lambda b: with_chain(b, lane_table=()), "expected 1 to 8 lanes, got 0"),
         (lambda b: with_chain(b, lane_table=(0xFFFFFFFF,)), "expected a section of 1717"),
-        (lambda b: with_chain(b, band_height=63), "band_height"),
+        (lambda b: with_chain(b, band_height=1025), "band_height"),
         (lambda b: changed(b, width=0), "width: expected at least 1"),
         (lambda b: changed(b, height=1 << 31), "over the limit"),
         (lambda b: changed(b, degree=1), "degree: expected 0"),
@@ -566,7 +566,7 @@ def test_fields_that_no_block_of_ours_can_have_are_refused(tmp_path, block):
     coded = image + archive_index._IMAGE.size
     for place, value, message in (
         (image + 2, 4, "fidelity: expected 0 to 3"),
-        (image + 3, 6, "mode: expected 0 to 3"),
+        (image + 3, 6, "mode: expected 0 to 5"),
         (coded, 1, "chain: expected less than 1, got 1"),
         (coded + 1, 3, "latents: expected 0 to 2"),
         (coded + 2, 2, "dry: expected 1, or 0"),

@@ -156,9 +156,8 @@ def test_noise_with_a_right_checksum_leads_to_no_other_error(data):
         ("lanes", 4),
         ("lanes", 9),
         ("band_height", 0),
-        ("band_height", 63),
         ("band_height", 192),
-        ("band_height", 1088),
+        ("band_height", 1025),
         ("adaptation_bytes", 0),
         ("adaptation_bytes", 7),
         ("adaptation_bytes", 0xFFFF),
@@ -277,13 +276,14 @@ def test_the_bound_on_samples_is_what_the_cheapest_symbols_need(max_error):
 @given(
     width=st.integers(1, headers.SIDE_LIMIT),
     height=st.integers(1, headers.SIDE_LIMIT),
-    mode=st.sampled_from(["L", "RGB"]),
+    mode=st.sampled_from(["L", "RGB", "1"]),
     max_error=st.integers(0, 10),
     near=st.floats(0.99, 1.01),
 )
 def test_only_what_no_payload_of_that_length_can_hold_is_refused(width, height, mode, max_error, near):
     samples = width * height * (3 if mode == "RGB" else 1)
-    bits = samples * -np.log1p(-(255 // (2 * max_error + 1)) / 2**24) / np.log(2)
+    others = 1 if mode == "1" else 255 // (2 * max_error + 1)
+    bits = samples * -np.log1p(-others / 2**24) / np.log(2)
     held = bits * (1 - 1 / 128)
     header = replace(coded().header, width=width, height=height, mode=mode, degree=max_error)
     payload = bytes(int(held * near / 8))

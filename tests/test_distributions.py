@@ -12,10 +12,10 @@ from codec.distributions import (
     MEAN_STEPS,
     Grid,
     cumulative,
+    distribution_function,
     find,
     ideal_bits,
     load_tables,
-    logistic,
     mean,
     number_grid,
     prepare,
@@ -126,7 +126,7 @@ def test_ideal_bits_are_close_to_the_frequencies(grid, mixtures, seed):
     scales = rng.integers(tables.SCALE_MIN, tables.SCALE_MAX + 1, mixtures)
     raw = np.concatenate([logits, means, scales])
     frequencies = np.diff(all_cumulative(raw, mixtures, 0, grid, TABLES))
-    ideal = np.array([ideal_bits(k, grid, mixtures, raw, 0) for k in range(grid.count)])
+    ideal = np.array([ideal_bits(k, grid, mixtures, raw, 0, False) for k in range(grid.count)])
     # Both are codes: their lengths are those of probabilities that sum to 1.
     assert abs((2.0**-ideal).sum() - 1) < 1e-9
     p = frequencies / TOTAL
@@ -141,10 +141,10 @@ def test_ideal_bits_of_known_values():
     raw = np.array([0, 10 * MEAN_STEPS, 0])
     mass = 2 / (1 + np.exp(-0.5)) - 1
     exact = -np.log2(mass * (1 - 256 / TOTAL) + 1 / TOTAL)
-    assert ideal_bits(10, sample_grid(0, 0), 1, raw, 0) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(10, sample_grid(0, 0), 1, raw, 0, False) == pytest.approx(exact, rel=1e-12)
     # The same after a shift, and 24 bits where there is no mass.
-    assert ideal_bits(30, sample_grid(0, 0), 1, raw, 20 * MEAN_STEPS) == pytest.approx(exact, rel=1e-12)
-    assert ideal_bits(200, sample_grid(0, 0), 1, raw, 0) == pytest.approx(24)
+    assert ideal_bits(30, sample_grid(0, 0), 1, raw, 20 * MEAN_STEPS, False) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(200, sample_grid(0, 0), 1, raw, 0, False) == pytest.approx(24)
 
 
 @njit
@@ -221,7 +221,7 @@ def test_means_of_known_mixtures():
 @given(st.lists(st.integers(-(2**36), 2**36), min_size=2, max_size=50))
 def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
     arguments = np.sort(np.array(arguments))
-    values = np.array([logistic(u, TABLES) for u in arguments])
+    values = np.array([distribution_function(u, TABLES) for u in arguments])
     assert (np.diff(values) >= 0).all()
     exact = 2**30 / (1 + np.exp(-arguments / (MEAN_STEPS << tables.INVERSE_BITS)))
     assert np.abs(values - exact).max() < 2**30 * 2.0**-15

@@ -1,11 +1,13 @@
 """docs/FORMAT.md says what the code does: its tables, constants and examples are compared with it."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import spatial_model
 import tensor_model
 import transform_model
 from safetensors.numpy import load
@@ -25,10 +27,14 @@ from codec import (
     metadata,
     model,
     model_weights,
+    modulation_weights,
     png,
+    prior,
     quantisation,
     rans,
     shipped,
+    spatial,
+    spatial_weights,
     tables,
     transform,
     transform_weights,
@@ -104,7 +110,8 @@ def test_modes_fidelities_and_latents():
         fidelity = headers.Fidelity.LOSSLESS
         header = headers.Header(fidelity, name, 0, 1, 1, 0)
         assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
-        assert ("only stored" in meaning) == (name not in headers.CODED_MODES)
+        assert ("only stored" in meaning) == (name not in (*headers.CODED_MODES, headers.BITS_MODE))
+        assert ("coded losslessly" in meaning) == (name == headers.BITS_MODE)
     fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
     assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in headers.Fidelity)
     latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in headers.Latents)
@@ -119,7 +126,6 @@ def test_constants():
         "largest error": headers.MAX_ERROR,
         "largest quality": headers.MAX_QUALITY,
         "lanes": headers.MAX_LANES,
-        "band unit": headers.BAND_UNIT,
         "band height": headers.MAX_BAND_HEIGHT,
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
@@ -179,6 +185,7 @@ def test_metadata_and_png():
 def test_tables():
     whole = {
         "LOGISTIC": tables.logistic(),
+        "NORMAL": tables.normal(),
         "WEIGHT": tables.weights(),
         "INVERSE": tables.inverse_scales(),
         "COMPRESS": tables.compress(),
@@ -190,6 +197,20 @@ def test_tables():
         assert len(whole[name]) == high - low + 1
         assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
     assert whole["COMPRESS"][-1] == layout.samples().largest_input
+    normal = whole["NORMAL"]
+    zeros, ones = re.search(r"NORMAL is 0 up to i = (\d+) and 2\^30 from i = (\d+) on", section("Tables")).groups()
+    assert np.flatnonzero(normal == 0).tolist() == list(range(int(zeros) + 1))
+    assert np.flatnonzero(normal == 1 << 30).tolist() == list(range(int(ones), len(normal)))
+    series = re.search(r"Φ\(x\) = (1 / 2 .+ \.\.\.\));", section("Tables"))[1]
+    python = series.replace("e^(-x^2 / 2)", "exp(-x * x / 2)").replace("2 π", "2 * pi").replace(" + ...", "")
+    python = python.replace("·", "*").replace("^", "**")
+    names = {"exp": math.exp, "sqrt": math.sqrt, "pi": math.pi}
+    for i in (640, 641, 650, 660):  # so near to the middle four terms are enough
+        value = eval(python, names, {"x": (i - 640) / 32})  # noqa: S307  our own document
+        assert value * 2**30 == pytest.approx(normal[i], rel=1e-4)
+    bits = re.search(r"That of bits has d = (\S+)\.\.(\S+) and the entries ([-\d, ]+)\.", section("Tables"))
+    assert len(layout.bits().compress) == int(bits[2]) - int(bits[1]) + 1
+    assert layout.bits().compress.tolist() == [int(v) for v in bits[3].split(", ")]
     limit, *ends = re.search(r"limit of (\d+) it ends with (-\d+) and (\d+)", section("Tables")).groups()
     compress = layout.tensor(1, 1, int(limit), 0).compress
     assert len(compress) == 4 * int(limit) + 1
@@ -197,7 +218,7 @@ def test_tables():
 
 
 def test_grids_and_coding_order():
-    (_, *samples), (_, *numbers) = rows("Distributions", "grid")
+    (_, *samples), (_, *numbers), (_, *bits) = rows("Distributions", "grid")
     middle = re.search(r"^    b = (.+)$", section("Distributions"), re.MULTILINE)[1]
     symbol = re.search(r"codes the symbol (.+?), whose", section("Near-lossless"))[1]
     clip = {"clip": lambda value, low, high: min(max(value, low), high)}
@@ -217,6 +238,7 @@ def test_grids_and_coding_order():
             assert value(symbol, x=c // 2, b=b, d=d) == distributions.symbol_of(c // 2, grid)
     for limit in (1, 31, 127):
         assert distributions.number_grid(-limit, limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
+    assert distributions.number_grid(0, 1) == tuple(value(cell) for cell in bits[:3])
     names = ("red", "green", "blue")
     assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
 
@@ -244,8 +266,8 @@ def raster_values(kind, names):
     """Return what the table of rasters says of a kind, computed from names where it can be; no ranges."""
     found = {}
     for name, *cells in rows("Rasters", "value"):
-        cell = cells[("samples", "tensor").index(kind)]
-        if ".." in cell:
+        cell = cells[("samples", "bits", "tensor").index(kind)]
+        if ".." in cell or not cell:
             continue
         try:
             value = eval(products(cell), {}, names | found)  # noqa: S307  our own document
@@ -257,6 +279,7 @@ def raster_values(kind, names):
 
 MODELS = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
 MODELS["tensor"] = tensor_model.weights()
+SPATIAL = {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
 
 
 def config_of(data):
@@ -265,21 +288,47 @@ def config_of(data):
     return json.loads(header["__metadata__"]["config"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+def names_of(data):
+    """Return what the formulas of the document's tables mean in a model."""
+    config, frozen, tensors = config_of(data), model_weights.parse_model(data), load(data)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    spatial = frozen.band > 1 or "networks" in config
+    names = {name: value for name, value in config.items() if isinstance(value, int)} | {
+        "P": len(frozen.network.offsets),
+        "M": frozen.network.mixtures,
+        "N": frozen.latents,
+        "L": shapes["likelihood.fixed_biases"][0],
+        "U": shapes["likelihood.hidden1.weight"][1],
+        "h": shapes["likelihood.conditioning"][1],
+        "J": shapes["prior.hidden.weight"][1],
+        "v": config.get("neighbours", 1),
+    }
+    if spatial:
+        names |= {"Y1": shapes["posterior.input.weight"][1], "Y2": shapes["features.output.weight"][0] // 9}
+    else:
+        names |= {"X": shapes["modulation.hidden.weight"][1], "V": shapes["posterior.dense.weight"][1]}
+        names |= {f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)}
+    names |= raster_values(frozen.kind, names)
+    names["B"] = 3 * names["U"] + names["G"] * names["h"]
+    if spatial:  # as the sentence below the table says
+        assert "I is P + 1 where contexts show grey" in section("Rasters")
+        assert "in models with spatial networks it is larger by `features`." in section("Rasters")
+        names["I"] = (names["P"] + 1 if config.get("window_shows") == "grey" else names["I"]) + config["features"]
+    return names
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
 def test_rasters(name):
-    frozen = model_weights.parse_model(MODELS[name])
+    data = (MODELS | SPATIAL)[name]
+    frozen, values = model_weights.parse_model(data), names_of(data)
     coded, kind = frozen.layout, frozen.kind
-    config = config_of(MODELS[name])
-    names = {name: config[name] for name in model_weights.TENSOR_CONFIG} if kind == "tensor" else {}
-    levels = load(MODELS[name])["likelihood.fixed_biases"].shape[0]
-    names |= {"P": len(frozen.network.offsets), "M": frozen.network.mixtures, "L": levels}
-    values = raster_values(kind, names)
     assert values["E"] == frozen.conditions
     assert values["D"] == len(coded.order)
     assert values["G"] == len(coded.sizes)
     assert coded.sizes == [values["D"] / values["G"]] * values["G"]
     assert values["F"] == len(coded.features)
-    assert values["Z"] == frozen.planes
+    if name in MODELS:
+        assert values["Z"] == frozen.networks.planes
     assert values["low"] == (coded.low, coded.high)
     for field in ("missing", "references"):
         assert values[field] == getattr(coded, field)
@@ -291,39 +340,92 @@ def test_rasters(name):
     else:
         assert coded.order.tolist() == list(range(values["D"]))
         assert values["coefficients of place p"] == coded.coefficients.max() == 0
-    assert set(rows("Models", "config")[2][1].split("`")[1::2]) == set(model_weights.TILE_UNITS)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_tensors(name):
-    loaded = load(MODELS[name])
-    tensors = {name: tensor for name, tensor in loaded.items() if not name.startswith(("analysis.", "synthesis."))}
-    frozen = model_weights.parse_model(MODELS[name])
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    sizes = {
-        "P": len(frozen.network.offsets),
-        "L": shapes["likelihood.fixed_biases"][0],
-        "M": frozen.network.mixtures,
-        "N": frozen.latents,
-        "U": shapes["likelihood.hidden1.weight"][1],
-        "h": shapes["likelihood.conditioning"][1],
-        "X": shapes["modulation.hidden.weight"][1],
-        "V": shapes["posterior.dense.weight"][1],
-        "J": shapes["prior.hidden.weight"][1],
-        **{f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)},
+def test_configurations():
+    tables_of = {
+        "config": model_weights.CONFIG,
+        "config of tensors": model_weights.TENSOR_CONFIG,
+        "config of modulation": modulation_weights.CONFIG,
+        "config of spatial": spatial_weights.CONFIG,
     }
-    sizes |= raster_values(frozen.kind, config_of(MODELS[name]) | sizes)
-    sizes["B"] = 3 * sizes["U"] + sizes["G"] * sizes["h"]
-    documented = {name: (dtype, shape) for name, dtype, shape, _ in rows("Models", "tensor")}
+    for head, ranges in tables_of.items():
+        found = {}
+        for entry, _, requirement in rows("Models", head):
+            limits = re.match(r"(\d+)\.\.(\d+)", requirement)
+            if limits:
+                found[entry] = (int(limits[1]), int(limits[2]))
+        assert found == ranges, head
+    words = {row[0]: row[1].split("`")[1::2] for row in rows("Models", "config")}
+    assert set(words["kind"]) == {kind for kinds in model_weights.KINDS.values() for kind in kinds}
+    assert set(words["networks"]) == set(model_weights.KINDS)
+    assert tuple(words["latent_distribution"]) == model_weights.DISTRIBUTIONS
+    assert tuple(words["window_shows"]) == model_weights.SHOWN
+    for name, usual in model_weights.USUAL.items():
+        row = next(row for row in rows("Models", "config") if row[0] == name)
+        assert re.search(rf"`{usual}` \(also where (it|{name}) is absent\)", row[1])
+    kinds = re.search(r"Networks `(\w+)` code (\w+) or (\w+), networks `(\w+)` (\w+) or (\w+)\.", section("Models"))
+    for networks, *coded in (kinds.groups()[:3], kinds.groups()[3:]):
+        assert tuple(kind if kind != "tensors" else "tensor" for kind in coded) == model_weights.KINDS[networks]
+    tile = next(row for row in rows("Models", "config of modulation") if row[0] == "tile")
+    units = modulation_weights.TILE_UNITS
+    assert f"a multiple of {units['samples']}, of {units['tensor']} for tensors" in tile[2]
+
+
+def documented_tensors(heads, blocks):
+    """Return the types and shapes, as formulas, of the tensors in the tables that begin with heads.
+
+    Parameters
+    ----------
+    blocks : dict
+        How many a network has.
+    """
+    found = {}
+    for head in heads:
+        for name, dtype, shape, _ in rows("Models", head):
+            for k in range(blocks.get(name.split(".")[0], 0)) if "*k*" in name else range(1):
+                found[name.replace("*k*", str(k + 1))] = (dtype, shape.replace("^", "**"))
+    return found
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
+def test_tensors(name):
+    data = (MODELS | SPATIAL)[name]
+    tensors = {name: tensor for name, tensor in load(data).items() if not name.startswith(("analysis.", "synthesis."))}
+    sizes = names_of(data)
+    blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in spatial_weights.PREFIXES}
+    own = "spatial" if name in SPATIAL else "modulation"
+    documented = documented_tensors(["tensor", f"tensor of {own}"], blocks)
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
         terms = [products(term) for term in shape.split(", ")]
         assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
-        assert shapes[name] == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  our own document
+        assert tensors[name].shape == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  ours
         if name.endswith(".shift"):
             assert ((tensors[name] >= 0) & (tensors[name] <= 31)).all()
         if name.endswith(".multiplier"):
             assert (np.abs(tensors[name].astype(np.int64)) <= 1 << 38).all()
+
+
+def test_the_neighbours_of_the_prior():
+    listed = [(int(number), tuple(map(int, pair.split(", ")))) for number, pair in rows("Prior", "neighbour")]
+    assert listed == list(enumerate(prior.NEIGHBOURS))
+
+
+def test_what_spatial_networks_see():
+    text = section("Maps of features")
+    assert int(re.search(r"of samples less (\d+)", text)[1]) == -spatial.centred(np.zeros(1), layout.samples())[0]
+    scale, less = (int(v) for v in re.search(r"of bits (\d+) b - (\d+)\.", text).groups())
+    assert spatial.centred(np.arange(2), layout.bits()).tolist() == [-less, scale - less]
+    largest = re.search(r"the largest input is (\d+) of samples and (\d+) of bits for v", text)
+    for found, coded in zip(largest.groups(), (layout.samples(), layout.bits()), strict=True):
+        assert int(found) == spatial.largest_centred(coded)
+    assert f"-{spatial.RAW_LIMIT}, {spatial.RAW_LIMIT})" in text
+    assert transform_weights.SUM_LIMIT == (1 << 31) - 1
+    assert "<= 2^31 - 1" in text
+    assert f"{layout.samples().largest_input} for samples and {layout.bits().largest_input} for bits" in section(
+        "Exact networks"
+    )
 
 
 def test_tensors_of_transforms():
@@ -388,7 +490,16 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
-    for name in ["layout", "quantisation", "convolutions", "transform", "model_weights", *names.split()]:
+    for name in [
+        "modulation",
+        "spatial",
+        "layout",
+        "quantisation",
+        "convolutions",
+        "transform",
+        "model_weights",
+        *names.split(),
+    ]:
         assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
 
 
@@ -402,6 +513,16 @@ def test_contexts_of_the_documented_rule():
     ]
     assert contexts.offsets(radius).tolist() == [list(pair) for pair in legal]
     assert f"A radius of 4 has {len(legal)} contexts" in section("Waves and contexts")
+
+
+def test_windows_of_the_documented_rule():
+    columns, up = map(
+        int, re.search(r"A window of (\d+) columns and (\d+) rows has", section("Waves and contexts")).groups()
+    )
+    beside = columns // 2
+    legal = [(k, j) for k in range(up + 1) for j in range(-beside, beside + 1) if j <= 2 * k - 1]
+    assert contexts.window(columns, up).tolist() == [list(pair) for pair in legal]
+    assert f"has {len(legal)} contexts" in section("Waves and contexts")
 
 
 def test_example_of_a_stored_file():

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spatial_model
 import tensor_model
 from PIL import Image
 
 import codec
-from codec import container, contexts, demo, distributions, encoder, headers, vlae
+from codec import container, contexts, decoder, demo, distributions, encoder, headers, tables, vlae
 from codec.errors import CorruptDataError
 from codec.headers import Fidelity, Latents
 from codec.model_weights import parse_model
@@ -50,9 +51,15 @@ def picture(mode, size, seed=0):
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
-def samples(image):
+def samples_of(image):
     array = np.asarray(image.convert("L") if image.mode == "1" else image)
     return array.reshape(image.height, image.width, -1)
+
+
+def lanes_of(encoded):
+    """Return the bytes of each lane's message."""
+    ends = np.cumsum([8 + 4 * words for words in encoded.lane_table])
+    return [encoded.payload[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def assert_same_decoding(data):
@@ -60,7 +67,7 @@ def assert_same_decoding(data):
     mode, array = reference.decode(data, WEIGHTS)
     assert mode == expected.mode
     assert array.dtype == np.uint8
-    assert np.array_equal(array, samples(expected))
+    assert np.array_equal(array, samples_of(expected))
     return array
 
 
@@ -90,7 +97,7 @@ def test_coded_images(mode, size, max_error, latents):
     file = container.unpack(data)
     if latents is not None:
         assert file.coding.latents == latents
-    error = np.abs(assert_same_decoding(data).astype(int) - samples(image)).max()
+    error = np.abs(assert_same_decoding(data).astype(int) - samples_of(image)).max()
     assert error <= max_error
 
 
@@ -99,7 +106,7 @@ def test_every_error_of_near_lossless(max_error):
     image = picture("RGB", (19, 17), seed=max_error)
     data = codec.compress(image, max_error=max_error)
     assert container.unpack(data).header.fidelity == Fidelity.NEAR_LOSSLESS
-    assert np.abs(assert_same_decoding(data).astype(int) - samples(image)).max() == max_error
+    assert np.abs(assert_same_decoding(data).astype(int) - samples_of(image)).max() == max_error
 
 
 def adaptation_of(seed):
@@ -135,7 +142,7 @@ def test_adapted_images(monkeypatch, mode, size, max_error, latents):
     model = reference.load_model(WEIGHTS, file.coding.weights_hash)
     moved = reference.pop_adaptation(model, file.adaptation)
     assert np.array_equal(moved, u * load_model(file.coding.model).adaptation_units)
-    error = np.abs(assert_same_decoding(data).astype(int) - samples(picture(mode, size))).max()
+    error = np.abs(assert_same_decoding(data).astype(int) - samples_of(picture(mode, size))).max()
     assert error <= max_error
 
 
@@ -147,7 +154,7 @@ def test_an_image_that_is_worth_its_adaptation(max_error):
     image = Image.fromarray(np.clip(tiled + noise, 0, 255).astype(np.uint8))
     data = codec.compress(image, max_error=max_error)
     assert container.unpack(data).adaptation
-    assert np.abs(assert_same_decoding(data).astype(int) - samples(image)).max() <= max_error
+    assert np.abs(assert_same_decoding(data).astype(int) - samples_of(image)).max() <= max_error
 
 
 @pytest.mark.parametrize("damage", ["cut", "half a word", "head", "longer", "empty"])
@@ -185,9 +192,59 @@ def test_tensors(size, seed, latents):
     tensor = tensor_model.draw(*size, seed)
     condition = seed % tensor_model.CONDITIONS
     encoded = vlae.encode(parse_model(weights), tensor, condition, latents)
-    first = 8 + 4 * encoded.lane_table[0]
-    lanes = [encoded.payload[:first], encoded.payload[first:]][: encoded.lanes]
-    np.testing.assert_array_equal(reference.decode_tensor(weights, lanes, size, condition, latents), tensor)
+    found = reference.decode_raster(weights, lanes_of(encoded), tensor.shape, condition, latents)
+    np.testing.assert_array_equal(found, tensor)
+
+
+@pytest.mark.parametrize("latents", Latents)
+@pytest.mark.parametrize("name", spatial_model.CONFIGS)
+@pytest.mark.parametrize(("height", "width", "channels"), [(13, 17, 3), (1, 1, 3), (26, 9, 1)])
+def test_models_with_maps_of_features(name, height, width, channels, latents):
+    weights = spatial_model.weights(name, seed=height)
+    values = spatial_model.draw(name, height, width, seed=width, channels=channels)
+    encoded = vlae.encode(parse_model(weights), values, 0, latents)
+    if height > 1:  # there is something to borrow
+        assert encoded.latents == latents
+    found = reference.decode_raster(weights, lanes_of(encoded), values.shape, 0, encoded.latents)
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("name", spatial_model.CONFIGS)
+def test_files_of_models_with_maps_of_features(name, tmp_path):
+    weights = spatial_model.weights(name)
+    (tmp_path / "spatial-test-78.safetensors").write_bytes(weights)
+    frozen, values = parse_model(weights), spatial_model.draw(name, 19, 12)
+    mode = "1" if frozen.kind == "bits" else "RGB"
+    pixels = values * np.uint8(255) if mode == "1" else values
+    encoded = vlae.encode(frozen, values, 0, None)
+    header = headers.Header(Fidelity.LOSSLESS, mode, 0, 12, 19, zlib.crc32(pixels.tobytes()))
+    coding = headers.CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, 78, frozen.hash)
+    parts = encoded.lane_table, b"", encoded.adaptation, b"", encoded.payload
+    file = container.Container(header, coding, *parts)
+    found, samples = reference.decode(container.pack(file), tmp_path)
+    assert found == mode
+    np.testing.assert_array_equal(samples, pixels)
+    image = decoder.coded_image(file, frozen, vlae.decode(frozen, file).samples, None)
+    assert image.mode == mode
+    np.testing.assert_array_equal(samples_of(image), pixels)
+    other = replace(file, header=replace(header, mode="L" if mode == "1" else "1"))
+    with pytest.raises(ValueError, match="model"):
+        reference.decode(container.pack(other), tmp_path)
+    with pytest.raises(CorruptDataError, match=r"codes (bits|samples)"):
+        vlae.decode(frozen, other)
+    low = replace(file, coding=replace(coding, band_height=encoded.band_height + 1))
+    if low.coding.lanes <= headers.band_count(19, low.coding.band_height):
+        with pytest.raises(ValueError, match="model"):
+            reference.decode(container.pack(low), tmp_path)
+
+
+def test_the_table_of_normals_is_equal():
+    np.testing.assert_array_equal(reference.NORMAL, tables.normal())
+
+
+@pytest.mark.parametrize("window", [(1, 0), (1, 3), (2, 1), (9, 0), (7, 4), (3, 9)])
+def test_windows_are_equal(window):
+    assert reference.window(*window) == [tuple(pair) for pair in contexts.window(*window).tolist()]
 
 
 def test_an_image_of_three_bands_returns_borrowed_bits():
@@ -260,7 +317,7 @@ def test_grids_of_different_lengths_stand_in_one_table():
     assert len(set(grid.count.tolist())) > 1
     for row, cum in enumerate(reference.cumulative(mixed, grid)):
         parts = (mixed.weights, mixed.means, mixed.inverse)
-        alone = reference.Mixtures(*(part[row : row + 1] for part in parts))
+        alone = reference.Mixtures(*(part[row : row + 1] for part in parts), mixed.table)
         one = reference.cumulative(alone, reference.sample_grid(centre[row : row + 1], 5))[0]
         assert cum[: len(one)].tolist() == one.tolist()
         assert set(cum[len(one) :].tolist()) <= {1 << 24}
@@ -319,7 +376,7 @@ def test_archives(tmp_path, monkeypatch):
         for name, image in archive.items():
             mode, array = decoded[name]
             assert mode == image.mode
-            np.testing.assert_array_equal(array, samples(image))
+            np.testing.assert_array_equal(array, samples_of(image))
 
 
 def test_damaged_archives_are_refused(tmp_path):

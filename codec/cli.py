@@ -227,27 +227,48 @@ def models() -> None:
     "--importance", type=int, metavar="K", help="Bound log p(x) with K samples; each takes as long as decoding."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, of images the last with totals.")
+@click.option("--html", metavar="PAGE", help="Also write a page with pictures, which needs no other file.")
+@force_option
 @click.pass_context
 def measure(
-    context: click.Context, /, paths: tuple[Path, ...], importance: int | None, as_json: bool, **fidelity: Any
+    context: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    importance: int | None,
+    as_json: bool,
+    html: str | None,
+    force: bool,
+    **fidelity: Any,
 ) -> None:
     """Compress and decompress images in memory, and print where every bit went; or where those of archives went."""
     options, lossy = _options(fidelity)
+    if html == STANDARD:
+        raise click.UsageError("--html: expected a file, got standard output, where the ledger goes")
+    if html and not Path(html).absolute().parent.is_dir():
+        raise click.UsageError(f"output {html}: its folder does not exist")
+    for path in paths if html else ():
+        _target(str(path), html, ".html", force)
 
     from codec.archive_sections import is_archive
 
     if archives := [path for path in paths if path.is_file() and is_archive(path)]:
         given = [name for name in fidelity if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-        if given or len(archives) < len(paths):
+        if given or html or len(archives) < len(paths):
             raise click.UsageError(f"{archives[0]}: an archive is measured as it is, without images or their options")
         archive_cli.measure(archives, as_json, importance)
         return
 
     from codec import ledger
+    from codec.report_page import Page
 
     prepare(quiet=False, for_lossy=lossy)
     bar = partial(progress_bar, importance is None, "sample")
-    usage(ledger.run, list(paths), as_json, bar=bar, importance=importance, **options)
+    page = Page() if html else None
+    usage(ledger.run, list(paths), as_json, bar=bar, importance=importance, visit=page.add if page else None, **options)
+    if html and page:
+        data = usage(page.encode)
+        _write(html, data)
+        click.echo(f"{html}: {len(data)} bytes", err=True)
 
 
 @vlae.command()

@@ -124,6 +124,9 @@ class Report:
         return asdict(self)
 
 
+Visit = Callable[[Report, PillowImage.Image, bytes], None]
+
+
 def measure(
     image: PillowImage.Image | image_io.Source,
     *,
@@ -131,6 +134,7 @@ def measure(
     name: str = "",
     importance: int | None = None,
     progress: Progress | None = None,
+    visit: Visit | None = None,
     **options: Any,
 ) -> Report:
     """Return the ledger of an image: its file is written in memory, decoded, compared and accounted for.
@@ -146,6 +150,8 @@ def measure(
         decoding. By default that is not estimated.
     progress : callable, optional
         Called with the samples done and the samples in all.
+    visit : callable, optional
+        Called with the report, the image and its file.
     """
     check_samples(importance)
     if not isinstance(image, PillowImage.Image):
@@ -183,7 +189,7 @@ def measure(
         overhead = 100 * (8 * len(data) / promised - 1)
     original, back = (image_io.planes(i)[0] for i in (image, decoded))
     difference = _largest_difference(image, decoded)
-    return Report(
+    report = Report(
         file=name,
         width=info.width,
         height=info.height,
@@ -201,6 +207,9 @@ def measure(
         ms_ssim=metrics.ms_ssim(original, back),
         **parts,
     )
+    if visit is not None:
+        visit(report, image, data)
+    return report
 
 
 def _largest_difference(image: PillowImage.Image, decoded: PillowImage.Image) -> int:

@@ -22,7 +22,7 @@ def expected_files():
     for package in ("codec", "models"):
         for path in (ROOT / package).rglob("*.py"):
             yield path.relative_to(ROOT).as_posix()
-    for pattern in ("codec/weights/*", "codec/demo.png", "models/recipes/*.toml"):
+    for pattern in ("codec/weights/*", "codec/demo.png", "codec/report.*s", "models/recipes/*.toml"):
         found = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
         assert found, pattern
         yield from found

@@ -39,7 +39,7 @@ def pixel_bits(image: Image, height: int, width: int) -> F32:
         freqs = image.pixel_intervals(index, z).freqs
         rows = slice(index * image.rows, index * image.rows + len(freqs))
         bits[rows] = PRECISION * freqs.shape[2] - np.log2(freqs, dtype=np.float64).sum(-1)
-    if image.model.kind == "samples":
+    if image.model.kind != "tensor":
         return bits
     # The last patches may reach over the border.
     in_rows = np.minimum(PATCH, height - PATCH * np.arange(image.height))

@@ -276,7 +276,8 @@ def _ledger_table(report: Report, rows: Mapping[str, float], terms: Mapping[str,
     def line(title: str, text: str, bits: float, kind: str = "") -> str:
         cells = (signed(bits), signed(bits / samples, 4), signed(100 * bits / report.file_bits, 2))
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        return f'<tr{kind}><td class="names">{title}<span class="soft">{escape(text)}</span></td>{numbers}</tr>\n'
+        row = f"<tr{kind}><td>{title}</td>{numbers}</tr>"
+        return f'{row}<tr class="says"><td class="soft" colspan="4">{escape(text)}</td></tr>\n'
 
     body = [
         line(f'<span class="swatch row-{key}"></span>{escape(terms[key][0])}', terms[key][1], bits)
@@ -290,6 +291,6 @@ def _ledger_table(report: Report, rows: Mapping[str, float], terms: Mapping[str,
         body.append(line("without bits-back", "The file with all latents paid for.", report.naive_bits))
     headers = "".join(f'<th scope="col" class="number">{text}</th>' for text in ("bits", "per sub-pixel", "% of file"))
     return (
-        f'<div class="wide"><table><thead><tr><th scope="col">row</th>{headers}</tr></thead>'
+        f'<div class="wide"><table class="rows"><thead><tr><th scope="col">row</th>{headers}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>\n"
     )

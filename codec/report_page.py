@@ -16,7 +16,8 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from codec import __version__, api, ledger
-from codec.ledger import ROWS, Report
+from codec.accounts import ROWS
+from codec.ledger import Report
 from codec.report_charts import bars, histogram, signed
 from codec.report_pictures import LARGEST_SIDE, SEED, HeatMap, Picture, colour_scale, pictures
 from codec.report_terms import MODES, ROW_TERMS, TENSOR_TERM, TERMS

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,9 +301,10 @@ def test_what_the_command_refuses(tmp_path, capfd):
         (source, tmp_path, "is a folder"),
         (source, tmp_path / "none" / "a.html", "its folder does not exist"),
         (source, source, "is the source"),
+        (Path(__file__).parent / "golden" / "archive.vlar", tmp_path / "a.html", "an archive is measured as it is"),
         (tmp_path / "empty", tmp_path / "a.html", "expected images, got none"),
     ):
-        assert cli.run(["measure", str(path), "--lossless", "--html", str(html), "--force"]) == 2
+        assert cli.run(["measure", str(path), "--html", str(html), "--force"]) == 2
         out, err = capfd.readouterr()
         assert out == ""
         assert message in err

@@ -181,9 +181,12 @@ def measure(
         )
         parts |= coded.all_rows(payload_bits) | {"stored_bits": 0}
         parts |= coded.promises(importance, info.width * info.height * info.channels)
-        found = {"quality": file.header.quality} if file.header.quality else {"max_error": file.header.max_error}
-        same: dict[str, Any] = found | {"effort": options.get("effort", DEFAULT_EFFORT), "threads": threads}
-        parts["naive_bits"] = 8 * len(api.compress(image, latents=Latents.TWO_PART, **same))
+        found: dict[str, Any] = (
+            {"quality": file.header.quality} if file.header.quality else {"max_error": file.header.max_error}
+        )
+        found |= {"effort": options.get("effort", DEFAULT_EFFORT), "model": options.get("model")}
+        naive = api.compress(image, latents=Latents.TWO_PART, threads=threads, **found)
+        parts["naive_bits"] = 8 * len(naive)
         # What lies beside the pixels is no part of the model's promise.
         promised = parts["elbo_bits"] + parts["metadata_bits"] + parts["alpha_bits"]
         overhead = 100 * (8 * len(data) / promised - 1)

@@ -7,10 +7,10 @@ waves ahead. Threads take the bands in turn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 
 from codec.errors import CorruptDataError
+from codec.threads import pool_of
 
 CHUNK = 32
 """Waves between two looks at the band above."""
@@ -89,7 +89,7 @@ def run(
             waves.fail()
             raise
 
-    with ThreadPoolExecutor(workers) as pool:
+    with pool_of(workers) as pool:
         futures = [pool.submit(worker, first) for first in range(workers)]
     errors = [e for e in (f.exception() for f in futures) if e is not None]
     for error in sorted(errors, key=lambda e: "above" in str(e)):

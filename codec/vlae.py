@@ -14,12 +14,11 @@ See FORMAT.md, "Bands".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-import threadpoolctl
 from numpy.typing import NDArray
 
 from codec import adaptation, pipeline, search
@@ -31,6 +30,7 @@ from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
 from codec.rans import PRECISION, Message, copy, empty_message, flatten, is_empty, random_message, unflatten
+from codec.threads import one_blas_thread, pool_of
 from codec.transform import positions
 from codec.wavefront import CHOOSE, ROUND, lag
 
@@ -210,7 +210,7 @@ def optimise(
     nearest = Image.of(model, tensor, condition)
     image = Image(model, nearest.raster.copy(), fine, nearest.channels, condition)
     image.prices, image.worth = prices, worth.reshape(-1)
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with one_blas_thread():
         work_in_waves(image, CHOOSE, nearest.mode, _workers(image, threads), progress)
     return image.raster
 
@@ -264,7 +264,7 @@ def encode(
             report(total - image.bands, len(done))
         return message
 
-    with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+    with one_blas_thread(), pool_of(workers) as pool:
         if max_error:  # to what contexts will hold, nearly
             _round(image, Latents.NONE, workers, None)
         mode, image.moved = choose(image, latents, pool, workers)
@@ -407,5 +407,5 @@ def pop_bands(
 
     # A single thread takes the bands as they come, several one lane each.
     workers = image.lanes if _workers(image, threads) == image.lanes else 1
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with one_blas_thread():
         pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)

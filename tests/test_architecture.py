@@ -42,6 +42,7 @@ ORDER = (
     "shipped",
     "goals",
     "container",
+    "threads",
     "pipeline",
     "image",
     "vlae",

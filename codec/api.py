@@ -156,7 +156,8 @@ def compress(
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
     pixels = image_io.from_pillow(image, max_pixels)
-    return container.pack(Encoder(image, pixels, latents, effort, threads, progress, model=named).reach(goal).container)
+    file = Encoder(image, pixels, latents, effort, threads, progress, model=named).reach(goal)
+    return container.pack(file.whole())
 
 
 def _check_threads(threads: int | None) -> None:

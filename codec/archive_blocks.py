@@ -7,6 +7,7 @@ only the last of a chain finds none. Decoded from the first to the last. See FOR
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from PIL import Image
@@ -17,7 +18,7 @@ from codec.container import holds
 from codec.encoder import Chain, Encoder
 from codec.errors import CorruptDataError, ImageError
 from codec.goals import DEFAULT_EFFORT, Goal
-from codec.headers import Latents
+from codec.headers import CodingHeader, Latents
 from codec.image import Image as Raster
 from codec.model import Model
 from codec.rans import Message
@@ -42,7 +43,7 @@ def encode_block(
         A file cannot be opened.
     """
     chains: dict[int, Chain] = {}
-    tables: dict[int, ChainEntry] = {}
+    codings: dict[int, CodingHeader] = {}
     entries: list[ImageEntry] = []
     chunks: list[bytes] = []
     for name, source in reversed(images):
@@ -55,9 +56,7 @@ def encode_block(
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain
-            tables[coding.model] = ChainEntry(
-                coding.model, coding.band_height, coding.weights_hash, vlae.lane_table(file.chain.messages)
-            )
+            codings[coding.model] = coding
         own = (parts.metadata, parts.adaptation, parts.alpha, b"" if coding else parts.payload)
         lengths = (len(own[0]), len(own[1]), len(own[2]), len(own[3]))
         entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
@@ -65,7 +64,12 @@ def encode_block(
         report(1)
     models = sorted(chains)
     data = b"".join([*(vlae.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
-    return Block(zlib.crc32(data), tuple(tables[model] for model in models), tuple(reversed(entries))), data
+    shared = tuple(_chain_entry(codings[model], chains[model]) for model in models)
+    return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
+
+
+def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
+    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, vlae.lane_table(chain.messages))
 
 
 class BlockReader:
@@ -88,6 +92,11 @@ class BlockReader:
         self.threads = threads
         payloads, self._files = block.split(data)
         self._payloads = dict(zip(block.models, payloads, strict=True))
+        self._chains: dict[int, list[int]] = {model: [] for model in block.models}
+        """By models: numbers of the images of a chain."""
+        for index, file in enumerate(self._files):
+            if file.coding is not None:
+                self._chains[file.coding.model].append(index)
         self._left: dict[int, tuple[int, list[Message]]] = {}
         """By models: what the chain's messages hold of images from a number on."""
 
@@ -118,11 +127,11 @@ class BlockReader:
         if coding is None:
             raise ValueError("expected a coded image")
         model = decoder.load_model(coding)
-        chain = [i for i in range(len(self._files)) if self._is_of(model, i)]
+        chain = self._chains[model.number]
         begin, messages = self._left.pop(model.number, (index + 1, []))
         if begin > index:
             begin, messages = 0, self._begin(model, chain)
-        for before in (i for i in chain if begin <= i < index):
+        for before in chain[bisect_left(chain, begin) : bisect_left(chain, index)]:
             self._pop(model, before, messages)
         raster = self._pop(model, index, messages)
         if index == chain[-1]:
@@ -138,14 +147,10 @@ class BlockReader:
         vlae.pop_bands(raster, messages, latents, threads=self.threads)
         return raster
 
-    def _is_of(self, model: Model, index: int) -> bool:
-        coding = self._files[index].coding
-        return coding is not None and coding.model == model.number
-
     def _begin(self, model: Model, chain: list[int]) -> list[Message]:
         """Return the messages of a chain, checked to be long enough for all its images."""
         payload = self._payloads[model.number]
-        if not holds(sum(vlae.demand(model, self._files[i].header) for i in chain), payload):
+        if not holds(sum(vlae.demand(model, self._files[i].header) for i in chain), len(payload)):
             raise CorruptDataError("chain: asks for more values than its messages can hold")
         table = self.block.chains[self.block.models.index(model.number)].lane_table
         return vlae.read_lanes(payload, table)

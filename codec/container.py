@@ -196,14 +196,15 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
     return container
 
 
-def holds(demand: int, payload: bytes) -> bool:
+def holds(demand: int, payload_bytes: int) -> bool:
     """Return whether a payload can hold what is asked of it; this bounds decoding time.
 
     Parameters
     ----------
     demand : int
         Sum over all values of the symbols that each could be besides, see `samples_demand`.
-    payload : bytes
+    payload_bytes : int
+        Length of the payload.
 
     Notes
     -----
@@ -212,12 +213,12 @@ def holds(demand: int, payload: bytes) -> bool:
     but a model's real costs are far above this floor. An encoder asks here before it writes.)
     """
     # log2(e) * 127 / 128 > 1465 / 1024: the decision is made in integers, alike on every machine.
-    return demand * 1465 <= 8 * len(payload) << (PRECISION + 10)
+    return demand * 1465 <= 8 * payload_bytes << (PRECISION + 10)
 
 
 def holds_samples(container: Container) -> bool:
     """Return whether the payload of a file that codes samples can hold as many as the header says."""
-    return container.coding is None or holds(samples_demand(container.header), container.payload)
+    return container.coding is None or holds(samples_demand(container.header), len(container.payload))
 
 
 def samples_demand(header: Header) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from codec.rate_control import last_below
 
 if TYPE_CHECKING:
     from codec.model import Model
-    from codec.rans import Message
+    from codec.stack import Stack
     from codec.vlae import Encoded
 
 QUICK_FACTOR = 1.6
@@ -45,13 +45,13 @@ class Chain:
 
     Attributes
     ----------
-    messages : tuple of Message
+    messages : tuple of Stack
         One a lane, as many as the image with the most lanes has.
     demand : int
         Sum of `codec.vlae.demand`.
     """
 
-    messages: tuple[Message, ...] = ()
+    messages: tuple[Stack, ...] = ()
     demand: int = 0
 
 
@@ -62,7 +62,7 @@ class File:
     Attributes
     ----------
     container : Container
-        In an archive its payload is that of the whole chain.
+        Of a coded image without its payload, which is what the chain's messages hold.
     psnr : float
         Of its colour samples, dB; infinite if they are exact.
     size : int
@@ -78,6 +78,14 @@ class File:
     size: int
     chain: Chain | None = None
     dry: bool = True
+
+    def whole(self) -> Container:
+        """Return the container with its payload, in an archive that of the whole chain."""
+        if self.chain is None:
+            return self.container
+        from codec import vlae
+
+        return replace(self.container, payload=vlae.write_lanes(self.chain.messages))
 
 
 @dataclass(frozen=True)
@@ -228,25 +236,28 @@ class Encoder:
 
         pixels, before = self.pixels, self._chain(model)
         messages = (*encoded.messages, *before.messages[encoded.lanes :])
+        lane_table = vlae.lane_table(messages)
         coded = Container(
             self._header(fidelity, degree, samples),
             CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
-            vlae.lane_table(messages),
+            lane_table,
             pixels.metadata,
             encoded.adaptation,
             b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
-            vlae.write_lanes(messages),
+            b"",
         )
         chain = Chain(messages, before.demand + vlae.demand(model, coded.header))
-        if not container.holds(chain.demand, coded.payload):
+        payload_bytes = container.payload_bytes(lane_table)
+        if not container.holds(chain.demand, payload_bytes):
             return self._stored()
-        size = container.file_bytes(coded) - container.payload_bytes(vlae.lane_table(before.messages))
+        more = payload_bytes - container.payload_bytes(vlae.lane_table(before.messages))
+        size = container.file_bytes(coded) + more
         return File(coded, metrics.psnr(pixels.samples, samples), size, chain, encoded.dry)
 
     def _chain(self, model: Model) -> Chain:
         return self.chains.get(model.number, Chain())
 
-    def _onto(self, model: Model) -> tuple[Message, ...]:
+    def _onto(self, model: Model) -> tuple[Stack, ...]:
         return self._chain(model).messages
 
     def _header(self, fidelity: Fidelity, degree: int, samples: image_io.U8) -> Header:

@@ -27,7 +27,7 @@ from codec.model import Model
 from codec.pipeline import Progress
 from codec.quantisation import VALUE_BITS, Y_BITS, dequantise, quantise
 from codec.rate_distortion import FINE
-from codec.rans import Message
+from codec.stack import Stack
 from codec.threads import pool_of
 from codec.transform import Transforms, analyse, positions, project, synthesise
 
@@ -68,7 +68,7 @@ def encode(
     latents: Latents | None,
     *,
     effort: int,
-    onto: Sequence[Message] = (),
+    onto: Sequence[Stack] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Lossy:
@@ -82,7 +82,7 @@ def encode(
         None takes what makes the code shortest.
     effort : int
         One of `codec.goals.EFFORTS`.
-    onto : sequence of Message
+    onto : sequence of Stack
         As of `codec.vlae.encode`.
 
     Raises

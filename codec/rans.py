@@ -60,11 +60,6 @@ def empty_message(capacity: int = 1024) -> Message:
     return Message(head, np.zeros(capacity, dtype=np.uint32), np.zeros(1, dtype=np.int64))
 
 
-def copy(message: Message) -> Message:
-    """Return a message whose changes leave the given one as it is."""
-    return Message(message.head.copy(), message.tail.copy(), message.size.copy())
-
-
 def random_message(words: int, seed: int) -> Message:
     """Return a message of random words: what is popped from it is a sample.
 

@@ -29,7 +29,8 @@ from codec.image import Image
 from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
-from codec.rans import PRECISION, Message, copy, empty_message, flatten, is_empty, random_message, unflatten
+from codec.rans import PRECISION, Message, empty_message, is_empty, random_message, unflatten
+from codec.stack import Stack
 from codec.threads import one_blas_thread, pool_of
 from codec.transform import positions
 from codec.wavefront import CHOOSE, ROUND, lag
@@ -53,7 +54,7 @@ class Encoded:
     band_height : int
     dry : bool
         See `codec.image.Image`.
-    messages : tuple of Message
+    messages : tuple of Stack
         One a lane.
     samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
     """
@@ -62,7 +63,7 @@ class Encoded:
     adaptation: bytes
     band_height: int
     dry: bool
-    messages: tuple[Message, ...]
+    messages: tuple[Stack, ...]
     samples: Raster
 
     @property
@@ -81,14 +82,14 @@ class Encoded:
         return write_lanes(self.messages)
 
 
-def write_lanes(messages: Sequence[Message]) -> bytes:
+def write_lanes(messages: Sequence[Stack]) -> bytes:
     """Return messages laid flat, one after the other; the inverse of `read_lanes`."""
-    return b"".join(map(flatten, messages))
+    return b"".join(message.flatten() for message in messages)
 
 
-def lane_table(messages: Sequence[Message]) -> tuple[int, ...]:
+def lane_table(messages: Sequence[Stack]) -> tuple[int, ...]:
     """Return the words of each message, its head not counted."""
-    return tuple(int(message.size[0]) for message in messages)
+    return tuple(message.size for message in messages)
 
 
 def _workers(image: Image, threads: int | None) -> int:
@@ -221,7 +222,7 @@ def encode(
     condition: int,
     latents: Latents | None,
     *,
-    onto: Sequence[Message] = (),
+    onto: Sequence[Stack] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
@@ -234,8 +235,8 @@ def encode(
         The largest error d of an image, quality - 1 of a tensor.
     latents : Latents or None
         None takes what makes the code shortest. Where bits-back finds too few bits to borrow, two parts are taken.
-    onto : sequence of Message
-        Of the lanes, as the images that are decoded after this one left them; they are not changed.
+    onto : sequence of Stack
+        Of the lanes, as the images that are decoded after this one left them.
 
     Raises
     ------
@@ -256,13 +257,16 @@ def encode(
         if progress is not None:
             progress(rounded + coded, total)
 
-    def lane(number: int) -> Message:
-        message = copy(onto[number]) if number < len(onto) else empty_message()
-        for index in reversed(range(number, image.bands, image.lanes)):
+    def lane(number: int) -> Stack:
+        bands = range(number, image.bands, image.lanes)
+        # More than z is never borrowed, and to pop a symbol takes a word at most.
+        words = len(bands) * image.tiles * model.latents
+        message, rest = (onto[number] if number < len(onto) else Stack()).lift(words)
+        for index in reversed(bands):
             message = image.codec(index, mode).push(message, index)
             done.append(index)
             report(total - image.bands, len(done))
-        return message
+        return rest.lay(message)
 
     with one_blas_thread(), pool_of(workers) as pool:
         if max_error:  # to what contexts will hold, nearly
@@ -336,7 +340,7 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     coding = file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    if model.kind == "tensor" and not holds(demand(model, file.header), file.payload):
+    if model.kind == "tensor" and not holds(demand(model, file.header), len(file.payload)):
         raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
     image = blank(model, file)
     decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)

@@ -15,6 +15,7 @@ ORDER = (
     "compiled",
     "tables",
     "rans",
+    "stack",
     "distributions",
     "rate_distortion",
     "coders",

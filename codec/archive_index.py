@@ -33,7 +33,9 @@ BLOCK_IMAGES = 8
 """Images of a block by default: what cannot be borrowed is an eighth of what single files pay, some 25 bytes each,
 and to get one image three or four others are decoded on average. 16 would save two bytes an image, and cost twice
 as much time."""
-MAX_BLOCK_IMAGES = 1024
+MAX_BLOCK_IMAGES = (1 << 16) - 1
+"""What its field holds. To get the last image those before it are decoded, a millisecond each if they are tiny; how
+many values they can have follows from the length of the chain (`codec.container.holds`)."""
 NAME_LIMIT = 1024
 """Bytes of a name."""
 
@@ -235,8 +237,8 @@ def unpack_index(data: bytes) -> Iterator[Block]:
     cursor = _Cursor(data)
     while cursor.at < len(data):
         crc, images, count = cursor.take(_BLOCK)
-        if not 1 <= images <= MAX_BLOCK_IMAGES:
-            raise CorruptDataError(f"archive: index: expected 1 to {MAX_BLOCK_IMAGES} images in a block, got {images}")
+        if images == 0:
+            raise CorruptDataError("archive: index: expected at least 1 image in a block, got 0")
         chains = tuple(_unpack_chain(cursor) for _ in range(count))
         block = Block(crc, chains, tuple(_unpack_image(cursor, chains) for _ in range(images)))
         _check_chains(block)

@@ -56,7 +56,7 @@ def create_archive(
     lossless, max_error, quality
         One, or none for the default quality, as of `codec.compress`.
     block : int
-        Images of a block, 1 to 1024: more share their bits, and more are decoded to get one.
+        Images of a block, 1 to 65535: more share their bits, and more are decoded to get one.
     processes : int, optional
         At the same time; the archive is the same for any number.
     report : callable

@@ -142,8 +142,8 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
         bits += image.prior_intervals(z).coded_bits
     every = 1 if image.model.kind == "tensor" else ESTIMATE_EVERY
     freqs = image.pixel_intervals(index, z, every=every).freqs
-    freqs = freqs[freqs > 0]
-    return bits + every * float(PRECISION * freqs.size - np.log2(freqs, dtype=np.float64).sum())
+    seen = freqs[freqs > 0]
+    return bits + freqs.size / seen.size * float(PRECISION * seen.size - np.log2(seen, dtype=np.float64).sum())
 
 
 def work_in_waves(

@@ -184,6 +184,24 @@ def test_latents_are_sent_where_there_are_too_few_bits_to_borrow(monkeypatch):
         np.testing.assert_array_equal(decoded(encoded, samples, 0).samples, samples)
 
 
+@pytest.mark.parametrize("latents", [Latents.NONE, Latents.TWO_PART])
+@pytest.mark.parametrize("size", [(5, 5), (28, 28), (60, 50), (150, 200)])
+def test_estimates_are_near_what_is_paid_for_images_of_any_size(size, latents):
+    samples = photograph(np.random.default_rng(8), *size, 3)
+    image = Image.of(MODEL, samples, 0)
+    estimate = sum(vlae._estimate(image, index, latents) for index in range(image.bands))
+    paid = 8 * len(encode(MODEL, samples, 0, latents).payload) - 31 * image.lanes
+    assert abs(estimate - paid) < 0.1 * paid + 64
+
+
+def test_bits_that_come_back_are_preferred_to_bits_that_are_sent():
+    samples = photograph(np.random.default_rng(9), 28, 28, 3)
+    onto = (Stack().lay(random_message(1000, seed=0)),)
+    sizes = {latents: encode(MODEL, samples, 0, latents, onto=onto).lane_table[0] for latents in Latents}
+    assert sizes[Latents.BITS_BACK] < sizes[Latents.TWO_PART]
+    assert encode(MODEL, samples, 0, None, onto=onto).lane_table[0] <= min(sizes.values()) + 2
+
+
 @pytest.mark.parametrize("latents", Latents)
 @pytest.mark.parametrize("max_error", [0, 1])
 def test_threads_change_no_byte(latents, max_error):

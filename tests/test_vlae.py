@@ -194,6 +194,21 @@ def test_estimates_are_near_what_is_paid_for_images_of_any_size(size, latents):
     assert abs(estimate - paid) < 0.1 * paid + 64
 
 
+@pytest.mark.parametrize("size", [(20, 300), (300, 70)])
+def test_what_an_image_may_borrow_is_lifted_from_a_chain(monkeypatch, size):
+    samples = photograph(np.random.default_rng(10), *size, 3)
+    onto = tuple(Stack().lay(random_message(3000, seed=lane)) for lane in range(2))
+    # The widest posterior takes most from the message.
+    raw = Image.posterior_raw
+    monkeypatch.setattr(Image, "posterior_raw", lambda image, index: raw(image, index) + np.array([0, 0, 128]))
+    one = encode(MODEL, samples, 0, Latents.BITS_BACK, onto=onto)
+    lift = Stack.lift
+    monkeypatch.setattr(Stack, "lift", lambda stack, _: lift(stack, stack.size))
+    all_of_it = encode(MODEL, samples, 0, Latents.BITS_BACK, onto=onto)
+    assert not one.dry
+    assert one.payload == all_of_it.payload
+
+
 def test_bits_that_come_back_are_preferred_to_bits_that_are_sent():
     samples = photograph(np.random.default_rng(9), 28, 28, 3)
     onto = (Stack().lay(random_message(1000, seed=0)),)

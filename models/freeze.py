@@ -89,7 +89,7 @@ def quantise_layer(
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
     reach = (np.abs(folded) * largest).sum(1) + relative
     with np.errstate(divide="ignore"):
-        scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
+        scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1, initial=0), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
         scale = np.minimum(scale, 0.98 * EXACT / (reach + np.abs(bias)))
     scale[~np.isfinite(scale)] = IDLE_SCALE
     integers = np.rint(folded * scale[:, None]).astype(np.int64).T

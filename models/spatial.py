@@ -14,6 +14,7 @@ integer model that `codec` executes. Tensors are B C H W.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -170,7 +171,9 @@ class SpatialPrior(nn.Module):
         super().__init__()
         n, units = config.latents, config.latents * config.prior
         self.config = config
-        self.out = nn.Linear(units, 2 * n)
+        with warnings.catch_warnings():  # factorised it has no weights, and torch warns of them
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.out = nn.Linear(units, 2 * n)
         nn.init.zeros_(self.out.bias)
         if config.prior:
             group = torch.arange(units) // config.prior

@@ -30,7 +30,7 @@ USUAL = {
 CONFIGS = {
     "bits": {"kind": "bits", "window": (5, 3), "patch": 2, "cell": 1, "band": 2, "neighbours": 3, "prior": 2},
     "bits-low": {"kind": "bits", "window": (3, 5), "patch": 1, "cell": 2, "band": 1, "neighbours": 0, "prior": 0},
-    "bits-alone": {"kind": "bits", "window": (1, 0), "patch": 1, "cell": 1, "band": 3, "neighbours": 1, "prior": 1},
+    "bits-alone": {"kind": "bits", "window": (1, 0), "patch": 1, "cell": 1, "band": 3, "neighbours": 1, "prior": 4},
     "samples": {"kind": "samples", "window": (5, 2), "patch": 4, "cell": 1, "band": 3, "neighbours": 6, "prior": 2},
     "samples-cells": {
         "kind": "samples",

@@ -293,6 +293,23 @@ def test_only_what_no_payload_of_that_length_can_hold_is_refused(width, height, 
     assert not holds or 8 * len(payload) > 0.999 * held - 8
 
 
+def test_bits_are_coded_losslessly_only():
+    file = coded(mode="1", max_error=0)
+    data = container.pack(file)
+    assert container.unpack(data) == file
+    for fidelity, degree in ((Fidelity.NEAR_LOSSLESS, 1), (Fidelity.LOSSY, 50)):
+        with pytest.raises(CorruptDataError, match="mode: expected one that is coded"):
+            container.unpack(with_field(with_field(data, "fidelity", fidelity), "degree", degree))
+    with pytest.raises(CorruptDataError, match="mode: expected one that is coded"):
+        container.unpack(with_field(data, "mode", headers.MODES.index("P")))
+
+
+@pytest.mark.parametrize("band_height", [1, 28, 63, 1024])
+def test_bands_may_have_any_height(band_height):
+    file = replace(coded(height=1024, lanes=1), coding=replace(coded().coding, lanes=1, band_height=band_height))
+    assert container.unpack(container.pack(file)).coding.band_height == band_height
+
+
 def test_contradicting_parts_are_not_packed():
     with pytest.raises(ValueError, match="alpha_bytes"):
         container.pack(replace(coded(), alpha=b""))

@@ -6,7 +6,7 @@ import tensor_model
 from numba import njit
 
 from codec import contexts, distributions, likelihood, rans, wavefront
-from codec.contexts import SLOPE, neighbour, offsets
+from codec.contexts import SLOPE, neighbour, offsets, window
 from codec.image import Image
 from codec.model_weights import parse_model
 from codec.shipped import WEIGHTS, load_model
@@ -15,6 +15,7 @@ SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
 MODELS = {number: load_model(number) for number in NUMBERS} | {"tensor": parse_model(tensor_model.weights())}
 RADII = [2, 4, 5]
+WINDOWS = [(columns, rows) for columns in range(1, 10) for rows in range(1, 10)]
 
 
 def test_a_model_ships():
@@ -23,8 +24,13 @@ def test_a_model_ships():
 
 def all_places(radius, height, width):
     """Return y, x, k, j of every pixel and context, as arrays (pixels, contexts)."""
+    return places(offsets(radius), height, width)
+
+
+def places(seen, height, width):
+    """Return y, x, k, j of every pixel and context of ``seen`` (contexts, 2)."""
     y, x = (v.reshape(-1, 1) for v in np.mgrid[0:height, 0:width])
-    k, j = offsets(radius).T[:, None, :]
+    k, j = seen.T[:, None, :]
     return np.broadcast_arrays(y, x, k, j)
 
 
@@ -53,11 +59,32 @@ def test_offsets_are_all_legal_places_within_the_radius(radius):
     assert found == sorted(found)
 
 
+@pytest.mark.parametrize(("columns", "rows"), [*WINDOWS, (1, 0), (33, 16)])
+def test_windows_are_all_legal_places_within_them(columns, rows):
+    beside = columns // 2
+    rectangle = {(k, j) for k in range(rows + 1) for j in range(-beside, beside + 1)}
+    found = [tuple(pair) for pair in window(columns, rows).tolist()]
+    assert len(found) == len(set(found))
+    assert set(found) == {(k, j) for k, j in rectangle if j <= SLOPE * k - 1}
+    assert found == sorted(found)
+    assert window(columns, rows).shape == (len(found), 2)
+
+
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("size", SIZES)
 def test_neighbours_belong_to_earlier_waves(size, radius):
+    assert_earlier(size, offsets(radius))
+
+
+@pytest.mark.parametrize("shape", WINDOWS, ids=str)
+def test_neighbours_of_windows_belong_to_earlier_waves(shape):
+    for size in SIZES:
+        assert_earlier(size, window(*shape))
+
+
+def assert_earlier(size, seen):
     height, width = size
-    y, x, k, j = all_places(radius, height, width)
+    y, x, k, j = places(seen, height, width)
     at = neighbour(y, x, k, j, width)
     assert at.min() >= -1
     assert at.max() < height * width
@@ -84,10 +111,10 @@ def compiled_neighbours(y, x, k, j, width):
     return at
 
 
-@pytest.mark.parametrize("radius", RADII)
-def test_compiled_neighbours_are_the_same(radius):
+@pytest.mark.parametrize("seen", [*map(offsets, RADII), window(9, 9), window(33, 16)], ids=len)
+def test_compiled_neighbours_are_the_same(seen):
     for height, width in SIZES:
-        y, x, k, j = (np.ascontiguousarray(v).reshape(-1) for v in all_places(radius, height, width))
+        y, x, k, j = (np.ascontiguousarray(v).reshape(-1) for v in places(seen, height, width))
         expected = neighbour(y, x, k, j, width)
         np.testing.assert_array_equal(compiled_neighbours(y, x, k, j, width), expected)
 
@@ -158,3 +185,17 @@ def test_a_band_lags_behind_all_it_reads(radius):
     wave = x + SLOPE * (y - rows)  # of the lower band
     read = column + SLOPE * row  # of the upper band
     assert (read < wave + wavefront.lag(rows))[above].all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("seen", [window(9, 9), window(3, 16), offsets(5)], ids=len)
+def test_low_bands_lag_behind_all_that_contexts_reach_over(rows, seen):
+    bands, width = 6, 12
+    y, x, k, j = places(seen, bands * rows, width)
+    row, column = np.divmod(neighbour(y, x, k, j, width), width)
+    wave = x + SLOPE * (y % rows)  # of the pixel's band
+    read = column + SLOPE * (row % rows)  # of the band that is read
+    above = y // rows - row // rows
+    # Of each band further up as many waves more are done.
+    assert (read < wave + above * wavefront.lag(rows))[(row >= 0) & (above > 0)].all()
+    assert above.max() > 1

@@ -1,5 +1,7 @@
 """Mixtures on a grid: their cumulative function under any parameters, its inverse, its ideal."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,7 @@ from codec.distributions import (
 
 TOTAL = 1 << 24
 TABLES = load_tables()
+NORMAL = load_tables(normal=True)
 
 
 # Compiled anew each time: numba's cache does not notice changes in the functions called here.
@@ -136,6 +139,40 @@ def test_ideal_bits_are_close_to_the_frequencies(grid, mixtures, seed):
     assert np.abs(np.log2(p) + ideal)[likely].max(initial=0) < 0.03
 
 
+@settings(deadline=None, max_examples=200)
+@given(parameters(), grids, st.lists(st.integers(0, TOTAL - 1), max_size=20))
+def test_normals_have_frequencies_that_find_inverts(model, grid, targets):
+    mixtures, raw, shift = model
+    cum = all_cumulative(raw, mixtures, shift, grid, NORMAL)
+    assert (cum[0], cum[-1]) == (0, TOTAL)
+    assert np.diff(cum).min() >= 1
+    targets = np.concatenate([cum[:-1], cum[1:] - 1, np.array(targets, dtype=np.int64)])
+    symbols = np.searchsorted(cum, targets, side="right") - 1
+    expected = np.stack([symbols, cum[symbols], cum[symbols + 1]], axis=1)
+    np.testing.assert_array_equal(find_all(targets, raw, mixtures, shift, grid, NORMAL), expected)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(-31 * 256, 31 * 256), st.integers(-32, 160))
+def test_ideal_bits_of_normals_are_close_to_the_frequencies(mean, scale):
+    grid, raw = number_grid(-31, 31), np.array([0, mean, scale])
+    frequencies = np.diff(all_cumulative(raw, 1, 0, grid, NORMAL))
+    ideal = np.array([ideal_bits(k, grid, 1, raw, 0, True) for k in range(grid.count)])
+    assert abs((2.0**-ideal).sum() - 1) < 1e-9
+    p = frequencies / TOTAL
+    assert -1e-9 < (p * (np.log2(p) + ideal)).sum() < 1e-4
+    assert np.abs(np.log2(p) + ideal)[p > 0.01].max(initial=0) < 0.03
+
+
+def test_ideal_bits_of_a_known_normal():
+    # Of deviation 2 about 3: 4 lies between 1/4 and 3/4 deviations, and the last symbol has the whole tail.
+    raw, grid = np.array([0, 3 * MEAN_STEPS, 32]), number_grid(-5, 5)
+    for symbol, mass in ((9, 0.7733726476231317 - 0.5987063256829237), (10, 1 - 0.7733726476231317)):
+        exact = -np.log2(mass * (1 - 11 / TOTAL) + 1 / TOTAL)
+        assert ideal_bits(symbol, grid, 1, raw, 0, True) == pytest.approx(exact, rel=1e-12)
+    assert ideal_bits(0, grid, 1, np.array([0, 5 * MEAN_STEPS, -32]), 0, True) == pytest.approx(24)
+
+
 def test_ideal_bits_of_known_values():
     # A logistic of scale 1 about 10; symbol 10 lies between -1/2 and 1/2.
     raw = np.array([0, 10 * MEAN_STEPS, 0])
@@ -224,6 +261,16 @@ def test_the_logistic_of_the_tables_is_close_and_rises(arguments):
     values = np.array([distribution_function(u, TABLES) for u in arguments])
     assert (np.diff(values) >= 0).all()
     exact = 2**30 / (1 + np.exp(-arguments / (MEAN_STEPS << tables.INVERSE_BITS)))
+    assert np.abs(values - exact).max() < 2**30 * 2.0**-15
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**32), 2**32), min_size=2, max_size=50))
+def test_the_normal_of_the_tables_is_close_and_rises(arguments):
+    arguments = np.sort(np.array(arguments))
+    values = np.array([distribution_function(u, NORMAL) for u in arguments])
+    assert (np.diff(values) >= 0).all()
+    exact = [2**29 * math.erfc(-u / (MEAN_STEPS << tables.INVERSE_BITS) / math.sqrt(2)) for u in arguments.tolist()]
     assert np.abs(values - exact).max() < 2**30 * 2.0**-15
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from codec import tables
 
 HASHES = {
+    "normal": "a889af0677d774442313d279031fd9d5dfc52215a32e7d573568b816c646fb56",
     "logistic": "a1f98ae09cd74c7a8217c73f35c29dd689eb6655631b373304b8907baecafc9a",
     "weights": "7e40eda724a48048eedf419d5ff32df316f928762afcf7e1863f2c1c29b10863",
     "inverse_scales": "7d61fc2d478a8a442e77ab94f14f0038f8ca3b09493becc4a85190b9210a6d06",
@@ -36,6 +38,39 @@ def test_logistic():
     assert (table[0], table[640], table[-1]) == (2, 2**29, 2**30 - 2)
     assert (np.diff(table) >= 0).all()
     assert (table + table[::-1] == 2**30).all()
+
+
+def test_normal():
+    table = tables.normal()
+    exact = np.array([2.0**30 * math.erfc(-(i - 640) / 32 / math.sqrt(2)) / 2 for i in range(1281)])
+    assert np.abs(table - exact).max() <= 0.5 + 1e-6
+    assert (table[0], table[640], table[-1]) == (0, 2**29, 2**30)
+    assert (np.diff(table) >= 0).all()
+    assert (table + table[::-1] == 2**30).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "value"),  # of printed tables, to 20 digits
+    [
+        (1, "0.84134474606854294859"),
+        (2, "0.97724986805182079280"),
+        (3, "0.99865010196836990546"),
+        (4, "0.99996832875816688009"),
+        (5, "0.99999971334842812319"),
+    ],
+)
+def test_known_values_of_the_normal(x, value):
+    table = tables.normal()
+    assert table[640 + 32 * x] == round(Fraction(value) * 2**30)
+    assert table[640 - 32 * x] == round((1 - Fraction(value)) * 2**30)
+
+
+def test_interpolation_of_the_normal_is_close():
+    table = tables.normal()
+    middle = (table[1:] + table[:-1]) / 2
+    exact = [2.0**30 * math.erfc(-(i - 639.5) / 32 / math.sqrt(2)) / 2 for i in range(1280)]
+    # An eighth of the square of a step times the largest curvature, 0.242.
+    assert np.abs(middle - exact).max() < 2**30 * 0.125 / 32**2 * 0.242 + 1
 
 
 def test_interpolation_of_the_logistic_is_close():

@@ -15,7 +15,7 @@ from PIL import Image
 from codec import decoder, image_io, vlae
 from codec.archive_index import Block, ChainEntry, ImageEntry, telling
 from codec.container import holds
-from codec.encoder import Chain, Encoder
+from codec.encoder import Chain, Encoder, chosen_model
 from codec.errors import CorruptDataError, ImageError
 from codec.goals import DEFAULT_EFFORT, Goal
 from codec.headers import CodingHeader, Latents
@@ -28,10 +28,13 @@ from codec.workers import Report
 def encode_block(
     images: Sequence[tuple[str, Image.Image | image_io.Source]],
     goal: Goal,
+    model: str | None,
     threads: int | None,
     report: Report,
 ) -> tuple[Block, bytes]:
     """Return a block of named images, and its bytes; `BlockReader` is the inverse.
+
+    ``model`` names the one that codes lossless images, in place of the usual ones.
 
     Raises
     ------
@@ -46,13 +49,14 @@ def encode_block(
     codings: dict[int, CodingHeader] = {}
     entries: list[ImageEntry] = []
     chunks: list[bytes] = []
+    named = chosen_model(model, goal)
     for name, source in reversed(images):
         image = source if isinstance(source, Image.Image) else image_io.load_image(source)
         try:
             pixels = image_io.from_pillow(image)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
-        file = Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains).reach(goal)
+        file = Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named).reach(goal)
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain

@@ -33,6 +33,7 @@ def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--lossless", is_flag=True, help="Every sample comes back."),
             click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
             click.option("--quality", type=int, metavar="Q", help=f"1 to 100; {DEFAULT_QUALITY} if nothing is said."),
+            click.option("--model", metavar="NAME", help="Of lossless images: a model for certain images."),
             click.option("--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images whose bits are chained."),
         )
     ):
@@ -162,7 +163,7 @@ def _named(sources: tuple[Path, ...]) -> dict[str, Path]:
 
 def _is_lossy(options: dict[str, Any]) -> bool:
     """Return whether images are to be lossy; the options are checked before any work is done."""
-    goal = usage(goal_of, **{name: value for name, value in options.items() if name != "block"})
+    goal = usage(goal_of, **{name: value for name, value in options.items() if name not in ("block", "model")})
     return goal.kind != Kind.MAX_ERROR
 
 

@@ -18,6 +18,7 @@ from codec import workers
 from codec.archive_blocks import encode_block
 from codec.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
+from codec.encoder import check_model
 from codec.errors import UnsupportedError
 from codec.files import replacement
 from codec.goals import Goal, goal_of
@@ -33,6 +34,7 @@ class _Task:
 
     images: list[tuple[str, Source]]
     goal: Goal
+    model: str | None
 
 
 def create_archive(
@@ -42,6 +44,7 @@ def create_archive(
     lossless: bool = False,
     max_error: int | None = None,
     quality: int | None = None,
+    model: str | None = None,
     block: int = BLOCK_IMAGES,
     processes: int | None = None,
     report: Report = lambda images: None,
@@ -55,6 +58,8 @@ def create_archive(
         By their names in the archive, in its order.
     lossless, max_error, quality
         One, or none for the default quality, as of `codec.compress`.
+    model : str, optional
+        As of `codec.compress`.
     block : int
         Images of a block, 1 to 65535: more share their bits, and more are decoded to get one.
     processes : int, optional
@@ -74,7 +79,7 @@ def create_archive(
         A file cannot be read or written, or a process was killed.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
-    tasks = _tasks(images, goal, block)
+    tasks = _tasks(images, goal, model, block)
     with replacement(path) as file:
         file.write(START)
         _append(file, tasks, processes, report)
@@ -87,6 +92,7 @@ def add_to_archive(
     lossless: bool = False,
     max_error: int | None = None,
     quality: int | None = None,
+    model: str | None = None,
     block: int = BLOCK_IMAGES,
     processes: int | None = None,
     report: Report = lambda images: None,
@@ -105,7 +111,7 @@ def add_to_archive(
         Another process is adding to the archive.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
-    tasks = _tasks(images, goal, block)
+    tasks = _tasks(images, goal, model, block)
     with open(path, "r+b") as file:
         _lock(file)
         sections = read_sections(file)
@@ -136,7 +142,8 @@ def _lock(file: BinaryIO) -> None:
             raise BlockingIOError(f"{file.name}: another process is adding to it") from None
 
 
-def _tasks(images: Mapping[str, Source], goal: Goal, block: int) -> list[_Task]:
+def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: int) -> list[_Task]:
+    check_model(model, goal)
     if not 1 <= block <= MAX_BLOCK_IMAGES:
         raise ValueError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
     if not 1 <= len(images) <= IMAGE_LIMIT:
@@ -144,7 +151,7 @@ def _tasks(images: Mapping[str, Source], goal: Goal, block: int) -> list[_Task]:
     for name in images:
         check_name(name)
     named = list(images.items())
-    return [_Task(named[begin : begin + block], goal) for begin in range(0, len(named), block)]
+    return [_Task(named[begin : begin + block], goal, model) for begin in range(0, len(named), block)]
 
 
 def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> None:
@@ -167,4 +174,4 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
 
 
 def _encode_block(task: _Task, threads: int | None, report: Report) -> tuple[Block, bytes]:
-    return encode_block(task.images, task.goal, threads, report)
+    return encode_block(task.images, task.goal, task.model, threads, report)

@@ -287,10 +287,20 @@ def chosen_model(name: str | None, goal: Goal) -> Model | None:
     ValueError
         There is no such model, or the goal is not a lossless file.
     """
+    check_model(name, goal)
     if name is None:
         return None
-    if goal != Goal(Kind.MAX_ERROR, 0):
-        raise ValueError("model: expected lossless, too")
     from codec.shipped import named_model
 
     return named_model(name)
+
+
+def check_model(name: str | None, goal: Goal) -> None:
+    """Raise ValueError if a caller named a model that there is not, or for another goal than a lossless file."""
+    if name is None:
+        return
+    if goal != Goal(Kind.MAX_ERROR, 0):
+        raise ValueError("model: expected lossless, too")
+    from codec.shipped import weights_path
+
+    weights_path(name)

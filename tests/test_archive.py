@@ -366,7 +366,7 @@ def test_the_size_of_a_file_is_what_it_adds_to_its_chain(fidelity):
 @pytest.mark.parametrize("fidelity", [{"lossless": True}, {"max_error": 1}, {"quality": 40}])
 def test_small_images_are_the_same_with_any_threads(fidelity):
     images = list({f"{i}": crop((31 + i, 33), seed=i) for i in range(6)}.items())
-    blocks = [encode_block(images, goal_of(**fidelity), threads, lambda _: None) for threads in (None, 1, 3)]
+    blocks = [encode_block(images, goal_of(**fidelity), None, threads, lambda _: None) for threads in (None, 1, 3)]
     assert blocks[0] == blocks[1] == blocks[2]
     read = [[BlockReader(*blocks[0], threads).image(i).tobytes() for i in range(6)] for threads in (None, 1, 3)]
     assert read[0] == read[1] == read[2]

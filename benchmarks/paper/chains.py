@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from codec.stack import Stack
 from numpy.typing import NDArray
 
 from codec import vlae
@@ -22,6 +21,7 @@ from codec.image import Image
 from codec.model import Model
 from codec.model_weights import parse_model
 from codec.rans import random_message
+from codec.stack import Stack
 
 U8 = NDArray[np.uint8]
 PIECE = 50

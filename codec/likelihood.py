@@ -122,6 +122,7 @@ class Work(NamedTuple):
     xs: I64
     steps: I64
     places: I64
+    near: I64
     prepared: I64
     raw: I64
     shifts: I64
@@ -156,6 +157,7 @@ def make_work(network: Network, pixels: int) -> Work:
         np.zeros(pixels, dtype=np.int64),
         np.zeros(len(network.offsets), dtype=np.int64),
         np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
         np.zeros(3 * COMPONENTS, dtype=np.int64),
         np.zeros((pixels, outs), dtype=np.int64),
         np.zeros((pixels, max(network.layout.sizes)), dtype=np.int64),
@@ -177,20 +179,11 @@ def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
 
 
 @njit
-def _shown(image: Raster, place: int, c: int, layout: Layout) -> int:
-    """Return what a context at ``place`` of the raster, -1 if there is none, shows of channel c."""
-    if place < 0:
-        return layout.missing
-    if layout.grey:
-        return (int(image[place]) + 2 * int(image[place + 1]) + int(image[place + 2]) + 2) >> 2
-    return int(image[place + c])
-
-
-@njit
 def _gather(count: int, band: Band, network: Network, work: Work) -> None:
     """Fill the network's inputs (count, `Layout.inputs` + F) and the references (count, channels) of pixels."""
     image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
-    steps, places, inputs, ref, compress = work.steps, work.places, work.inputs, work.ref, layout.compress
+    steps, places, near = work.steps, work.places, work.near
+    inputs, ref, compress = work.inputs, work.ref, layout.compress
     contexts, channels, features = len(offsets), len(layout.order), band.features
     shown = 1 if layout.grey else channels
     zero = layout.high - layout.low  # where the table has the difference 0
@@ -208,15 +201,23 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
         for f in range(features.shape[1]):
             inputs[i, begin + f] = features[work.ys[i] * width + x, f]
         for c in range(shown):
+            for p in range(contexts):
+                place = places[p]
+                if place < 0:
+                    near[p] = layout.missing
+                elif layout.grey:
+                    near[p] = (np.int64(image[place]) + 2 * np.int64(image[place + 1]) + image[place + 2] + 2) >> 2
+                else:
+                    near[p] = image[place + c]
             if c < layout.references:
                 total = 2
                 for r in range(len(network.reference)):
-                    total += network.reference[r, 1] * _shown(image, places[network.reference[r, 0]], c, layout)
+                    total += network.reference[r, 1] * near[network.reference[r, 0]]
                 ref[i, c] = min(max(total >> 2, layout.low), layout.high)
                 inputs[i, shown * contexts + c] = (ref[i, c] - layout.missing) >> layout.level_shift
             base = zero - ref[i, c]
             for p in range(contexts):
-                inputs[i, shown * p + c] = compress[_shown(image, places[p], c, layout) + base]
+                inputs[i, shown * p + c] = compress[near[p] + base]
         for c in range(shown, channels):
             ref[i, c] = ref[i, 0]
 

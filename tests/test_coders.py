@@ -16,12 +16,13 @@ from codec.coders import (
     two_part,
     uniform,
 )
-from codec.distributions import Grid, number_grid, sample_grid
+from codec.distributions import Grid, load_tables, number_grid, sample_grid
 from codec.errors import CorruptDataError
 
 TOTAL = 1 << rans.PRECISION
 LATENTS = number_grid(-4, 4)
 SAMPLES = Grid(16, 256, -128)
+NORMAL = load_tables(normal=True)
 
 
 def state(message):
@@ -86,26 +87,29 @@ def test_uniform_costs_its_bits():
     st.integers(1, 80),
     st.integers(1, 4),
     st.sampled_from([LATENTS, SAMPLES, sample_grid(0, 0), sample_grid(7, 3)]),
+    st.sampled_from([None, NORMAL]),
     seeds,
 )
-def test_mixture(count, mixtures, grid, seed):
+def test_mixture(count, mixtures, grid, table, seed):
     rng = np.random.default_rng(seed)
-    check_codec(mixture(random_raw(rng, count, mixtures), grid), rng.integers(0, grid.count, count), seed=seed)
+    raw = random_raw(rng, count, mixtures)
+    check_codec(mixture(raw, grid, table), rng.integers(0, grid.count, count), seed=seed)
 
 
-def test_mixture_costs_its_intervals():
+@pytest.mark.parametrize("table", [None, NORMAL], ids=["logistic", "normal"])
+def test_mixture_costs_its_intervals(table):
     rng = np.random.default_rng(1)
     raw = random_raw(rng, 3000, 3)
     symbols = rng.integers(0, SAMPLES.count, 3000)
-    intervals = mixture_intervals(symbols, raw, SAMPLES)
+    intervals = mixture_intervals(symbols, raw, SAMPLES, table)
     assert intervals.coded_bits == pytest.approx((24 - np.log2(intervals.freqs.astype(float))).sum())
     assert (intervals.starts.astype(np.int64) + intervals.freqs <= TOTAL).all()
-    message = mixture(raw, SAMPLES).push(rans.random_message(3, seed=0), symbols)
+    message = mixture(raw, SAMPLES, table).push(rans.random_message(3, seed=0), symbols)
     before = information(rans.random_message(3, seed=0))
     assert information(message) - before == pytest.approx(intervals.coded_bits, abs=0.1)
     # Symbols drawn from the distribution itself cost their ideal length, but for the tables.
-    _, symbols = mixture(raw, SAMPLES).pop(rans.random_message(3000, seed=2))
-    intervals = mixture_intervals(symbols, raw, SAMPLES)
+    _, symbols = mixture(raw, SAMPLES, table).pop(rans.random_message(3000, seed=2))
+    intervals = mixture_intervals(symbols, raw, SAMPLES, table)
     assert intervals.coded_bits == pytest.approx(intervals.ideal_bits, rel=1e-3)
 
 

@@ -7,6 +7,7 @@ only while the format has number 0, and the reason goes to the changelog.
 import argparse
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,18 @@ def draw_palette(width, height):
     return image
 
 
+def draw_digit(width, height, seed):
+    """Return a 1 image with a bent stroke, three pixels wide, as of a pen."""
+    rng = np.random.default_rng(seed)
+    turns = rng.integers(0, 65, (4, 2)) * (width - 1, height - 1) // 64
+    y, x = np.mgrid[0:height, 0:width]
+    ink = np.zeros((height, width), dtype=bool)
+    for (x0, y0), (x1, y1) in pairwise(turns):
+        for step in range(65):  # integers only
+            ink |= (64 * x - 64 * x0 - (x1 - x0) * step) ** 2 + (64 * y - 64 * y0 - (y1 - y0) * step) ** 2 < 90**2
+    return Image.fromarray(ink.astype(np.uint8) * 255).convert("1")
+
+
 def sources():
     """Return, by file name, the image of each golden file and the arguments that code it."""
     return {
@@ -64,6 +77,8 @@ def sources():
         "lossy-rgb-bits-back.vlae": (draw("RGB", 60, 270, 8), {"quality": 50, "latents": Latents.BITS_BACK}),
         "lossy-grey-two-part.vlae": (draw("L", 90, 40, 9), {"quality": 85, "latents": Latents.TWO_PART}),
         "lossy-rgba-no-latents.vlae": (draw("RGBA", 41, 50, 10), {"quality": 10, "latents": Latents.NONE}),
+        "lossless-bits.vlae": (draw_digit(30, 33, 11), {"lossless": True, "model": "mnist-static"}),
+        "lossless-tiny.vlae": (draw("RGB", 35, 40, 12), {"lossless": True, "model": "tiny"}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
     }
 

@@ -69,7 +69,7 @@ class Model:
     adaptable : bool
         Whether files may change its biases.
     needs_latents : bool
-        Whether the likelihood never did without latents in training: files have them unless told otherwise.
+        Whether the likelihood never did without latents in training: images that find bits to borrow have them.
     networks : LatentNetworks
     transforms : Transforms or None
         Between samples and the tensor that is coded, if the model has them.

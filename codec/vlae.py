@@ -37,7 +37,7 @@ from codec.wavefront import CHOOSE, ROUND, lag
 
 ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
-makes the batches stand below each other. Tensors are small, and looked at whole."""
+makes the batches stand below each other. Tensors, and images of models of small ones, are looked at whole."""
 
 I64 = NDArray[np.int64]
 
@@ -102,7 +102,7 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     Bits-back pays for samples of the posterior but gets their bits back; two parts pay for its mode
     in full; without latents nothing is paid and the likelihood knows less.
     """
-    if latents is None and image.model.needs_latents:
+    if latents is None and image.model.needs_latents and not image.dry:
         return Latents.BITS_BACK, None
     allowed = list(Latents) if latents is None else [latents]
     if image.max_error:  # no posterior could choose z
@@ -140,7 +140,7 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
         z = image.mode(index)
     if z is not None:
         bits += image.prior_intervals(z).coded_bits
-    every = 1 if image.model.kind == "tensor" else ESTIMATE_EVERY
+    every = ESTIMATE_EVERY if image.model.adaptable else 1
     freqs = image.pixel_intervals(index, z, every=every).freqs
     seen = freqs[freqs > 0]
     return bits + freqs.size / seen.size * float(PRECISION * seen.size - np.log2(seen, dtype=np.float64).sum())

@@ -103,7 +103,7 @@ def archived(images: U8, model: str, block: int) -> Archived:
             for name, image in archive.items():
                 if not np.array_equal(np.asarray(image), np.asarray(named[name])):
                     raise ValueError(f"{name}: was not decoded as it was")
-            message = archive.part_bits()["payload_bits"]
+            message = archive.part_bits()["message_bits"]
         with Archive(path) as archive:
             archive["00000"]
             begin = time.perf_counter()
@@ -129,7 +129,7 @@ def singles(images: U8, model: str) -> tuple[float, float]:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--images", type=int, default=10_000)
 @click.option("--samples", type=int, default=512, help="Of the importance-weighted bound.")
-@click.option("--every", type=int, default=10, help="The bound is taken of every so many images.")
+@click.option("--every", type=int, default=25, help="The bound is taken of every so many images.")
 @click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/paper/digits.png"))
 def main(data: Path, images: int, samples: int, every: int, picture: Path) -> None:
     """Code the test images in all ways, print tables, and draw them."""

@@ -22,7 +22,7 @@ from codec.shipped import weights_path
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--images", type=int, default=1000, help="Test images of each model.")
+@click.option("--images", type=int, default=200, help="Test images of each model.")
 @click.option("--samples", type=int, default=512, help="Of the importance-weighted bound.")
 @click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/paper/two-part.png"))
 def main(data: Path, images: int, samples: int, picture: Path) -> None:

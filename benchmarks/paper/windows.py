@@ -73,7 +73,7 @@ def table(names: tuple[str, ...], runs: Path, test: U8, path: Path) -> None:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--runs", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--images", type=int, default=1000, help="Test images of each kind.")
+@click.option("--images", type=int, default=500, help="Test images of each kind.")
 @click.option("--pictures", type=click.Path(path_type=Path), default=Path("docs/paper"), help="Folder.")
 def main(data: Path, runs: Path, images: int, pictures: Path) -> None:
     """Code the test images with all windows, print two tables, and write two sheets of pictures."""

@@ -126,7 +126,7 @@ def test_inputs_equal_the_codecs(trained):
     model = parse_model(_frozen(trained))
     image = picture(4, 12, 21)
     y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:12, 0:21])
-    gather = Inputs(trained.recipe.model.radius)
+    gather = Inputs(contexts.offsets(trained.recipe.model.radius))
     _, reference, inputs = gather(torch.from_numpy(image)[None], Pixels(y, x))
     band = CodedImage(model, image, image, 3, 0).band(0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)

@@ -8,6 +8,7 @@ from codec import spatial
 from codec.convolutions import Layer
 from codec.distributions import Grid
 from codec.errors import ModelError
+from codec.headers import MAX_BAND_HEIGHT
 from codec.layout import Layout
 from codec.spatial import Limits, SpatialNetworks
 from codec.transform_weights import NETWORK, Tensors, block_count, blocks, layer
@@ -66,8 +67,10 @@ def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, b
     Raises
     ------
     ModelError
-        A sum could leave int32, or a network has no units.
+        A sum could leave int32, a network has no units, or a band more rows than a file can say.
     """
+    if config["band"] * tile(config) > MAX_BAND_HEIGHT:
+        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * tile(config)}")
     for name in ("posterior.input", "features.dense"):
         if not tensors[f"{name}.weight"].size:
             raise ModelError(f"{name}: expected at least one unit")

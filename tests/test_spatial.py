@@ -259,10 +259,20 @@ def test_threads_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_latents_are_used_where_nothing_else_is_said(name):
+def test_images_onto_others_have_latents(name):
     values = spatial_model.draw(name, 26, 30)
-    chosen, asked = (vlae.encode(MODELS[name], values, 0, latents) for latents in (None, Latents.BITS_BACK))
+    below = vlae.encode(MODELS[name], values, 0, Latents.BITS_BACK).messages
+    chosen, asked = (vlae.encode(MODELS[name], values, 0, latents, onto=below) for latents in (None, Latents.BITS_BACK))
+    assert chosen.latents == Latents.BITS_BACK
     assert chosen.payload == asked.payload
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_alone_is_coded_as_is_shortest(name):
+    values = spatial_model.draw(name, 26, 30)
+    chosen, *asked = (vlae.encode(MODELS[name], values, 0, latents) for latents in (None, *Latents))
+    shortest = min(len(encoded.payload) for encoded in asked)
+    assert len(chosen.payload) <= shortest + 4 * len(chosen.messages)  # it is an estimate
     np.testing.assert_array_equal(decoded(name, chosen, values), values)
 
 
@@ -479,3 +489,7 @@ def test_the_configuration_of_the_file_is_that_of_the_model():
         assert len(load(data)["likelihood.fixed_biases"]) == model.conditions == 1
         assert not model.adaptable
         assert model.dtype == np.uint8
+
+
+def test_a_band_has_no_more_rows_than_a_file_can_say():
+    refuse("at most 1024 rows, got 1088", "bits-alone", patch=16, cell=2, band=34)

@@ -40,7 +40,6 @@ VARIANTS = {
     "window-7x4": Variant("mnist-dynamic"),
     "window-1x1": Variant("mnist-dynamic", {"model.window": [1, 1]}),
     "window-3x2": Variant("mnist-dynamic", {"model.window": [3, 2]}),
-    "window-11x8": Variant("mnist-dynamic", {"model.window": [11, 8]}),
     "colour-window": Variant("tiny"),
     "grey-window": Variant("tiny", {"model.grey": True}),
 }

@@ -1,6 +1,7 @@
 """Where information goes, by the window that the likelihood sees: into z, or into the pixels.
 
-    python -m benchmarks.paper.windows --data DIR --runs DIR
+    python -m benchmarks.paper.windows digits --data DIR --runs DIR
+    python -m benchmarks.paper.windows colours --data DIR --runs DIR
 
 RUNS is that of `benchmarks.paper.variants`. A narrow window cannot see what pixels have in common from afar, so it
 leaves that to z. The picture shows test images, and under them what z alone says of them: the model draws the rest
@@ -23,8 +24,11 @@ from codec.headers import Latents
 from codec.image import Image
 from codec.preview import preview
 
-DIGITS = ("window-1x1", "window-3x2", "window-7x4", "window-11x8")
-COLOURS = ("colour-window", "grey-window")
+KINDS = {
+    "digits": (("window-1x1", "window-3x2", "window-7x4"), static_test),
+    "colours": (("colour-window", "grey-window"), tiny_test),
+}
+"""Variants, and the images that they code."""
 SHOWN, SCALE = 16, 3
 U8 = NDArray[np.uint8]
 
@@ -71,14 +75,15 @@ def table(names: tuple[str, ...], runs: Path, test: U8, path: Path) -> None:
 
 
 @click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--runs", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--images", type=int, default=500, help="Test images of each kind.")
+@click.option("--images", type=int, default=500)
 @click.option("--pictures", type=click.Path(path_type=Path), default=Path("docs/paper"), help="Folder.")
-def main(data: Path, runs: Path, images: int, pictures: Path) -> None:
-    """Code the test images with all windows, print two tables, and write two sheets of pictures."""
-    table(DIGITS, runs, static_test(data)[:images], pictures / "windows-digits.png")
-    table(COLOURS, runs, tiny_test(data)[:images], pictures / "windows-colours.png")
+def main(kind: str, data: Path, runs: Path, images: int, pictures: Path) -> None:
+    """Code test images with all windows, print a table, and write a sheet of pictures."""
+    names, load = KINDS[kind]
+    table(names, runs, load(data)[:images], pictures / f"windows-{kind}.png")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ TESTS = {"mnist-static": static_test, "mnist-dynamic": dynamic_test, "tiny": tin
 """Test images of the models that ship."""
 
 
+def spread(images: U8, count: int) -> U8:
+    """Return ``count`` images from the first to about the last: static MNIST has its digits in order."""
+    return images[:: max(1, len(images) // count)][:count]
+
+
 def pillow(values: U8) -> PillowImage.Image:
     """Return an image (H, W, 3), or (H, W, 1) of bits."""
     if values.shape[2] == 3:

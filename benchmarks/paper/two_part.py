@@ -15,7 +15,7 @@ import click
 from matplotlib.figure import Figure
 
 from benchmarks.paper.chains import code, evidence_gap, model_of, promise
-from benchmarks.paper.digits import TESTS
+from benchmarks.paper.digits import TESTS, spread
 from codec.headers import Latents
 from codec.shipped import weights_path
 
@@ -27,14 +27,14 @@ from codec.shipped import weights_path
 @click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/paper/two-part.png"))
 def main(data: Path, images: int, samples: int, picture: Path) -> None:
     """Code the test images both ways, print a table, and draw it."""
-    click.echo("bits an image, chains of the first test images")
+    click.echo("bits an image, chains of test images")
     click.echo(
         "| model | images | two parts | bits-back | saved | -ELBO | KL(q, p(z given x)) above | -log2 p(x) below |"
     )
     click.echo("|---" * 8 + "|")
     rows = []
     for name, load in TESTS.items():
-        test, weights = load(data)[:images], weights_path(name)
+        test, weights = spread(load(data), images), weights_path(name)
         model = model_of(weights)
         sent, returned = (code(model, test, mode).bits / len(test) for mode in (Latents.TWO_PART, Latents.BITS_BACK))
         bits = promise(weights, test)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from benchmarks.paper.chains import code, model_of, promise
-from benchmarks.paper.digits import static_test, tiny_test
+from benchmarks.paper.digits import spread, static_test, tiny_test
 from benchmarks.paper.variants import STEPS, VARIANTS, weights_of
 from codec.headers import Latents
 from codec.image import Image
@@ -62,7 +62,7 @@ def table(names: tuple[str, ...], runs: Path, test: U8, path: Path) -> None:
     click.echo(f"{len(test)} test images, {STEPS[VARIANTS[names[0]].recipe]} steps of training each; bits an image")
     click.echo("| model | z (KL) | pixels | together | coded, one chain | bits/dim |")
     click.echo("|---" * 6 + "|")
-    rows = [test[:SHOWN]]
+    rows = [spread(test, SHOWN)]
     for name in names:
         weights = weights_of(runs, name)
         bits = promise(weights, test)
@@ -70,7 +70,7 @@ def table(names: tuple[str, ...], runs: Path, test: U8, path: Path) -> None:
         click.echo(
             f"| {name} | {bits.latent:.1f} | {bits.pixel:.1f} | {bits.elbo:.1f} | {coded:.1f} | {coded / samples:.4f} |"
         )
-        rows.append(redrawn(weights, test[:SHOWN]))
+        rows.append(redrawn(weights, spread(test, SHOWN)))
     sheet(rows, path)
 
 
@@ -83,7 +83,7 @@ def table(names: tuple[str, ...], runs: Path, test: U8, path: Path) -> None:
 def main(kind: str, data: Path, runs: Path, images: int, pictures: Path) -> None:
     """Code test images with all windows, print a table, and write a sheet of pictures."""
     names, load = KINDS[kind]
-    table(names, runs, load(data)[:images], pictures / f"windows-{kind}.png")
+    table(names, runs, spread(load(data), images), pictures / f"windows-{kind}.png")
 
 
 if __name__ == "__main__":

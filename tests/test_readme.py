@@ -29,6 +29,7 @@ def photo(tmp_path, monkeypatch):
     """A folder with the files that the examples name, made the working directory."""
     picture = Image.fromarray(demo.draw()[:70, :50])
     picture.save(tmp_path / "photo.png")
+    picture.crop((0, 0, 28, 28)).convert("1").save(tmp_path / "digit.png")
     (tmp_path / "photos").mkdir()
     picture.crop((0, 0, 30, 20)).save(tmp_path / "photos" / "small.png")
     monkeypatch.chdir(tmp_path)

@@ -59,7 +59,7 @@ def window(columns: int, rows: int) -> IntArray:
 
     Notes
     -----
-    The windows of Chen et al. (2017), appendix C, less the contexts of near rows that a wave does not allow.
+    The windows of Chen et al. (2017), less the contexts of near rows that a wave does not allow.
     """
     reach = columns // 2
     pairs = [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]

@@ -3,7 +3,7 @@
     python -m benchmarks.paper.two_part --data DIR
 
 A code of two parts sends z at the posterior's mode in full. Bits-back sends a z that other bits chose, and gets
-log q(z|x) bits back: in expectation minus the ELBO, which is KL(q(z|x) || p(z|x)) above -log2 p(x) (section 2.1 of
+log q(z|x) bits back: in expectation minus the ELBO, which is KL(q(z|x) || p(z|x)) above -log2 p(x) (section 2.2 of
 the paper). The divergence is estimated from below, by the importance-weighted bound.
 """
 

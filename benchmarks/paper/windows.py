@@ -5,7 +5,7 @@
 
 RUNS is that of `benchmarks.paper.variants`. A narrow window cannot see what pixels have in common from afar, so it
 leaves that to z. The picture shows test images, and under them what z alone says of them: the model draws the rest
-("decompressions", section 2.2 and figures 1 and 3 of the paper).
+("decompressions", section 4.1 of the paper).
 """
 
 from __future__ import annotations

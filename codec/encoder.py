@@ -207,19 +207,20 @@ class Encoder:
     def _by_model(self, model: Model) -> File:
         """Return the lossless file that the named model makes."""
         pixels = self.pixels
-        if model.kind == "bits" and pixels.mode == BITS_MODE:
-            return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE)
-        if model.kind != "samples" or not pixels.codable or max(pixels.samples.shape) > SIDE_LIMIT:
+        bits = model.kind == "bits" and pixels.mode == BITS_MODE
+        if not bits and (model.kind != "samples" or not pixels.codable):
             raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
-        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples)
+        if max(pixels.samples.shape) > SIDE_LIMIT:
+            return self._stored()
+        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE if bits else pixels.samples)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: image_io.U8) -> File:
         from codec import vlae
 
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         encoded = vlae.encode(model, values, error, self.latents, **options)
-        scale = image_io.WHITE if model.kind == "bits" else np.uint8(1)
-        return self._coded(fidelity, error, model, encoded, encoded.samples * scale)
+        samples = encoded.samples * image_io.WHITE if model.kind == "bits" else encoded.samples
+        return self._coded(fidelity, error, model, encoded, samples)
 
     def _lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""

@@ -176,7 +176,12 @@ def changed(data, tensors=None, config=None):
     return save(tensors or load(data), {"config": json.dumps(config or config_of(data))})
 
 
-@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
+def modulates(path):
+    """Return whether a model's latents set biases; tests/test_spatial.py has the others."""
+    return config_of(path.read_bytes()).get("networks", "modulation") == "modulation"
+
+
+@pytest.fixture(scope="module", params=filter(modulates, FILES), ids=lambda path: path.stem)
 def weights(request):
     return request.param.read_bytes()
 

@@ -277,15 +277,17 @@ def raster_values(kind, names):
     return found
 
 
-MODELS = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
-MODELS["tensor"] = tensor_model.weights()
-SPATIAL = {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
-
-
 def config_of(data):
     """Return the configuration in a weights file's bytes."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return json.loads(header["__metadata__"]["config"])
+
+
+SHIPPED = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
+SPATIAL = {name: data for name, data in SHIPPED.items() if config_of(data).get("networks") == "spatial"}
+MODELS = {name: data for name, data in SHIPPED.items() if name not in SPATIAL}
+MODELS["tensor"] = tensor_model.weights()
+SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
 
 
 def names_of(data):

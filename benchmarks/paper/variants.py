@@ -22,7 +22,7 @@ from models.finish import finish
 from models.recipe import load_recipe
 from models.train import Run
 
-STEPS = {"mnist-dynamic": 1500, "tiny": 1500}
+STEPS = {"mnist-dynamic": 1500, "tiny": 800}
 """Of each recipe's variants."""
 
 

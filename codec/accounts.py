@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import threadpoolctl
-
 from codec import adaptation, evidence
 from codec.evidence import ELBO_SAMPLES, Estimate
 from codec.headers import Latents
 from codec.image import Image
 from codec.pipeline import Progress
+from codec.threads import one_blas_thread
 
 MODEL_ROWS = ("prior_bits", "pixel_bits", "posterior_bits", "initial_bits", "rounding_bits", "rans_bits")
 ROWS = (
@@ -123,7 +122,7 @@ def account(
     """
     rows = dict.fromkeys(MODEL_ROWS, 0.0)
     coded = 0.0
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with one_blas_thread():
         for index, z in enumerate(image.z):
             pixels = image.pixel_intervals(index, z, ideal=True)
             parts = [pixels.coded_bits]

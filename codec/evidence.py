@@ -18,16 +18,15 @@ be nearly the only one to count.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import threadpoolctl
 from numpy.typing import NDArray
 
 from codec.image import Image
 from codec.pipeline import Progress
 from codec.rans import random_message
+from codec.threads import one_blas_thread, pool_of
 
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
@@ -89,7 +88,7 @@ def sample_bits(
         return [fresh_bits(image, index, first + index) for index in range(image.bands)]
 
     found: list[list[float]] = []
-    with threadpoolctl.threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+    with one_blas_thread(), pool_of(workers) as pool:
         # In rounds, so that Ctrl-C does not wait for all samples.
         for begin in range(0, samples, workers):
             found += pool.map(sample, range(begin, min(begin + workers, samples)))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -77,6 +77,19 @@ def load_tables(*, normal: bool = False) -> Tables:
     """Return the tables for the kernels, of logistics or of normals."""
     shape = tables.normal() if normal else tables.logistic()
     return Tables(shape, tables.weights(), tables.inverse_scales(), normal)
+
+
+def latent_parameters(results: NDArray[Any], grid: Grid) -> IntArray:
+    """Return the raw parameters (tiles * latents, 3) of what a posterior's network says (tiles, 2 latents).
+
+    Its results are means, then scales; both are clipped to what FORMAT.md, "Posterior", allows.
+    """
+    means, scales = np.split(results, 2, axis=1)
+    limit = MEAN_STEPS * (grid.count // 2)
+    raw = np.zeros((*means.shape, 3), dtype=np.int64)
+    raw[..., 1] = np.clip(means, -limit, limit)
+    raw[..., 2] = np.clip(scales, -32, 128)
+    return raw.reshape(-1, 3)
 
 
 @register_jitable

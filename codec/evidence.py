@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from codec.image import Image
 from codec.pipeline import Progress
-from codec.rans import random_message
 from codec.threads import one_blas_thread, pool_of
 
 ELBO_SAMPLES = 2
@@ -61,8 +60,7 @@ def check_samples(samples: int | None) -> None:
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:
     """Return -log2 w of a band for latents that a seed draws from its posterior; its mean is minus the ELBO."""
-    words = random_message(image.tiles * image.model.latents + 2, seed)
-    _, z = image.posterior(index).pop(words)
+    z = image.draw(index, seed)
     latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
     return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
 

@@ -25,7 +25,7 @@ from codec.model import Model
 from codec.pipeline import CHUNK, Ready
 from codec.prior import code_latents
 from codec.products import I16
-from codec.rans import PRECISION, Message, check_not_dry, empty_message, reserve
+from codec.rans import PRECISION, Message, check_not_dry, empty_message, random_message, reserve
 from codec.transform import PATCH
 from codec.wavefront import BATCH, DECODE, ENCODE, MEASURE, code_band, push_band, wave_count
 
@@ -163,9 +163,7 @@ class Image:
         top = index * self.rows
         rows = min(self.rows, self.height - top)
         biases = self.model.biases(z, self.condition, self.tiles, self.moved)
-        features = self.model.networks.features(z, self.model.band, self.across)
-        if features.shape[2]:
-            features = features[:rows, : self.width]
+        features = self.model.networks.features(z, self.model.band, self.across)[:rows, : self.width]
         return self._rows(top, rows, biases, features.reshape(features.shape[0] * features.shape[1], features.shape[2]))
 
     @property
@@ -212,6 +210,11 @@ class Image:
             return message, flat.reshape(self.tiles, -1) - limit
 
         return Codec(push, pop)
+
+    def draw(self, index: int, seed: int) -> I64:
+        """Return latents (tiles, latents) of a band that a seed draws from q(z|x)."""
+        _, z = self.posterior(index).pop(random_message(self.tiles * self.model.latents + 2, seed))
+        return z  # type: ignore[no-any-return]
 
     def mode(self, index: int) -> I64:
         """Return the grid points nearest to the posterior's means, (tiles, latents)."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import exact
-from codec.distributions import Grid
+from codec.distributions import Grid, latent_parameters
 from codec.exact import Hidden, Output
 from codec.layout import Layout
 from codec.likelihood import Raster
@@ -39,7 +39,6 @@ class ModulationNetworks:
     layout: Layout
     of_samples: bool
     tile: int
-    latents: int
     planes: int
     grid: Grid
     off_biases: I64
@@ -68,12 +67,7 @@ class ModulationNetworks:
         pooled = np.concatenate([np.floor(flat.sum(1) / quarters), flat.max(1)], 1).astype(np.float32)
         accumulated = exact.accumulate(pooled, self.dense.weight, self.dense_biases[condition])
         h = exact.activate(accumulated, self.dense.scale, self.dense.limit)
-        out = exact.output(h, self.posterior_out).reshape(len(x), 2, self.latents)
-        limit = 256 * (self.grid.count // 2)
-        raw = np.zeros((len(x), self.latents, 3), dtype=np.int64)
-        raw[..., 1] = np.clip(out[:, 0], -limit, limit)
-        raw[..., 2] = np.clip(out[:, 1], -32, 128)
-        return raw.reshape(-1, 3)
+        return latent_parameters(exact.output(h, self.posterior_out), self.grid)
 
     def _planes(self, tiles: Raster) -> F32:
         """Return the posterior's input planes (B, T, T, planes), integers."""

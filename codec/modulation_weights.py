@@ -119,7 +119,6 @@ def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, c
         layout=coded,
         of_samples=config["kind"] == "samples",
         tile=config["tile"],
-        latents=config["latents"],
         planes=convolutions[0].weight.shape[0] // 9,
         grid=grid,
         off_biases=t["likelihood.off_biases"].astype(np.int64),

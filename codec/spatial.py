@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.convolutions import Layer, blank_plane, run_layer
-from codec.distributions import Grid
+from codec.distributions import Grid, latent_parameters
 from codec.layout import Layout
 from codec.likelihood import Raster
 from codec.products import I16
@@ -92,12 +92,7 @@ class SpatialNetworks:
         plane, inner = blank_plane((h // k, w // k), k * k * units)
         inner[...] = cells.reshape(h // k, w // k, -1)
         results = _within(self._run(self.out, plane, (h // k, w // k), RAW_LIMIT), (h // k, w // k), 2 * self.latents)
-        limit = 256 * (self.grid.count // 2)
-        raw = np.zeros((h // k * (w // k), self.latents, 3), dtype=np.int64)
-        parts = results.reshape(-1, 2, self.latents)
-        raw[..., 1] = np.clip(parts[:, 0], -limit, limit)
-        raw[..., 2] = np.clip(parts[:, 1], -32, 128)
-        return raw.reshape(-1, 3)
+        return latent_parameters(results.reshape(-1, 2 * self.latents), self.grid)
 
     def moved(self, z: I64 | None, tiles: int) -> I64:
         """Return zeros (tiles, bias count): z says what it has to say by the features."""

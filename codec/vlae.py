@@ -29,7 +29,7 @@ from codec.image import Image
 from codec.likelihood import Raster
 from codec.model import Model
 from codec.pipeline import Progress, Ready
-from codec.rans import PRECISION, Message, empty_message, is_empty, random_message, unflatten
+from codec.rans import PRECISION, Message, empty_message, is_empty, unflatten
 from codec.stack import Stack
 from codec.threads import one_blas_thread, pool_of
 from codec.transform import positions
@@ -133,8 +133,7 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
     """Return about how many bits a band costs."""
     z, bits = None, 0.0
     if latents == Latents.BITS_BACK and not image.is_dry(index):
-        words = random_message(image.tiles * image.model.latents + 2, seed=index)
-        _, z = image.posterior(index).pop(words)
+        z = image.draw(index, seed=index)
         bits -= image.posterior_intervals(index, z).coded_bits
     elif latents != Latents.NONE:
         z = image.mode(index)

@@ -127,6 +127,7 @@ class Oracle:
     """
 
     bands, tiles, model = 2, 1, SimpleNamespace(latents=1)
+    draw = Image.draw
     latents, values = number_grid(-4, 4), Grid(16, 256, -128)
 
     def __init__(self, seed, exact):

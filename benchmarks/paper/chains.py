@@ -20,7 +20,6 @@ from codec.headers import Latents
 from codec.image import Image
 from codec.model import Model
 from codec.model_weights import parse_model
-from codec.rans import random_message
 from codec.stack import Stack
 
 U8 = NDArray[np.uint8]
@@ -112,16 +111,6 @@ def _in_processes(work: Any, weights: Path, images: U8, *more: Any) -> NDArray[n
         return np.concatenate(list(pool.map(work, tasks)))
 
 
-def _draw(image: Image, band: int, seed: int) -> NDArray[np.int64]:
-    words = random_message(image.tiles * image.model.latents + 2, seed)
-    z: NDArray[np.int64] = image.posterior(band).pop(words)[1]
-    return z
-
-
-def _latent_bits(image: Image, band: int, z: NDArray[np.int64]) -> float:
-    return image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
-
-
 def _promise(task: tuple[Path, U8, int]) -> NDArray[np.float64]:
     """Return for each image latent and pixel bits of two samples, bits of two parts, and bits without latents."""
     weights, images, seed = task
@@ -131,8 +120,8 @@ def _promise(task: tuple[Path, U8, int]) -> NDArray[np.float64]:
         row = np.zeros(6)
         for band in range(image.bands):
             for sample in range(2):
-                z = _draw(image, band, 2 * (seed + number) + sample)
-                row[sample] += _latent_bits(image, band, z)
+                z = image.draw(band, 2 * (seed + number) + sample)
+                row[sample] += image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
                 row[2 + sample] += image.pixel_intervals(band, z, ideal=True).ideal_bits
             z = image.mode(band)
             row[4] += image.prior_intervals(z).ideal_bits + image.pixel_intervals(band, z, ideal=True).ideal_bits

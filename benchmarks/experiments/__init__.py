@@ -1,0 +1,1 @@
+"""Experiments that decide the models' shapes: each is a command that prints its table for docs/EXPERIMENTS.md."""

@@ -1,0 +1,132 @@
+"""What latents are worth to small images in a chain, where bits-back costs nothing to start.
+
+    python -m benchmarks.experiments.small_latents --data DIR --runs DIR [--minutes 15]
+
+Arms are models of the recipe ``tiny`` with wider and narrower windows, each with a twin without latents that spends
+the multiply-adds of the networks around z on its likelihood; all train for the same processor time. Latents are
+dropped in a share of training, so that a single file may go without. Bits/dim are minus the ELBO: KL counted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.experiments.training import train_for
+from models.recipe import load_recipe
+from models.small import load_small
+from models.spatial import SpatialConfig
+from models.spatial_task import AT_ONCE, SpatialTask
+
+RATE = 0.0015
+BATCH = 24
+DROP = 0.15
+FREE_BITS = 0.03
+"""Of each latent; they fall with the learning rate."""
+RISE_STEPS = 600
+"""In which the price of latents rises to their bits."""
+FOLDERS = ("small/cifar10_exact_subset.npz/train[3500:]", "photos_valid")
+IMAGES = 500
+WINDOWS = ((3, 2), (5, 3), (7, 4))
+SHAPES = {
+    "16 for 4x4": {},
+    "4 for 4x4": {"latents": 4},
+    "16 for 8x8": {"cell": 2},
+    "16 for 4x4, networks of 96": {"stream": 96},
+}
+WIDTH, ALONE = 96, 136
+"""Of the likelihood, with latents and without: as many multiply-adds in all."""
+
+
+def arms() -> dict[str, SpatialConfig]:
+    """Return all arms by their names."""
+    config = load_recipe("tiny").model
+    if not isinstance(config, SpatialConfig):
+        raise TypeError("recipe tiny: expected latents that become a map of features")
+    found = {}
+    for window in WINDOWS:
+        name = f"{window[0]}x{window[1]}"
+        found[f"{name}, no latents"] = replace(config, window=window, width=ALONE)
+        for shape, changes in SHAPES.items():
+            if window == WINDOWS[1] or shape == "16 for 4x4":
+                found[f"{name}, {shape}"] = replace(config, window=window, width=WIDTH, **changes)
+    return found
+
+
+@torch.no_grad()
+def judged(task: SpatialTask, model: torch.nn.Module, path: Path, *, alone: bool) -> dict[str, float]:
+    """Return bits/dim of small images with latents, KL counted, and without."""
+    torch.manual_seed(0)
+    images = torch.from_numpy(load_small(path, task.crop)[:IMAGES])
+    row = {"off": 0.0, "on": 0.0, "KL": 0.0}
+    for some in images.split(AT_ONCE):
+        nothing = torch.zeros(len(some), dtype=torch.bool)
+        row["off"] += float(task.terms(model, some, nothing)[0].sum())
+        if not alone:
+            bits, latent = task.terms(model, some)
+            kl = float((latent.prior_bits - latent.posterior_bits).sum())
+            row["on"] += float(bits.sum()) + kl
+            row["KL"] += kl
+    return {key: value / images.numel() for key, value in row.items()}
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder of weights and figures.")
+@click.option("--minutes", type=float, default=15.0, help="Processor time of an arm's training.")
+@click.option("--only", default="", help="Arms whose names hold this.")
+def main(data: Path, runs: Path, minutes: float, only: str) -> None:
+    """Train all arms and print a table."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    runs.mkdir(parents=True, exist_ok=True)
+    recipe = load_recipe("tiny")
+    columns = " | ".join(f"{images}: off | on | of it KL" for images in ("CIFAR-10", "photographs"))
+    click.echo(f"| window, latents | steps | MAC a pixel | {columns} |")
+    click.echo("|---" * 9 + "|")
+    for name, config in arms().items():
+        if only not in name:
+            continue
+        alone = name.endswith("no latents")
+        task = SpatialTask(recipe, config)
+        model = task.new_model()
+        task.set_bfloat16(model, True)
+        material = task.material(data, 1)
+
+        def batch(step: int, task: SpatialTask = task, material: object = material) -> Tensor:
+            return task.batch(material.batch(step, BATCH), np.random.default_rng((1, step, 2)))
+
+        def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone: bool = alone) -> Tensor:
+            if alone:  # nothing around z is computed
+                features = torch.zeros(len(images), task.config.features, task.crop, task.crop)
+                return task.pixels.bits(model, images, features).mean() / images[0].numel()
+            on = torch.rand(len(images)) >= DROP
+            bits, latent = task.terms(model, images, on)
+            kl = ((latent.prior_bits - latent.posterior_bits) * on[:, None, None]).mean(0)
+            price = min(1.0, step / RISE_STEPS)
+            return (bits.mean() + price * kl.clamp(min=FREE_BITS * fall).sum()) / images[0].numel()
+
+        stem = runs / name.replace(",", "").replace(" ", "-")
+        steps = train_for(60 * minutes, model, batch, lost, RATE, stem.with_suffix(".safetensors"))
+        figures = stem.with_suffix(".json")
+        if not figures.exists():
+            found = {folder: judged(task, model, data / folder, alone=alone) for folder in FOLDERS}
+            figures.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        table = json.loads(figures.read_text(encoding="utf-8"))
+        macs = task.multiply_adds(model)
+        total = macs["likelihood"] if alone else sum(macs.values())
+        values = [table[folder][key] for folder in FOLDERS for key in ("off", "on", "KL")]
+        cells = [f"{value:.4f}" if value else "" for value in values]
+        click.echo(f"| {name} | {steps} | {total:,} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""How the arms of an experiment are trained: all for the same processor time, whatever else the machine does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.optimizer import Optimizer
+
+WARMUP_STEPS = 150
+AVERAGE = 0.998
+FALL = 0.5
+"""Share of the time in which the learning rate falls to zero."""
+Batch = TypeVar("Batch")
+
+log = logging.getLogger(__name__)
+
+
+def train_for(
+    seconds: float,
+    model: nn.Module,
+    batch: Callable[[int], Batch],
+    loss: Callable[[Batch, int, float], Tensor],
+    rate: float,
+    path: Path,
+) -> int:
+    """Train a model for some processor time of this thread, leave its averaged weights in it, and return the steps.
+
+    Parameters
+    ----------
+    batch : callable
+        Returns what a step learns from; called in another thread, whose time does not count.
+    loss : callable
+        Of a batch, a step, and the share of the learning rate that is left.
+    path : Path
+        Of the weights, which are loaded instead if they are there.
+    """
+    if path.exists():
+        model.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()["steps"])
+    mean = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = Optimizer(model)
+    begin, step, recent = time.thread_time(), 0, 0.0
+    with ThreadPoolExecutor(1) as loader:
+        coming = loader.submit(batch, 0)
+        while (used := (time.thread_time() - begin) / seconds) < 1:
+            given = coming.result()
+            coming = loader.submit(batch, step + 1)
+            fall = min(1.0, (1 - used) / FALL)
+            lost = loss(given, step, fall)
+            lost.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step(rate * min(1.0, (step + 1) / WARMUP_STEPS) * fall)
+            weight = 1 - min(AVERAGE, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    mean[name].lerp_(p, weight)
+            recent += 0.02 * (float(lost.detach()) - recent) if recent else float(lost.detach())
+            step += 1
+            if step % 200 == 0:
+                log.info("step %d, %.0f %%, loss %.4f", step, 100 * used, recent)
+    model.load_state_dict(mean)
+    save_file({name: p.contiguous() for name, p in mean.items()}, path, {"steps": str(step)})
+    return step

@@ -210,7 +210,7 @@ class Encoder:
         bits = model.kind == "bits" and pixels.mode == BITS_MODE
         if not bits and (model.kind != "samples" or not pixels.codable):
             raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
-        if max(pixels.samples.shape) > SIDE_LIMIT:
+        if max(pixels.samples.shape) > SIDE_LIMIT or "transparency" in self.image.info:
             return self._stored()
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE if bits else pixels.samples)
 

@@ -72,8 +72,8 @@ def _of_info(image: Image.Image, kept: Kept) -> Iterator[str]:
             yield name
     # JPEGs have densities without a unit, and Pillow makes one up if there is EXIF.
     unit, density = info.get("jfif_unit"), info.get("jfif_density", (1, 1))
-    says = "dpi" in info if image.format not in ("JPEG", "MPO") else bool(unit) or density[0] != density[1]
-    if says and not _in_exif(kept.get("exif", b"")):
+    says = bool(unit) or density[0] != density[1] if image.format in ("JPEG", "MPO") else "dpi" in info
+    if says and image.format != "TIFF" and not _in_exif(kept.get("exif", b"")):
         yield "resolution"
     yield from _of_resources(info.get("photoshop") or {})
     if getattr(image, "text", {}).keys() - {"XML:com.adobe.xmp", "Raw profile type exif"}:
@@ -249,4 +249,4 @@ _LOOKS: dict[str, Callable[[Image.Image, bytes, Kept], Iterator[str]]] = {
     "TGA": _tga,
     "WEBP": _webp,
 }
-"""By Pillow's names; what TIFF says in tags is kept as EXIF."""
+"""By Pillow's names; TIFF's tags are kept as EXIF."""

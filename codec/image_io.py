@@ -70,6 +70,8 @@ class Pixels:
         See `codec.metadata`.
     codable : bool
         Whether the samples are intensities and say all there is; if not, the image is stored.
+    keyed : bool
+        Whether one of the colours means transparent, which only PNG says.
     """
 
     mode: str
@@ -77,6 +79,7 @@ class Pixels:
     alpha: U8 | None
     metadata: bytes
     codable: bool
+    keyed: bool = False
 
 
 def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
@@ -182,12 +185,11 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     """
     names = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
-    # An L or RGB with a transparent colour would lose it: only PNG says it.
-    codable = image.mode in CODED_MODES and not (image.mode in ("L", "RGB") and "transparency" in image.info)
+    keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
     entries = metadata.collect(image)
     if names:
         entries["dropped"] = metadata.pack_names(names)
-    return Pixels(image.mode, samples, alpha, metadata.pack(entries), codable)
+    return Pixels(image.mode, samples, alpha, metadata.pack(entries), image.mode in CODED_MODES and not keyed, keyed)
 
 
 def planes(image: Image.Image) -> tuple[U8, U8 | None]:

@@ -87,13 +87,17 @@ def _jpeg2000(image: Image.Image, data: bytes) -> str:
 
 
 def _png(image: Image.Image, data: bytes) -> str:
-    return _deep(data[24]) if data.startswith(PNG_MAGIC) else ""
+    depth, colour = data[24:26]
+    if colour == 0 and depth in (2, 4) and any(kind == b"tRNS" for kind, _ in png_chunks(data)):
+        # Pillow widens the samples, but not the grey that is transparent.
+        return f"expected a transparent grey of 8 bits, got {depth}"
+    return _deep(depth)
 
 
 def _icon_png(data: bytes) -> str:
-    """Check a PNG of which Pillow takes the samples without palette and transparent colour."""
-    if data[25] == 3 or any(kind == b"tRNS" for kind, _ in png_chunks(data)):
-        return "expected an icon of RGB or RGBA, got a PNG with a palette or a transparent colour"
+    """Check a PNG of which Pillow takes the samples without their transparent colours."""
+    if any(kind == b"tRNS" for kind, _ in png_chunks(data)):
+        return "expected an icon of RGB or RGBA, got a PNG with transparent colours"
     return _deep(data[24])
 
 
@@ -172,7 +176,7 @@ def _icons(image: Image.Image, data: bytes) -> str:
         body = data[at + 8 : at + length]
         found = ""
         if body.startswith(PNG_MAGIC):
-            found = _icon_png(body)
+            found = "expected an icon without a palette, got one" if body[25] == 3 else _icon_png(body)
         elif body.startswith(JPEG2000_MAGICS):
             found = _jpeg2000(image, body)
         if found:

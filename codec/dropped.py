@@ -6,6 +6,7 @@ Each name is short, and stands for all things of its kind in the file.
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
@@ -44,8 +45,8 @@ _RESOURCES = {1005: "resolution", 1028: "IPTC", 1039: "", 1058: "EXIF", 1060: "X
 Kept = Mapping[str, bytes]
 
 
-def names(image: Image.Image, data: bytes, kept: Kept) -> tuple[str, ...]:
-    """Return the names of what is not kept, each once.
+def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
+    """Return the names of what is not kept.
 
     Parameters
     ----------
@@ -55,14 +56,14 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> tuple[str, ...]:
     kept : mapping
         What is kept, as of `codec.metadata.collect`.
     """
-    found = list(_of_info(image, kept))
+    found = set(_of_info(image, kept))
     look = _LOOKS.get((image.format or "").upper())
     if look and data:
         try:
-            found += look(image, data, kept)
+            found.update(look(image, data, kept))
         except (struct.error, LookupError, ValueError):
-            found.append("what a damaged header says")
-    return tuple(dict.fromkeys(name for name in found if name))
+            found.add("what a damaged header says")
+    return found - {""}
 
 
 def _of_info(image: Image.Image, kept: Kept) -> Iterator[str]:
@@ -83,12 +84,14 @@ def _of_info(image: Image.Image, kept: Kept) -> Iterator[str]:
 def _in_exif(exif: bytes) -> bool:
     """Return whether EXIF has a resolution."""
     found = Image.Exif()
-    try:
-        found.load(exif)
-        return EXIF_RESOLUTION in found
-    except Exception:
-        # Pillow's reader of tags raises whatever damaged tags lead to.
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found.load(exif)
+            return EXIF_RESOLUTION in found
+        except Exception:
+            # Pillow's reader of tags raises whatever damaged tags lead to.
+            return False
 
 
 def _of_resources(codes: Mapping[int, object]) -> Iterator[str]:

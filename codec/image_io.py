@@ -161,13 +161,13 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> tuple[str, 
     if image.mode not in MODES:  # some icons tell when they are loaded
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
     found = dropped.names(image, data, metadata.collect(image))
-    return tuple(dict.fromkeys((*image.info.get("dropped", ()), *found)))
+    return tuple(sorted({*image.info.get("dropped", ()), *found}, key=str.lower))
 
 
 def _file_of(image: Image.Image) -> bytes:
     """Return the file that an image was opened from; b"" if it is closed, or made in memory."""
     file = getattr(image, "fp", None)
-    if file is None or file.closed or image.format == "TIFF":  # which Pillow takes apart for us
+    if file is None or getattr(file, "closed", False) or image.format == "TIFF":  # which Pillow takes apart for us
         return b""
     data = whole(file)
     # Some plugins put samples that they decoded in the place of the file.
@@ -281,12 +281,14 @@ def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def left_out(image: Image.Image, path: str | os.PathLike[str] = ".png") -> tuple[str, ...]:
-    """Return the names of an image's metadata that the file of a path does not take."""
-    name = Path(path).name.lower()
-    kind, _ = OUTPUTS[Path(name).suffix if Path(name).suffix in OUTPUTS else ".png"]
+def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of an image's metadata that a file at a path does not take; without a known suffix, a PNG."""
+    kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
     written = _writable(image, kind)
-    return tuple(_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written)
+    names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
+    if kind == "TIFF" and tiff.has_thumbnail(written.get("exif", b"")):
+        names.append("thumbnail of EXIF")
+    return tuple(names)
 
 
 def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
@@ -297,6 +299,8 @@ def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
             del entries["icc_profile"]
         if "xmp" in entries:
             entries["xmp"] = _utf8(entries["xmp"])
+    if kind == "TIFF" and not tiff.takes(entries.get("exif", b"")):
+        del entries["exif"]
     return {key: value for key, value in entries.items() if value} if kind in ("PNG", "WEBP", "TIFF") else {}
 
 

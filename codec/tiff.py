@@ -5,13 +5,14 @@ Pillow writes compressed TIFF by way of libtiff, which takes no directories with
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from itertools import accumulate
 from typing import Any
 
-from PIL import Image, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from codec.metadata import LAYOUT_TAGS
 
@@ -33,7 +34,7 @@ def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
     ----------
     image : PIL.Image.Image
     metadata : mapping
-        Any of "icc_profile", "exif" and "xmp".
+        Any of "icc_profile", "exif" and "xmp"; of EXIF what `takes` allows.
     """
     channels = len(image.getbands())
     photometric, bits = _LAYOUTS[image.mode]
@@ -64,6 +65,28 @@ def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
     buffer = BytesIO()
     tags.save(buffer)
     return buffer.getvalue() + b"".join(strips)
+
+
+def takes(exif: bytes) -> bool:
+    """Return whether EXIF can be written as tags of a TIFF file: it may be damaged."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for tag, value in _exif_tags(exif).items():
+                tags[tag] = value
+            tags.tobytes()
+        except Exception:
+            # Pillow's reader and writer of tags raise whatever damaged tags lead to.
+            return False
+    return True
+
+
+def has_thumbnail(exif: bytes) -> bool:
+    """Return whether EXIF, of which `takes` is true, has a second image, which is not written."""
+    found = Image.Exif()
+    found.load(exif)
+    return bool(found.get_ifd(ExifTags.IFD.IFD1))
 
 
 def _exif_tags(data: bytes) -> dict[int, Any]:

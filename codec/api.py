@@ -112,6 +112,7 @@ def compress(
     Parameters
     ----------
     image : PIL.Image.Image, path, binary file or bytes
+        Of a Pillow image that is not loaded yet, the file is looked at; a copy is taken as it is in memory.
     lossless : bool
         Every sample comes back.
     max_error : int

@@ -15,7 +15,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG2000_MAGICS = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 END_OF_JPEG, START_OF_SCAN = 0xD9, 0xDA
 
-_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 """A marker within entropy-coded data, where FF 00 is a byte and FF D0 to FF D7 restart the coder."""
 _BARE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 """Markers of JPEG without a length."""

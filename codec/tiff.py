@@ -71,7 +71,7 @@ def takes(exif: bytes) -> bool:
     """Return whether EXIF can be written as tags of a TIFF file: it may be damaged."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")  # Pillow warns of tags that it leaves out
         try:
             for tag, value in _exif_tags(exif).items():
                 tags[tag] = value
@@ -85,8 +85,10 @@ def takes(exif: bytes) -> bool:
 def has_thumbnail(exif: bytes) -> bool:
     """Return whether EXIF, of which `takes` is true, has a second image, which is not written."""
     found = Image.Exif()
-    found.load(exif)
-    return bool(found.get_ifd(ExifTags.IFD.IFD1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found.load(exif)
+        return bool(found.get_ifd(ExifTags.IFD.IFD1))
 
 
 def _exif_tags(data: bytes) -> dict[int, Any]:

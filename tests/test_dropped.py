@@ -175,6 +175,12 @@ def test_the_end_of_a_jpeg_is_found(quality, options):
         assert (marker, body) == (0xD9, tail)
 
 
+def test_long_runs_of_a_byte_cost_no_time():
+    data = jpeg()[:-2] + (b"\xff" * 1000 + b"\0") * 1000 + b"\xff\xff\xd9"
+    *_, (marker, body) = file_parts.jpeg_segments(data)
+    assert (marker, body) == (0xD9, b"")
+
+
 @given(st.sampled_from([png(), jpeg(exif=exif()), file_of("WEBP"), file_of("ICO")]), st.data())
 def test_damage_leads_to_no_other_error(data, draw):
     broken = bytearray(data[: draw.draw(st.integers(10, len(data)))])

@@ -184,6 +184,13 @@ def test_avif_of_more_than_8_bits_is_refused(channels, bits):
         assert f"expected 8 bits a sample, got {bits}" in refusal(data)
 
 
+def test_avif_of_two_pictures_that_make_16_bits_is_refused():
+    image = Image.new("RGB", SIZE)
+    image.format = "AVIF"
+    entry = struct.pack(">I4sIHH4s", 21, b"infe", 2 << 24, 1, 0, b"sato")
+    assert source_depth.fault(image, b"....ftypavif" + entry) == "expected 8 bits a sample, got 16"
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("kind", ["jp2", "j2k"])

@@ -286,7 +286,7 @@ def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...
     kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
     written = _writable(image, kind)
     names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
-    if kind == "TIFF" and tiff.has_thumbnail(written.get("exif", b"")):
+    if kind == "TIFF" and "exif" in written and tiff.has_thumbnail(written["exif"]):
         names.append("thumbnail of EXIF")
     return tuple(names)
 
@@ -299,7 +299,7 @@ def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
             del entries["icc_profile"]
         if "xmp" in entries:
             entries["xmp"] = _utf8(entries["xmp"])
-    if kind == "TIFF" and not tiff.takes(entries.get("exif", b"")):
+    if kind == "TIFF" and "exif" in entries and not tiff.takes(entries["exif"]):
         del entries["exif"]
     return {key: value for key, value in entries.items() if value} if kind in ("PNG", "WEBP", "TIFF") else {}
 

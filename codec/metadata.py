@@ -32,8 +32,8 @@ _ENTRY = struct.Struct("<BI")
 _KEYS = {tag: key for key, tag in TAGS.items()}
 
 LAYOUT_TAGS = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347,
-    530, 531, 532, 700, 34675,
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 317, 320, 322, 323, 324, 325, 330, 338,
+    339, 347, 512, 513, 514, 519, 520, 521, 530, 531, 532, 700, 34675,
 })  # fmt: skip
 """TIFF tags that describe how a file stores its pixels (or XMP and ICC), and so not the picture."""
 

@@ -288,10 +288,37 @@ def test_exif_that_tiff_cannot_have_is_named():
         with_thumbnail[:end] + struct.pack(">I", len(with_thumbnail)) + with_thumbnail[end + 4 :] + second
     )
     assert image_io.left_out(image, "a.tif") == ("thumbnail of EXIF",)
-    for damaged in (b"Exif\0\0garbage", exif()[:30]):
+    overlapping = (
+        b"MM\0*\0\0\0\x08"
+        + struct.pack(">H", 3)
+        + b"".join(struct.pack(">HHII", tag, 7, 30, 10) for tag in (37500, 37501, 37502))
+        + bytes(4)
+    )
+    for damaged in (b"Exif\0\0garbage", exif()[:30], exif()[:-1], overlapping, b"II*\0\xff\xff\xff\xff"):
         image.info["exif"] = damaged
         assert image_io.left_out(image, "a.tif") == ("EXIF",)
         assert np.array_equal(np.asarray(image_io.load_image(image_io.image_bytes(image, "TIFF"))), np.asarray(image))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_of_exif_come_back_byte_by_byte(order, tmp_path):
+    """Pillow would write text as ASCII, and types by guess."""
+    note = bytes(range(256))
+    values = {0x8298: (2, "© Zoë\0".encode()), 0x9286: (7, b"UNICODE\0" + "é".encode("utf-16")), 0xC4A5: (7, note)}
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(values))
+    at = 10 + 12 * len(values) + 4
+    entries, bodies = b"", b""
+    for tag, (kind, value) in values.items():
+        entries += struct.pack(f"{order}HHII", tag, kind, len(value), at + len(bodies))
+        bodies += value
+    image = picture()
+    image.info["exif"] = head + entries + bytes(4) + bodies
+    image_io.save_image(image, tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as back:
+        for tag, (_, value) in values.items():
+            assert value in (tmp_path / "a.tif").read_bytes()
+            assert back.tag_v2[tag] == (value[:-1].decode("latin-1") if tag == 0x8298 else value)
+    assert codec.decompress(codec.compress(tmp_path / "a.tif", lossless=True)).getexif()[0xC4A5] == note
 
 
 def test_tiff_is_exact_by_another_reader():

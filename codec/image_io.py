@@ -118,9 +118,7 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
         except Exception as error:
             # A damaged header leads Pillow's plugins to any exception.
             raise ImageError(f"{name}: cannot be read: {error}") from error
-        names = _check(image, name, max_pixels)
-        if names:
-            image.info["dropped"] = names
+        image.info.update(metadata.info_of_entries(_check(image, name, max_pixels)))
         return image
 
 
@@ -136,8 +134,8 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _check(image: Image.Image, name: str, max_pixels: int | None) -> tuple[str, ...]:
-    """Load an image, refusing what would be changed by it; return the names of what is not kept."""
+def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
+    """Load an image, refusing what would be changed by it; return its metadata, by the keys of `metadata.TAGS`."""
     limit = max_pixels or PIXEL_LIMIT
     if image.width * image.height > limit:
         raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
@@ -160,14 +158,18 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> tuple[str, 
         raise ImageError(f"{name}: expected 1 frame, got {frames}")
     if image.mode not in MODES:  # some icons tell when they are loaded
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
-    found = dropped.names(image, data, metadata.collect(image))
-    return tuple(sorted({*image.info.get("dropped", ()), *found}, key=str.lower))
+    entries = metadata.collect(image)
+    if image.format == "TIFF" and data and (exif := tiff.exif_of(data)) is not None:
+        entries |= {"exif": exif}  # Pillow would write text as ASCII, and types by guess
+    names = {*image.info.get("dropped", ()), *dropped.names(image, data, entries)}
+    entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
+    return {key: value for key, value in entries.items() if value}
 
 
 def _file_of(image: Image.Image) -> bytes:
     """Return the file that an image was opened from; b"" if it is closed, or made in memory."""
     file = getattr(image, "fp", None)
-    if file is None or getattr(file, "closed", False) or image.format == "TIFF":  # which Pillow takes apart for us
+    if file is None or getattr(file, "closed", False):
         return b""
     data = whole(file)
     # Some plugins put samples that they decoded in the place of the file.
@@ -183,12 +185,9 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     ImageError
         As `load_image`.
     """
-    names = _check(image, "image", max_pixels)
+    entries = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
     keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
-    entries = metadata.collect(image)
-    if names:
-        entries["dropped"] = metadata.pack_names(names)
     return Pixels(image.mode, samples, alpha, metadata.pack(entries), image.mode in CODED_MODES and not keyed, keyed)
 
 

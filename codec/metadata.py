@@ -68,6 +68,8 @@ def collect(image: Image.Image) -> dict[str, bytes]:
 def _exif(image: Image.Image) -> bytes:
     """Return the EXIF of an image that has it elsewhere than in ``info``: in TIFF tags, in PNG text."""
     try:
+        if profile := image.info.get("Raw profile type exif"):
+            return bytes.fromhex("".join(profile.split("\n")[3:]))  # after two lines that say what it is
         exif = image.getexif()
         made_up = {_ORIENTATION} if _is_made_up(image) else set()
         for tag in (LAYOUT_TAGS | made_up) & set(exif):
@@ -80,8 +82,8 @@ def _exif(image: Image.Image) -> bytes:
 
 def _is_made_up(image: Image.Image) -> bool:
     """Return whether Pillow copies an orientation of XMP, if there is one, to EXIF that has none."""
-    has_exif = "Raw profile type exif" in image.info or _ORIENTATION in getattr(image, "tag_v2", {})
-    return not has_exif and any("tiff:Orientation" in str(image.info.get(key, "")) for key in _XMP_KEYS)
+    says = any("tiff:Orientation" in str(image.info.get(key, "")) for key in _XMP_KEYS)
+    return says and _ORIENTATION not in getattr(image, "tag_v2", {})
 
 
 def pack_names(names: Sequence[str]) -> bytes:
@@ -103,10 +105,12 @@ def info_of(chunk: bytes) -> dict[str, Any]:
     CorruptDataError
         As `unpack`.
     """
-    entries: dict[str, Any] = dict(unpack(chunk))
-    if "dropped" in entries:
-        entries["dropped"] = unpack_names(entries["dropped"])
-    return entries
+    return info_of_entries(unpack(chunk))
+
+
+def info_of_entries(entries: dict[str, bytes]) -> dict[str, Any]:
+    """Return what entries put into Pillow's ``info``, see `info_of`."""
+    return {key: unpack_names(entry) if key == "dropped" else entry for key, entry in entries.items()}
 
 
 def pack(entries: dict[str, bytes]) -> bytes:

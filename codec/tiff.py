@@ -22,7 +22,7 @@ STRIP_BYTES = 1 << 20
 """A strip has about so many samples: readers decompress it whole."""
 DEFLATE = 8
 BYTE, SHORT, LONG, UNDEFINED = 1, 3, 4, 7
-STRIP_OFFSETS, STRIP_LENGTHS, XMP, ICC_PROFILE = 273, 279, 700, 34675
+STRIP_OFFSETS, ORIENTATION, STRIP_LENGTHS, XMP, ICC_PROFILE = 273, 274, 279, 700, 34675
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 POINTERS = {EXIF: (INTEROPERABILITY,), GPS: (), INTEROPERABILITY: ()}
 """Tags of directories within a directory, and those within them."""
@@ -106,8 +106,25 @@ def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
     tags.put(STRIP_OFFSETS, LONG, *lengths)  # of the same length as those that are known then
     begin = 8 + len(tags.pack(8))
     tags.put(STRIP_OFFSETS, LONG, *accumulate(lengths[:-1], initial=begin))
-    head = (b"II" if tags.order == "<" else b"MM") + struct.pack(f"{tags.order}HI", 42, 8)
-    return head + tags.pack(8) + b"".join(strips)
+    return _head(tags.order) + tags.pack(8) + b"".join(strips)
+
+
+def _head(order: str) -> bytes:
+    return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+
+
+def exif_of(data: bytes) -> bytes | None:
+    """Return the tags of a TIFF file that do not describe a layout, as EXIF; b"" without such, None if it is damaged.
+
+    The orientation is not among them: Pillow turns the samples of TIFF.
+    """
+    try:
+        tags = _read(data)
+    except ValueError:
+        return None
+    for tag in (LAYOUT_TAGS | {ORIENTATION}) & set(tags.values):
+        del tags.values[tag]
+    return b"Exif\0\0" + _head(tags.order) + tags.pack(8) if tags.values or tags.inner else b""
 
 
 def takes(exif: bytes) -> bool:

@@ -161,7 +161,8 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, b
     entries = metadata.collect(image)
     if image.format == "TIFF" and data and (exif := tiff.exif_of(data)) is not None:
         entries |= {"exif": exif}  # Pillow would write text as ASCII, and types by guess
-    names = {*image.info.get("dropped", ()), *dropped.names(image, data, entries)}
+    before = image.info.get("dropped")  # or PNG's text of that name
+    names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
     return {key: value for key, value in entries.items() if value}
 

@@ -9,6 +9,7 @@ See FORMAT.md, "Metadata".
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ def collect(image: Image.Image) -> dict[str, bytes]:
     }
     entries = {}
     for key, value in found.items():
+        if isinstance(value, str) and key != "xmp":  # PNG's text of that name
+            continue
         data = value.encode() if isinstance(value, str) else value
         if not data:
             continue
@@ -88,7 +91,7 @@ def _is_made_up(image: Image.Image) -> bool:
 
 def pack_names(names: Sequence[str]) -> bytes:
     """Return the entry of what is not kept: names with ", " between; the inverse of `unpack_names`."""
-    entry = ", ".join(names).encode("ascii", "replace")
+    entry = re.sub(rb"[^ -~]", b"?", ", ".join(names).encode("ascii", "replace"))
     return entry if len(entry) <= NAMES_LIMIT_BYTES else entry[: NAMES_LIMIT_BYTES - 4].rsplit(b", ", 1)[0] + b", ..."
 
 

@@ -86,6 +86,7 @@ OTHER_RESOURCE = b"Photoshop 3.0\x008BIM\x04\x0d\0\0\0\0\0\x04\0\0\0\x1e"
     [
         (png(), ()),
         (png(chunk(b"tEXt", b"Author\0me")), ("text",)),
+        (png(*(chunk(b"tEXt", key + b"\0a\nb") for key in (b"dropped", b"exif", b"icc_profile"))), ("text",)),
         (png(chunk(b"zTXt", b"Author\0\0" + zlib.compress(b"me"))), ("text",)),
         (png(chunk(b"iTXt", b"Author\0\0\0\0\0me")), ("text",)),
         (png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)), ()),

@@ -70,6 +70,12 @@ def _encode_jxl(image: Image.Image, quality: int) -> bytes:
     return _save(image, "JXL", quality=quality, effort=7)
 
 
+def _decode_jxl(data: bytes) -> Image.Image:
+    # A copy has no format: the codec refuses those that it does not know.
+    with Image.open(BytesIO(data)) as image:
+        return image.copy()
+
+
 CODECS = {
     OURS: LossyCodec(OURS, (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), _encode_ours, _decode_ours),
     "jpeg": LossyCodec(
@@ -87,7 +93,7 @@ CODECS = {
         image_io.load_image,
     ),
     # The plugin takes qualities; these are libjxl's distances 24 to 0.4.
-    "jxl": LossyCodec("JPEG XL effort 7", (1, 5, 15, 22, 30, 50, 70, 80, 88, 93, 97), _encode_jxl, image_io.load_image),
+    "jxl": LossyCodec("JPEG XL effort 7", (1, 5, 15, 22, 30, 50, 70, 80, 88, 93, 97), _encode_jxl, _decode_jxl),
 }
 
 PUBLISHED_PSNR_DB = {

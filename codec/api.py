@@ -55,6 +55,8 @@ class Info:
         Bits of the file per sample.
     metadata_bytes : dict of str to int
         Length of each entry, uncompressed.
+    dropped : tuple of str
+        Names of what the original's file said that is not kept.
     part_bits : dict of str to int
         They sum to 8 times the file's length.
     """
@@ -75,6 +77,7 @@ class Info:
     file_bytes: int
     bpsp: float
     metadata_bytes: dict[str, int]
+    dropped: tuple[str, ...]
     part_bits: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,6 +103,8 @@ def compress(
 ) -> bytes:
     """Return the file of an image; the inverse of `decompress`.
 
+    ICC profile, EXIF and XMP are kept; `Info.dropped` names what else the image's file said.
+
     One of the first six parameters says what the file is to be; without any it is lossy at the default
     quality. Where a near-lossless or lossless file, or one stored as PNG, is shorter at no worse quality, or
     is the only one, that is returned.
@@ -107,6 +112,7 @@ def compress(
     Parameters
     ----------
     image : PIL.Image.Image, path, binary file or bytes
+        Of a Pillow image that is not loaded yet, the file is looked at; a copy is taken as it is in memory.
     lossless : bool
         Every sample comes back.
     max_error : int
@@ -176,6 +182,8 @@ def decompress(
 ) -> Image.Image:
     """Return the image of a file, with its metadata in ``info``; the inverse of `compress`.
 
+    ``info["dropped"]`` has the names of what the original's file said that is not kept, if it said such things.
+
     Parameters
     ----------
     data : bytes
@@ -238,6 +246,7 @@ def info(data: bytes, *, max_pixels: int | None = None) -> Info:
     file = container.unpack(data, max_pixels)
     header, coding = file.header, file.coding
     channels = header.channels + header.has_alpha
+    entries = metadata.unpack(file.metadata)
     return Info(
         fidelity=FIDELITY_NAMES[header.fidelity],
         mode=header.mode,
@@ -254,6 +263,7 @@ def info(data: bytes, *, max_pixels: int | None = None) -> Info:
         weights_hash=coding.weights_hash.hex() if coding else None,
         file_bytes=len(data),
         bpsp=8 * len(data) / (header.width * header.height * channels),
-        metadata_bytes={key: len(entry) for key, entry in metadata.unpack(file.metadata).items()},
+        metadata_bytes={key: len(entries[key]) for key in metadata.KEPT if key in entries},
+        dropped=metadata.unpack_names(entries.get("dropped", b"")),
         part_bits=container.part_bits(file),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,8 +71,8 @@ def create(
 
     prepare(quiet, for_lossy=lossy)
     with _progress(quiet, len(images)) as report:
-        usage(create_archive, output, images, processes=processes, report=report, **options)
-    _say(quiet, output, images)
+        dropped = usage(create_archive, output, images, processes=processes, report=report, **options)
+    _say(quiet, output, images, dropped)
 
 
 @archive.command()
@@ -88,8 +89,8 @@ def add(path: Path, sources: tuple[Path, ...], quiet: bool, processes: int | Non
 
     prepare(quiet, for_lossy=lossy)
     with _progress(quiet, len(images)) as report:
-        usage(add_to_archive, path, images, processes=processes, report=report, **options)
-    _say(quiet, path, images)
+        dropped = usage(add_to_archive, path, images, processes=processes, report=report, **options)
+    _say(quiet, path, images, dropped)
 
 
 @archive.command("list")
@@ -204,9 +205,13 @@ def _progress(quiet: bool, total: int) -> Iterator[Report]:
         yield report
 
 
-def _say(quiet: bool, path: Path, images: dict[str, Path]) -> None:
+def _say(quiet: bool, path: Path, images: dict[str, Path], dropped: dict[str, tuple[str, ...]]) -> None:
     if not quiet:
         click.echo(f"{path}: {len(images)} images more, {path.stat().st_size} bytes in all", err=True)
+        counts = Counter(name for names in dropped.values() for name in names)
+        if counts:
+            lost = ", ".join(f"{name} ({count} images)" for name, count in counts.most_common())
+            click.echo(f"vlae: {path}: not kept: {lost}", err=True)
 
 
 def _warn(ignored_bytes: int) -> None:

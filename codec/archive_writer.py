@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from codec import workers
+from codec import metadata, workers
 from codec.archive_blocks import encode_block
 from codec.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
@@ -26,6 +26,8 @@ from codec.workers import Report
 
 Source = Image.Image | str | os.PathLike[str] | bytes
 """An image, or the path or the bytes of its file."""
+Dropped = dict[str, tuple[str, ...]]
+"""By the names of images: the names of what their files say that is not kept, where there is such."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def create_archive(
     block: int = BLOCK_IMAGES,
     processes: int | None = None,
     report: Report = lambda images: None,
-) -> None:
+) -> Dropped:
     """Write an archive of images; a file of this name is replaced when all is written.
 
     Parameters
@@ -67,6 +69,11 @@ def create_archive(
     report : callable
         Called with numbers of images when they are done.
 
+    Returns
+    -------
+    dict of str to tuple of str
+        By the names of images, the names of what their files say that is not kept, where there is such.
+
     Raises
     ------
     ImageError
@@ -82,7 +89,7 @@ def create_archive(
     tasks = _tasks(images, goal, model, block)
     with replacement(path) as file:
         file.write(START)
-        _append(file, tasks, processes, report)
+        return _append(file, tasks, processes, report)
 
 
 def add_to_archive(
@@ -96,7 +103,7 @@ def add_to_archive(
     block: int = BLOCK_IMAGES,
     processes: int | None = None,
     report: Report = lambda images: None,
-) -> None:
+) -> Dropped:
     """Add images to an archive, in blocks of their own; if that fails, the archive is as it was.
 
     Parameters and errors are those of `create_archive`, and besides:
@@ -125,7 +132,7 @@ def add_to_archive(
         file.truncate(end)
         file.seek(end)
         try:
-            _append(file, tasks, processes, report)
+            return _append(file, tasks, processes, report)
         except BaseException:
             file.truncate(end)
             raise
@@ -154,13 +161,17 @@ def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: i
     return [_Task(named[begin : begin + block], goal, model) for begin in range(0, len(named), block)]
 
 
-def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> None:
-    """Write a section of images at the end of a file."""
+def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> Dropped:
+    """Write a section of images at the end of a file; return what is not kept of them."""
     start = file.tell()
     blocks = []
+    dropped = {}
     for block, data in workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report):
         file.write(data)
         blocks.append(block)
+        for image, container in zip(block.images, block.split(data)[1], strict=True):
+            if names := metadata.info_of(container.metadata).get("dropped"):
+                dropped[image.name] = names
     index = pack_index(blocks)
     if len(index) > INDEX_LIMIT:
         raise ValueError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
@@ -171,6 +182,7 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
     file.write(pack_trailer(index, file.tell() - start + TRAILER_BYTES))
     file.flush()
     os.fsync(file.fileno())
+    return dropped
 
 
 def _encode_block(task: _Task, threads: int | None, report: Report) -> tuple[Block, bytes]:

@@ -140,6 +140,8 @@ def compress(
             kind += ", which is shorter and no worse here"
         bpp = facts.bpsp * facts.channels
         click.echo(f"{file} -> {target}: {facts.file_bytes} bytes, {bpp:.3f} bits a pixel, {kind}", err=True)
+        if facts.dropped:
+            click.echo(f"vlae: {file}: not kept: {', '.join(facts.dropped)}", err=True)
 
 
 @vlae.command()
@@ -189,6 +191,8 @@ def decompress(
         usage(image_io.save_image, image, target)
     if not quiet:
         click.echo(f"{file} -> {target}: {image.width}x{image.height} {image.mode}", err=True)
+        if left_out := image_io.left_out(image, target):
+            click.echo(f"vlae: {target}: not written: {', '.join(left_out)}", err=True)
 
 
 @vlae.command()
@@ -205,6 +209,7 @@ def info(file: str, as_json: bool, max_pixels: int | None) -> None:
         return
     for name, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        text = ", ".join(value) if isinstance(value, tuple) else text
         if text not in (None, ""):
             click.echo(f"{name:15} {text:.4f}" if isinstance(text, float) else f"{name:15} {text}")
 

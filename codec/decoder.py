@@ -28,7 +28,7 @@ def stored_image(file: Container) -> Image.Image:
     CorruptDataError
         The PNG or the metadata is damaged.
     """
-    entries = metadata.unpack(file.metadata)
+    entries = metadata.info_of(file.metadata)
     image = png.open_png(file.payload, (file.header.width, file.header.height), file.header.mode)
     _check_samples(file.header, *image_io.planes(image))
     image.info.update(entries)

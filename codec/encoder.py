@@ -17,7 +17,17 @@ from codec import container, image_io, metrics, png
 from codec.container import Container
 from codec.errors import ImageError
 from codec.goals import Goal, Kind
-from codec.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.headers import (
+    BITS_MODE,
+    CODED_MODES,
+    MAX_ERROR,
+    MAX_QUALITY,
+    SIDE_LIMIT,
+    CodingHeader,
+    Fidelity,
+    Header,
+    Latents,
+)
 from codec.image_io import Pixels
 from codec.pipeline import Progress
 from codec.rate_control import last_below
@@ -208,9 +218,9 @@ class Encoder:
         """Return the lossless file that the named model makes."""
         pixels = self.pixels
         bits = model.kind == "bits" and pixels.mode == BITS_MODE
-        if not bits and (model.kind != "samples" or not pixels.codable):
+        if not bits and (model.kind != "samples" or pixels.mode not in CODED_MODES):
             raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
-        if max(pixels.samples.shape) > SIDE_LIMIT:
+        if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
             return self._stored()
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE if bits else pixels.samples)
 

@@ -6,7 +6,6 @@ An image is coded exactly, stored exactly, or refused in one line; it is never c
 from __future__ import annotations
 
 import os
-import re
 import threading
 import warnings
 import zlib
@@ -21,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from codec import metadata
+from codec import dropped, metadata, source_depth, tiff
 from codec.errors import ImageError
+from codec.file_parts import whole
 from codec.files import write_file
 from codec.headers import BITS_MODE, CODED_MODES, MODES, PIXEL_LIMIT
 
@@ -44,8 +44,10 @@ OUTPUTS = {
 ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
 """Suffixes of the files of a folder that are taken for images."""
 
-_DEEP = re.compile(r";(12|16[BLNS])")
-"""Raw modes of more than 8 bits; ``BGR;16`` packs a pixel in 16 bits."""
+PROFILE_LIMIT_BYTES = PngImagePlugin.MAX_TEXT_CHUNK
+"""Pillow refuses a PNG with a longer ICC profile."""
+
+_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 _limit_lock = threading.Lock()
 
 
@@ -68,6 +70,8 @@ class Pixels:
         See `codec.metadata`.
     codable : bool
         Whether the samples are intensities and say all there is; if not, the image is stored.
+    keyed : bool
+        Whether one of the colours means transparent, which only PNG says.
     """
 
     mode: str
@@ -75,10 +79,11 @@ class Pixels:
     alpha: U8 | None
     metadata: bytes
     codable: bool
+    keyed: bool = False
 
 
 def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
-    """Return an image, fully loaded.
+    """Return an image, fully loaded; ``info["dropped"]`` has the names of what its file says that is not kept.
 
     Parameters
     ----------
@@ -89,7 +94,8 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
     Raises
     ------
     ImageError
-        Not an image, truncated, over the limit, animated, or of a mode that is not supported.
+        Not an image, truncated, over the limit, animated, of a mode that is not supported, or the file holds
+        more than Pillow hands down: see `codec.source_depth`.
     OSError
         The file cannot be opened.
     """
@@ -112,7 +118,7 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
         except Exception as error:
             # A damaged header leads Pillow's plugins to any exception.
             raise ImageError(f"{name}: cannot be read: {error}") from error
-        _check(image, name, max_pixels)
+        image.info.update(metadata.info_of_entries(_check(image, name, max_pixels)))
         return image
 
 
@@ -128,8 +134,8 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _check(image: Image.Image, name: str, max_pixels: int | None) -> None:
-    """Load an image, refusing what would be changed by it."""
+def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
+    """Load an image, refusing what would be changed by it; return its metadata, by the keys of `metadata.TAGS`."""
     limit = max_pixels or PIXEL_LIMIT
     if image.width * image.height > limit:
         raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
@@ -137,27 +143,39 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> None:
         raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
     if image.mode not in MODES:
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
-    if _is_deep(image):
-        raise ImageError(f"{name}: expected 8 bits a sample, got more, which Pillow would cut")
     try:
+        data = _file_of(image)
+        fault = source_depth.fault(image, data)
         frames = getattr(image, "n_frames", 1)
-        image.load()
+        if not fault:
+            image.load()
     except Exception as error:
         # Damaged data leads Pillow's plugins to any exception.
         raise ImageError(f"{name}: cannot be read: {error}") from error
-    if frames != 1:
+    if fault:
+        raise ImageError(f"{name}: {fault}")
+    if frames > 1:
         raise ImageError(f"{name}: expected 1 frame, got {frames}")
+    if image.mode not in MODES:  # some icons tell when they are loaded
+        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+    entries = metadata.collect(image)
+    if image.format == "TIFF" and data and (exif := tiff.exif_of(data)) is not None:
+        entries |= {"exif": exif}  # Pillow would write text as ASCII, and types by guess
+    before = image.info.get("dropped")  # or PNG's text of that name
+    names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
+    entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
+    return {key: value for key, value in entries.items() if value}
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Return whether Pillow reduces the file's samples to 8 bits when it loads them."""
-    for tile in getattr(image, "tile", []):
-        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(isinstance(a, str) and _DEEP.search(a) for a in arguments):
-            return True
-        if tile[0].startswith("ppm") and isinstance(arguments[-1], int) and arguments[-1] > 255:
-            return True
-    return False
+def _file_of(image: Image.Image) -> bytes:
+    """Return the file that an image was opened from; b"" if it is closed, or made in memory."""
+    file = getattr(image, "fp", None)
+    if file is None or getattr(file, "closed", False):
+        return b""
+    data = whole(file)
+    # Some plugins put samples that they decoded in the place of the file.
+    _, accepts = Image.OPEN.get(image.format or "", (None, None))
+    return b"" if accepts and not accepts(data[:16]) else data
 
 
 def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
@@ -168,11 +186,10 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     ImageError
         As `load_image`.
     """
-    _check(image, "image", max_pixels)
+    entries = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
-    # An L or RGB with a transparent colour would lose it: only PNG says it.
-    codable = image.mode in CODED_MODES and not (image.mode in ("L", "RGB") and "transparency" in image.info)
-    return Pixels(image.mode, samples, alpha, metadata.pack(metadata.collect(image)), codable)
+    keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
+    return Pixels(image.mode, samples, alpha, metadata.pack(entries), image.mode in CODED_MODES and not keyed, keyed)
 
 
 def planes(image: Image.Image) -> tuple[U8, U8 | None]:
@@ -193,7 +210,7 @@ def to_pillow(pixels: Pixels) -> Image.Image:
     CorruptDataError
         The metadata is damaged.
     """
-    entries = metadata.unpack(pixels.metadata)
+    entries = metadata.info_of(pixels.metadata)
     array = pixels.samples
     if pixels.alpha is not None:
         array = np.concatenate([array, pixels.alpha[:, :, None]], axis=2)
@@ -246,7 +263,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
-    """Return the file of an image in one of Pillow's lossless formats, with its metadata.
+    """Return the file of an image in one of Pillow's lossless formats, with the metadata that it takes.
 
     Raises
     ------
@@ -255,6 +272,8 @@ def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
     """
     buffer = BytesIO()
     try:
+        if kind == "TIFF":
+            return tiff.tiff_bytes(image, _writable(image, kind))
         image.save(buffer, kind, **_options(image, kind))
     except Exception as error:
         # Pillow raises by plugin: OSError, ValueError, struct.error for sizes that do not fit.
@@ -262,22 +281,52 @@ def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of an image's metadata that a file at a path does not take; without a known suffix, a PNG."""
+    kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
+    written = _writable(image, kind)
+    names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
+    if kind == "TIFF" and "exif" in written and tiff.has_thumbnail(written["exif"]):
+        names.append("thumbnail of EXIF")
+    return tuple(names)
+
+
+def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
+    """Return the metadata of an image that a format takes, and that Pillow reads again."""
+    entries: dict[str, bytes] = {key: image.info[key] for key in metadata.KEPT if image.info.get(key)}
+    if kind == "PNG":
+        if len(entries.get("icc_profile", b"")) > PROFILE_LIMIT_BYTES:
+            del entries["icc_profile"]
+        if "xmp" in entries:
+            entries["xmp"] = _utf8(entries["xmp"])
+    if kind == "TIFF" and "exif" in entries and not tiff.takes(entries["exif"]):
+        del entries["exif"]
+    return {key: value for key, value in entries.items() if value} if kind in ("PNG", "WEBP", "TIFF") else {}
+
+
+def _utf8(xmp: bytes) -> bytes:
+    """Return a packet of XMP in UTF-8; b"" if it has no encoding that XMP may have, or names another one."""
+    for encoding in ("utf-8", "utf-32", "utf-16", "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        try:
+            text = xmp.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        start = text.lstrip("\ufeff")
+        if "\0" not in text and (encoding == "utf-8" or (start.startswith("<") and not start.startswith("<?xml "))):
+            return text.encode()
+    return b""
+
+
 def _options(image: Image.Image, kind: str) -> dict[str, Any]:
-    entries = {key: image.info[key] for key in metadata.TAGS if image.info.get(key)}
+    entries: dict[str, Any] = _writable(image, kind)
     xmp = entries.pop("xmp", None)
+    # Pillow takes a profile from `info` if it is told none.
+    options = {"icc_profile": None} | entries
     if kind == "PNG" and xmp:
         text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-        return {**entries, "pnginfo": text}
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return options | {"pnginfo": text}
     if kind == "WEBP":
         # Without `exact` WebP clears the colour under alpha 0.
-        return {**entries, "xmp": xmp or b"", "lossless": True, "exact": True}
-    if kind == "TIFF":
-        exif = Image.Exif()
-        exif.load(entries.pop("exif", b""))
-        for tag in metadata.LAYOUT_TAGS & set(exif):
-            del exif[tag]
-        if xmp:
-            exif[700] = xmp
-        return {**entries, "exif": exif, "compression": "tiff_adobe_deflate"}
-    return entries if kind == "PNG" else {}
+        return options | {"xmp": xmp or b"", "lossless": True, "exact": True}
+    return options if kind == "PNG" else {}

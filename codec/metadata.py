@@ -1,4 +1,4 @@
-"""The metadata chunk: ICC profile, EXIF and XMP, each compressed, readable without decoding.
+"""The metadata chunk: ICC profile, EXIF, XMP and names of what is left out, compressed, readable without decoding.
 
 The chunk is a sequence of entries in the order of their tags, at most one of each:
 
@@ -9,30 +9,38 @@ See FORMAT.md, "Metadata".
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
 from codec.errors import CorruptDataError, ImageError
 
-TAGS = {"icc_profile": 1, "exif": 2, "xmp": 3}
-"""The keys are those of Pillow's ``Image.info``."""
+TAGS = {"icc_profile": 1, "exif": 2, "xmp": 3, "dropped": 4}
+"""The keys are those of Pillow's ``Image.info``; the last, ours, has the names of what is not kept."""
+KEPT = ("icc_profile", "exif", "xmp")
+NAMES_LIMIT_BYTES = 1 << 10
+"""Limit of the names of what is not kept."""
 LIMIT_BYTES = 1 << 24
 """A decompressed entry's limit: profiles and EXIF are far smaller, and zlib can expand 1,000 times."""
 
+_ORIENTATION = 274
+_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 _ENTRY = struct.Struct("<BI")
 _KEYS = {tag: key for key, tag in TAGS.items()}
 
 LAYOUT_TAGS = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347,
-    530, 531, 532, 700, 34675,
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 317, 320, 322, 323, 324, 325, 330, 338,
+    339, 347, 512, 513, 514, 519, 520, 521, 530, 531, 532, 700, 34675,
 })  # fmt: skip
 """TIFF tags that describe how a file stores its pixels (or XMP and ICC), and so not the picture."""
 
 
 def collect(image: Image.Image) -> dict[str, bytes]:
-    """Return the metadata of an image, by the keys of `TAGS`.
+    """Return the metadata of an image that is kept, by the keys of `KEPT`.
 
     Raises
     ------
@@ -47,6 +55,8 @@ def collect(image: Image.Image) -> dict[str, bytes]:
     }
     entries = {}
     for key, value in found.items():
+        if isinstance(value, str) and key != "xmp":  # PNG's text of that name
+            continue
         data = value.encode() if isinstance(value, str) else value
         if not data:
             continue
@@ -61,13 +71,49 @@ def collect(image: Image.Image) -> dict[str, bytes]:
 def _exif(image: Image.Image) -> bytes:
     """Return the EXIF of an image that has it elsewhere than in ``info``: in TIFF tags, in PNG text."""
     try:
+        if profile := image.info.get("Raw profile type exif"):
+            return bytes.fromhex("".join(profile.split("\n")[3:]))  # after two lines that say what it is
         exif = image.getexif()
-        for tag in LAYOUT_TAGS & set(exif):
+        made_up = {_ORIENTATION} if _is_made_up(image) else set()
+        for tag in (LAYOUT_TAGS | made_up) & set(exif):
             del exif[tag]
         return exif.tobytes() if len(exif) else b""
     except Exception as error:
         # Pillow's reader of tags raises whatever damaged tags lead to.
         raise ImageError(f"image: exif: cannot be read: {error}") from error
+
+
+def _is_made_up(image: Image.Image) -> bool:
+    """Return whether Pillow copies an orientation of XMP, if there is one, to EXIF that has none."""
+    says = any("tiff:Orientation" in str(image.info.get(key, "")) for key in _XMP_KEYS)
+    return says and _ORIENTATION not in getattr(image, "tag_v2", {})
+
+
+def pack_names(names: Sequence[str]) -> bytes:
+    """Return the entry of what is not kept: names with ", " between; the inverse of `unpack_names`."""
+    entry = re.sub(rb"[^ -~]", b"?", ", ".join(names).encode("ascii", "replace"))
+    return entry if len(entry) <= NAMES_LIMIT_BYTES else entry[: NAMES_LIMIT_BYTES - 4].rsplit(b", ", 1)[0] + b", ..."
+
+
+def unpack_names(entry: bytes) -> tuple[str, ...]:
+    """Return the names of what is not kept; the inverse of `pack_names`."""
+    return tuple(entry.decode("ascii").split(", ")) if entry else ()
+
+
+def info_of(chunk: bytes) -> dict[str, Any]:
+    """Return what a metadata chunk puts into Pillow's ``info``: bytes, and under "dropped" a tuple of names.
+
+    Raises
+    ------
+    CorruptDataError
+        As `unpack`.
+    """
+    return info_of_entries(unpack(chunk))
+
+
+def info_of_entries(entries: dict[str, bytes]) -> dict[str, Any]:
+    """Return what entries put into Pillow's ``info``, see `info_of`."""
+    return {key: unpack_names(entry) if key == "dropped" else entry for key, entry in entries.items()}
 
 
 def pack(entries: dict[str, bytes]) -> bytes:
@@ -86,7 +132,7 @@ def unpack(chunk: bytes) -> dict[str, bytes]:
     Raises
     ------
     CorruptDataError
-        Cut, out of order, unknown tag, a damaged zlib stream, or an entry over the limit.
+        Cut, out of order, unknown tag, a damaged zlib stream, an entry over the limit, or names that are not text.
     """
     entries: dict[str, bytes] = {}
     offset = last = 0
@@ -102,17 +148,20 @@ def unpack(chunk: bytes) -> dict[str, bytes]:
         entries[_KEYS[tag]] = _inflate(chunk[offset : offset + length], _KEYS[tag])
         offset += length
         last = tag
+    if not all(0x20 <= byte < 0x7F for byte in entries.get("dropped", b"")):
+        raise CorruptDataError("metadata: dropped: expected printable ASCII")
     return entries
 
 
 def _inflate(stream: bytes, key: str) -> bytes:
     inflater = zlib.decompressobj()
+    limit = NAMES_LIMIT_BYTES if key == "dropped" else LIMIT_BYTES
     try:
-        data = inflater.decompress(stream, LIMIT_BYTES + 1)
+        data = inflater.decompress(stream, limit + 1)
     except zlib.error as error:
         raise CorruptDataError(f"metadata: {key}: {error}") from error
-    if len(data) > LIMIT_BYTES:
-        raise CorruptDataError(f"metadata: {key}: expands to more than {LIMIT_BYTES} bytes")
+    if len(data) > limit:
+        raise CorruptDataError(f"metadata: {key}: expands to more than {limit} bytes")
     if not inflater.eof or inflater.unused_data:
         raise CorruptDataError(f"metadata: {key}: zlib stream does not end where the entry does")
     return data

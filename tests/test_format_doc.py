@@ -129,6 +129,7 @@ def test_constants():
         "band height": headers.MAX_BAND_HEIGHT,
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
+        "metadata names": metadata.NAMES_LIMIT_BYTES,
         "precision": rans.PRECISION,
         "lower bound": rans.LOWER,
         "slope": contexts.SLOPE,

@@ -51,6 +51,8 @@ def one_blas_thread() -> Iterator[None]:
     limit, and the last restores what was before.
     """
     with _users_lock:
+        if not _users:
+            _take_control()
         _users.append(_users[0] if _users else _libraries().limit(limits=1, user_api="blas"))
     try:
         yield
@@ -58,4 +60,12 @@ def one_blas_thread() -> Iterator[None]:
         with _users_lock:
             limit = _users.pop()
             if not _users:
+                _take_control()
                 limit.restore_original_limits()
+
+
+def _take_control() -> None:
+    """Let this thread set a limit: from version 3.8 on only the thread that once did may do it again."""
+    for library in _libraries().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from codec import container, decoder, image_io, metadata
+from codec.choice import reach
 from codec.container import Container
 from codec.encoder import Encoder, chosen_model
 from codec.errors import UnsupportedError
@@ -156,7 +157,7 @@ def compress(
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
     pixels = image_io.from_pillow(image, max_pixels)
-    file = Encoder(image, pixels, latents, effort, threads, progress, model=named).reach(goal)
+    file = reach(Encoder(image, pixels, latents, effort, threads, progress, model=named), goal)
     return container.pack(file.whole())
 
 
@@ -237,7 +238,7 @@ def info(data: bytes, *, max_pixels: int | None = None) -> Info:
     """
     file = container.unpack(data, max_pixels)
     header, coding = file.header, file.coding
-    channels = header.channels + header.has_alpha
+    channels = header.image_channels
     return Info(
         fidelity=FIDELITY_NAMES[header.fidelity],
         mode=header.mode,

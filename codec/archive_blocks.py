@@ -14,6 +14,7 @@ from PIL import Image
 
 from codec import decoder, image_io, vlae
 from codec.archive_index import Block, ChainEntry, ImageEntry, telling
+from codec.choice import reach
 from codec.container import holds
 from codec.encoder import Chain, Encoder, chosen_model
 from codec.errors import CorruptDataError, ImageError
@@ -56,7 +57,7 @@ def encode_block(
             pixels = image_io.from_pillow(image)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
-        file = Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named).reach(goal)
+        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named), goal)
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain

@@ -24,7 +24,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from codec import metadata
 from codec.errors import ImageError
 from codec.files import write_file
-from codec.headers import BITS_MODE, CODED_MODES, MODES, PIXEL_LIMIT
+from codec.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
 
 U8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -62,7 +62,8 @@ class Pixels:
     mode : str
         One of `codec.headers.MODES`.
     samples : uint8 array (H, W, C)
-        C = 3 for RGB and RGBA, else 1; palette indices for P, 0 and 255 for 1.
+        C = 3 for RGB and RGBA, but 1 if their colours are equal everywhere; else 1. Palette indices for P, 0 and 255
+        for 1.
     alpha : uint8 array (H, W) or None
     metadata : bytes
         See `codec.metadata`.
@@ -170,6 +171,7 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     """
     _check(image, "image", max_pixels)
     samples, alpha = planes(image)
+    samples = without_equal(samples)
     # An L or RGB with a transparent colour would lose it: only PNG says it.
     codable = image.mode in CODED_MODES and not (image.mode in ("L", "RGB") and "transparency" in image.info)
     return Pixels(image.mode, samples, alpha, metadata.pack(metadata.collect(image)), codable)
@@ -185,6 +187,15 @@ def planes(image: Image.Image) -> tuple[U8, U8 | None]:
     return array.reshape(image.height, image.width, -1), None
 
 
+def without_equal(samples: U8) -> U8:
+    """Return samples (H, W, C), one channel of them if all are equal everywhere."""
+    first = samples[:, :, :1]
+    for channel in range(1, samples.shape[2]):
+        if not np.array_equal(samples[:, :, channel : channel + 1], first):
+            return samples
+    return np.ascontiguousarray(first)
+
+
 def to_pillow(pixels: Pixels) -> Image.Image:
     """Return the image of coded pixels, with its metadata in ``info``; the inverse of `from_pillow`.
 
@@ -195,6 +206,8 @@ def to_pillow(pixels: Pixels) -> Image.Image:
     """
     entries = metadata.unpack(pixels.metadata)
     array = pixels.samples
+    if pixels.mode in COLOURED_MODES and array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
     if pixels.alpha is not None:
         array = np.concatenate([array, pixels.alpha[:, :, None]], axis=2)
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)

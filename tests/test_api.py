@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import codec
-from codec import adaptation, container, encoder, headers, metadata, vlae
+from codec import adaptation, choice, container, headers, metadata, vlae
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
 from codec.headers import Latents
 from codec.shipped import load_model
@@ -109,7 +109,7 @@ def adapted_file(monkeypatch):
     """Return a small file with an adaptation, and its image; such an image would not pay for one."""
     u = np.random.default_rng(0).integers(-3, 4, len(load_model().adaptation_units))
     monkeypatch.setattr(vlae, "choose", lambda *_: (Latents.TWO_PART, u))
-    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
+    monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     image = picture("RGB")
     return codec.compress(image, lossless=True), image
 

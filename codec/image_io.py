@@ -25,9 +25,9 @@ from codec import metadata
 from codec.errors import ImageError
 from codec.files import write_file
 from codec.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
+from codec.sources import Source, data_of
 
 U8 = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | BinaryIO
 
 OUTPUTS = {
     ".png": ("PNG", MODES),
@@ -83,7 +83,7 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
 
     Parameters
     ----------
-    source : path, binary file or bytes
+    source : path, bytes, bytearray, memoryview or binary file
     max_pixels : int, optional
         Limit on width times height instead of `PIXEL_LIMIT`; checked before anything is decoded.
 
@@ -93,13 +93,13 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
         Not an image, truncated, over the limit, animated, or of a mode that is not supported.
     OSError
         The file cannot be opened.
+    TypeError, ValueError
+        The source is none, or a closed file.
     """
-    if isinstance(source, bytes):
-        return _load(BytesIO(source), "image", max_pixels)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return _load(file, Path(source).name, max_pixels)
-    return _load(source, "image", max_pixels)
+    return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
 
 
 def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
@@ -140,6 +140,8 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> None:
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
     if _is_deep(image):
         raise ImageError(f"{name}: expected 8 bits a sample, got more, which Pillow would cut")
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
+        raise ValueError(f"{name}: is closed, and was not loaded before")
     try:
         frames = getattr(image, "n_frames", 1)
         image.load()
@@ -175,6 +177,18 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     # An L or RGB with a transparent colour would lose it: only PNG says it.
     codable = image.mode in CODED_MODES and not (image.mode in ("L", "RGB") and "transparency" in image.info)
     return Pixels(image.mode, samples, alpha, metadata.pack(metadata.collect(image)), codable)
+
+
+def without_palette(image: Image.Image) -> Image.Image:
+    """Return an image of one of `CODED_MODES` that shows the same as one with a palette or a transparent colour.
+
+    It is LA for L, RGBA for RGB; for P it is RGB, or RGBA if something shines through.
+    """
+    if image.mode == "L":
+        return image.convert("LA")
+    colours = image.convert("RGBA")
+    opaque = image.mode == "P" and colours.getchannel("A").getextrema() == (255, 255)
+    return colours.convert("RGB") if opaque else colours
 
 
 def planes(image: Image.Image) -> tuple[U8, U8 | None]:

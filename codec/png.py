@@ -20,7 +20,7 @@ from codec.errors import CorruptDataError, ImageError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTES = ((1, 3), (2, 3), (4, 3), (8, 3))
 KINDS = {
-    "L": ((8, 0),),
+    "L": ((8, 0), *PALETTES),
     "LA": ((8, 4),),
     "RGB": ((8, 2), *PALETTES),
     "RGBA": ((8, 6), *PALETTES),
@@ -28,7 +28,8 @@ KINDS = {
     "1": ((1, 0),),
 }
 """The pairs of bit depth and colour type that stand for a mode: of a few colours, a palette is shorter."""
-MAX_COLOURS = 256
+MAX_COLOURS = {"L": 16, "RGB": 256, "RGBA": 256}
+"""In an image that gets a palette; an index of 8 bits is no shorter than a grey sample."""
 CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """No others: text and profiles could expand, and animations hold more than one image."""
 
@@ -71,12 +72,13 @@ def _written(image: Image.Image, **options: Any) -> bytes:
 
 
 def fits_palette(image: Image.Image) -> bool:
-    """Return whether an image is RGB or RGBA and has at most `MAX_COLOURS` colours.
+    """Return whether an image has so few colours that a palette may be shorter.
 
-    A transparent colour has no place in a palette of RGB.
+    A transparent colour has no place in it.
     """
-    coloured = image.mode in ("RGB", "RGBA") and "transparency" not in image.info
-    return coloured and image.getcolors(MAX_COLOURS) is not None
+    if image.mode not in MAX_COLOURS or "transparency" in image.info:
+        return False
+    return image.getcolors(MAX_COLOURS[image.mode]) is not None
 
 
 def with_palette(image: Image.Image) -> Image.Image:
@@ -137,7 +139,7 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
         # No other format can be opened, and Pillow's own pixel limit does not apply: the size was checked.
         image = PngImageFile(BytesIO(data))
         image.load()
-        if image.mode == "P" and mode in ("RGB", "RGBA"):
+        if image.mode == "P" and mode in MAX_COLOURS:
             return _without_palette(image, mode)
     except Exception as error:
         # Damaged PNG leads Pillow to OSError, SyntaxError, ValueError, struct.error and others.
@@ -149,8 +151,10 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
 
 def _without_palette(image: Image.Image, mode: str) -> Image.Image:
     """Return an image whose palette stands for colours, and alpha in RGBA; the inverse of `with_palette`."""
-    if mode == "RGB" and "transparency" in image.info:
-        raise CorruptDataError("png: expected no transparency in mode RGB")
+    if mode != "RGBA" and "transparency" in image.info:
+        raise CorruptDataError(f"png: expected no transparency beside a palette in mode {mode}")
+    if mode == "L":
+        return image.convert("RGB").getchannel("R")
     converted = image.convert(mode)
     converted.info.pop("transparency", None)
     return converted

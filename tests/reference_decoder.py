@@ -139,7 +139,11 @@ def with_alpha(samples: NDArray[np.uint8], chunk: bytes) -> NDArray[np.uint8]:
 
 def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[np.uint8]:
     image = Image.open(BytesIO(data), formats=["PNG"])
-    require(image.size == (width, height) and image.mode == mode, "png: size or mode")
+    require(image.size == (width, height), "png: size")
+    if image.mode == "P" and mode in ("L", "RGB", "RGBA"):
+        require(mode == "RGBA" or "transparency" not in image.info, "png: transparency")
+        image = image.convert("RGB").getchannel("R") if mode == "L" else image.convert(mode)
+    require(image.mode == mode, "png: mode")
     samples = np.asarray(image)
     if mode == "1":
         samples = samples * np.uint8(255)

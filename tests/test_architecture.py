@@ -33,6 +33,7 @@ ORDER = (
     "adaptation",
     "search",
     "headers",
+    "sources",
     "modulation",
     "modulation_weights",
     "spatial",

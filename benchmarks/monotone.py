@@ -1,32 +1,57 @@
 """Whether a higher quality gives a longer file that is no further from the image: every step of each image.
 
-People and the search for a target size both rely on it.
+People and the search for a target size both rely on it. Without a folder, the pictures are those of
+`benchmarks.drawn`, where lossy files alone would not do so: there PSNR must never fall.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import pairwise, starmap
 from pathlib import Path
 
 import click
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 import codec
 from benchmarks.common import markdown_table
+from benchmarks.drawn import DRAWINGS
 from benchmarks.rd import rgb_images
+from codec import container, image_io
+from codec.choice import reach
+from codec.encoder import Encoder, File
+from codec.goals import DEFAULT_EFFORT, goal_of
 from codec.headers import MAX_QUALITY
 from codec.metrics import psnr
 
 
-def curve(image: Image.Image, qualities: list[int]) -> list[tuple[int, float]]:
-    """Return bytes of the whole file and PSNR in dB at each quality."""
+@dataclass(frozen=True)
+class Remembering(Encoder):
+    """Makes each file once: that of a quality looks at lower qualities, too."""
+
+    made: dict[str, File] = field(default_factory=dict)
+
+    def lossy(self, quality: int) -> File:
+        """Return the file of a quality."""
+        return self.made.get(f"lossy {quality}") or self.made.setdefault(f"lossy {quality}", super().lossy(quality))
+
+    def exact(self, error: int) -> File:
+        """Return the file within an error."""
+        return self.made.get(f"exact {error}") or self.made.setdefault(f"exact {error}", super().exact(error))
+
+
+def curve(image: Image.Image, qualities: Iterable[int]) -> list[tuple[int, float]]:
+    """Return bytes of the whole file and PSNR in dB of what is visible at each quality."""
+    pixels = image_io.from_pillow(image)
+    encoder = Remembering(image, pixels, None, DEFAULT_EFFORT, None, None)
+    samples, alpha = image_io.planes(image)
     points = []
     for quality in qualities:
-        data = codec.compress(image, quality=quality)
-        points.append((len(data), psnr(np.asarray(image), np.asarray(codec.decompress(data)))))
+        data = container.pack(reach(encoder, goal_of(quality=quality)).whole())
+        points.append((len(data), psnr(samples, image_io.planes(codec.decompress(data))[0], alpha)))
     return points
 
 
@@ -36,22 +61,27 @@ def steps(points: list[tuple[int, float]]) -> list[tuple[float, float]]:
 
 
 def _step(before: tuple[int, float], after: tuple[int, float]) -> tuple[float, float]:
-    gain = 0.0 if math.isinf(before[1]) else after[1] - before[1]  # both came back exactly
+    # Nothing is gained if both came back exactly.
+    gain = 0.0 if math.isinf(before[1]) and math.isinf(after[1]) else after[1] - before[1]
     return 100 * (after[0] / before[0] - 1), gain
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N images only.")
 @click.option("--every", type=click.IntRange(min=1), default=1, metavar="N", help="Every quality divisible by N.")
-def main(folder: Path, limit: int | None, every: int) -> None:
-    """Print the smallest step of size and of PSNR of each image."""
+def main(folder: Path | None, limit: int | None, every: int) -> None:
+    """Print the smallest step of size and of PSNR of each image of FOLDER, or of ten drawn pictures."""
     qualities = [quality for quality in range(1, MAX_QUALITY + 1) if quality % every == 0]
-    images = list(rgb_images(folder))[:limit]
-    rows = [["image", "qualities", "least growth of the file", "least gain of PSNR"]]
+    drawn = [(name, draw()) for name, draw in DRAWINGS.items()]
+    images = (drawn if folder is None else list(rgb_images(folder)))[:limit]
+    rows = [["image", "qualities", "least growth of the file", "least gain of PSNR", "exact from quality"]]
     for name, image in tqdm(images, unit="image", leave=False, disable=None):
-        growths, gains = zip(*steps(curve(image, qualities)), strict=True)
-        rows.append([name, str(len(qualities)), f"{min(growths):+.2f} %", f"{min(gains):+.3f} dB"])
+        points = curve(image, qualities)
+        growths, gains = zip(*steps(points), strict=True)
+        exact = [str(quality) for quality, (_, likeness) in zip(qualities, points, strict=True) if math.isinf(likeness)]
+        least = f"{min(growths):+.2f} %", f"{min(gains):+.3f} dB"
+        rows.append([name, str(len(qualities)), *least, exact[0] if exact else "none"])
     print(markdown_table(rows))
 
 

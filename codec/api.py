@@ -11,13 +11,14 @@ from typing import Any
 from PIL import Image
 
 from codec import container, decoder, image_io, metadata
+from codec.choice import pixels_for, reach
 from codec.container import Container
 from codec.encoder import Encoder, chosen_model
 from codec.errors import UnsupportedError
-from codec.goals import DEFAULT_EFFORT, EFFORTS, goal_of
+from codec.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.headers import CodingHeader, Fidelity, Latents, band_count
-from codec.image_io import Source
 from codec.pipeline import Progress
+from codec.sources import Source, data_of, whole
 
 FIDELITY_NAMES = {
     Fidelity.STORED: "stored",
@@ -107,12 +108,15 @@ def compress(
 
     One of the first six parameters says what the file is to be; without any it is lossy at the default
     quality. Where a near-lossless or lossless file, or one stored as PNG, is shorter at no worse quality, or
-    is the only one, that is returned.
+    is the only one, that is returned; so is a stored file of hardly any length, and that of a lower quality which
+    is closer to the image. What alpha hides is no part of quality: a lossy file may hold other colours there.
+    The image of a lossy file has no palette and no transparent colour: it is RGB or RGBA for P, RGBA for RGB, LA for L.
 
     Parameters
     ----------
-    image : PIL.Image.Image, path, binary file or bytes
-        Of a Pillow image that is not loaded yet, the file is looked at; a copy is taken as it is in memory.
+    image : PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
+        Of a file of an image, unless it is a Pillow image; a text is a path. Of a Pillow image that is not loaded yet,
+        the file is looked at; a copy is taken as it is in memory.
     lossless : bool
         Every sample comes back.
     max_error : int
@@ -124,7 +128,8 @@ def compress(
     target_size : int
         Best quality at which the file has at most so many bytes.
     min_psnr : float
-        Shortest file whose colours have at least this peak signal-to-noise ratio, dB.
+        Shortest file whose colours have at least this peak signal-to-noise ratio, dB, squared errors weighted by
+        alpha.
     effort : int
         1 to 3, of lossy files: whether y is rounded to the nearest numbers, or to those that cost least, refined
         once for them or several times.
@@ -155,24 +160,22 @@ def compress(
         "min_psnr": min_psnr,
     }
     goal = goal_of(lossless=lossless, **given)
-    if isinstance(effort, bool) or effort not in EFFORTS:
-        raise ValueError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
+    effort = checked_effort(effort)
     named = chosen_model(model, goal)
-    _check_threads(threads)
+    threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
     if not isinstance(image, Image.Image):
         image = image_io.load_image(image, max_pixels)
-    pixels = image_io.from_pillow(image, max_pixels)
-    file = Encoder(image, pixels, latents, effort, threads, progress, model=named).reach(goal)
+    pixels = pixels_for(image, goal, max_pixels)
+    file = reach(Encoder(image, pixels, latents, effort, threads, progress, model=named), goal)
     return container.pack(file.whole())
 
 
-def _check_threads(threads: int | None) -> None:
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads: expected at least 1, got {threads}")
+def _at_least_1(name: str, value: int | None) -> int | None:
+    return None if value is None else whole(name, value, 1)
 
 
 def decompress(
-    data: bytes,
+    data: Source,
     *,
     latents_only: bool = False,
     sample: int | None = None,
@@ -186,7 +189,8 @@ def decompress(
 
     Parameters
     ----------
-    data : bytes
+    data : path, bytes, bytearray, memoryview or binary file
+        A text is a path.
     latents_only : bool
         Return what the latents alone hold, see `codec.preview`: hardly more than colours of a lossless file, a
         coarse picture of a lossy one.
@@ -202,15 +206,19 @@ def decompress(
     UnsupportedError
         The file's version is not served, or the image is over the pixel limit; or ``latents_only`` of a file
         without latents.
-    ValueError
-        ``sample`` without ``latents_only``.
+    ValueError, TypeError
+        ``sample`` without ``latents_only``, or a parameter out of range; data of another type, or a closed file.
+    OSError
+        The file cannot be read.
     ModelError
         The model of the file is missing, or has other weights.
     """
-    _check_threads(threads)
-    if sample is not None and not latents_only:
-        raise ValueError("sample: expected latents_only, too")
-    file = container.unpack(data, max_pixels)
+    threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
+    if sample is not None:
+        sample = whole("sample", sample, 0)
+        if not latents_only:
+            raise ValueError("sample: expected latents_only, too")
+    file = container.unpack(data_of(data, "data"), max_pixels)
     if file.coding is None:
         if latents_only:
             raise UnsupportedError("latents: the file is stored, it has none")
@@ -235,17 +243,15 @@ def _decode(
     return decoder.coded_image(file, model, values, alpha, exact=not latents_only, threads=threads)
 
 
-def info(data: bytes, *, max_pixels: int | None = None) -> Info:
+def info(data: Source, *, max_pixels: int | None = None) -> Info:
     """Return what a file says of itself; its checksum is tested, but no pixel is decoded.
 
-    Raises
-    ------
-    CorruptDataError, UnsupportedError
-        As `decompress`.
+    Parameters and errors are those of `decompress`.
     """
-    file = container.unpack(data, max_pixels)
+    data = data_of(data, "data")
+    file = container.unpack(data, _at_least_1("max_pixels", max_pixels))
     header, coding = file.header, file.coding
-    channels = header.channels + header.has_alpha
+    channels = header.image_channels
     entries = metadata.unpack(file.metadata)
     return Info(
         fidelity=FIDELITY_NAMES[header.fidelity],

@@ -14,6 +14,7 @@ from PIL import Image
 
 from codec import decoder, image_io, vlae
 from codec.archive_index import Block, ChainEntry, ImageEntry, telling
+from codec.choice import pixels_for, reach
 from codec.container import holds
 from codec.encoder import Chain, Encoder, chosen_model
 from codec.errors import CorruptDataError, ImageError
@@ -22,11 +23,12 @@ from codec.headers import CodingHeader, Latents
 from codec.image import Image as Raster
 from codec.model import Model
 from codec.rans import Message
+from codec.sources import Source
 from codec.workers import Report
 
 
 def encode_block(
-    images: Sequence[tuple[str, Image.Image | image_io.Source]],
+    images: Sequence[tuple[str, Image.Image | Source]],
     goal: Goal,
     model: str | None,
     threads: int | None,
@@ -53,10 +55,10 @@ def encode_block(
     for name, source in reversed(images):
         image = source if isinstance(source, Image.Image) else image_io.load_image(source)
         try:
-            pixels = image_io.from_pillow(image)
+            pixels = pixels_for(image, goal)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
-        file = Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named).reach(goal)
+        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named), goal)
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain

@@ -19,7 +19,6 @@ from codec.errors import CorruptDataError, UnsupportedError
 from codec.headers import (
     HASH_BYTES,
     MAX_LANES,
-    MODES,
     PIXEL_LIMIT,
     CodingHeader,
     Fidelity,
@@ -27,6 +26,7 @@ from codec.headers import (
     Latents,
     check_coding_header,
     check_header,
+    mode_of,
 )
 
 BLOCK_IMAGES = 8
@@ -188,7 +188,7 @@ def pack_index(blocks: Sequence[Block]) -> bytes:
 def _pack_image(image: ImageEntry, models: list[int]) -> bytes:
     name, header, coding = image.name.encode(), image.header, image.coding
     metadata, adaptation, alpha, png = image.chunks
-    mode = MODES.index(header.mode)
+    mode = header.mode_number
     size = header.width, header.height
     head = _IMAGE.pack(len(name), header.fidelity, mode, header.degree, *size, metadata, header.samples_crc)
     if coding is None:
@@ -270,7 +270,8 @@ def _unpack_image(cursor: _Cursor, chains: Sequence[ChainEntry]) -> ImageEntry:
         raise CorruptDataError(f"archive: index: {error}") from error
     with telling(repr(name)):
         check_header(values, PIXEL_LIMIT)
-        header = Header(Fidelity(fidelity), MODES[mode], degree, width, height, samples_crc)
+        mode_name, grey = mode_of(mode)
+        header = Header(Fidelity(fidelity), mode_name, degree, width, height, samples_crc, grey)
         if stored:
             if fields[0] == 0:
                 raise CorruptDataError("png_bytes: expected at least 1, got 0")

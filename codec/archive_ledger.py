@@ -116,7 +116,7 @@ def measure_archive(
     message_bits = parts.pop("message_bits")
     rows = total.all_rows(message_bits) | parts
     stored = sum(entry.coding is None for entry in entries)
-    samples = sum(e.header.width * e.header.height * (e.header.channels + e.header.has_alpha) for e in entries)
+    samples = sum(e.header.width * e.header.height * e.header.image_channels for e in entries)
     promises: dict[str, float | None] = dict.fromkeys(PROMISES)
     overhead = None
     if stored < len(entries):

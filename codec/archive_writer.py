@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from codec import metadata, workers
+from codec import metadata, sources, workers
 from codec.archive_blocks import encode_block
 from codec.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
@@ -24,7 +24,7 @@ from codec.files import replacement
 from codec.goals import Goal, goal_of
 from codec.workers import Report
 
-Source = Image.Image | str | os.PathLike[str] | bytes
+Source = Image.Image | sources.Source
 """An image, or the path or the bytes of its file."""
 Dropped = dict[str, tuple[str, ...]]
 """By the names of images: the names of what their files say that is not kept, where there is such."""
@@ -34,7 +34,7 @@ Dropped = dict[str, tuple[str, ...]]
 class _Task:
     """Images of a block that are to be encoded."""
 
-    images: list[tuple[str, Source]]
+    images: list[tuple[str, Image.Image | str | os.PathLike[str] | bytes]]
     goal: Goal
     model: str | None
 
@@ -56,7 +56,7 @@ def create_archive(
     Parameters
     ----------
     path : path
-    images : mapping of str to PIL.Image.Image, path or bytes
+    images : mapping of str to PIL.Image.Image, or what `codec.compress` takes for a file of one
         By their names in the archive, in its order.
     lossless, max_error, quality
         One, or none for the default quality, as of `codec.compress`.
@@ -151,14 +151,21 @@ def _lock(file: BinaryIO) -> None:
 
 def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: int) -> list[_Task]:
     check_model(model, goal)
-    if not 1 <= block <= MAX_BLOCK_IMAGES:
+    if not 1 <= sources.whole("block", block) <= MAX_BLOCK_IMAGES:
         raise ValueError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
     if not 1 <= len(images) <= IMAGE_LIMIT:
         raise ValueError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
     for name in images:
         check_name(name)
-    named = list(images.items())
+    named = [(name, _sendable(name, image)) for name, image in images.items()]
     return [_Task(named[begin : begin + block], goal, model) for begin in range(0, len(named), block)]
+
+
+def _sendable(name: str, image: Source) -> Image.Image | str | os.PathLike[str] | bytes:
+    """Return an image, or its file, such that another process can have it."""
+    if isinstance(image, Image.Image | str | os.PathLike):
+        return image
+    return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
 
 
 def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> Dropped:

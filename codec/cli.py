@@ -135,6 +135,9 @@ def compress(
     _write(target, data)
     if not quiet:
         facts = api.info(data, max_pixels=max_pixels)
+        if facts.mode != image.mode:
+            what = "palette" if image.mode == "P" else "transparent colour"
+            click.echo(f"{file}: its {what} became {facts.mode}, --lossless keeps it", err=True)
         kind = f"lossy, quality {facts.quality}" if facts.quality else facts.fidelity
         if lossy and not facts.quality:
             kind += ", which is shorter and no worse here"

@@ -24,7 +24,6 @@ from codec.headers import (
     HEADER,
     HEADER_BYTES,
     MAGIC,
-    MODES,
     OFFSETS,
     PIXEL_LIMIT,
     VERSION,
@@ -34,6 +33,7 @@ from codec.headers import (
     Latents,
     check_coding_header,
     check_header,
+    mode_of,
     number,
     read,
     write,
@@ -87,7 +87,7 @@ def pack(container: Container) -> bytes:
         "magic": MAGIC,
         "version": VERSION,
         "fidelity": container.header.fidelity,
-        "mode": MODES.index(container.header.mode),
+        "mode": container.header.mode_number,
         "degree": container.header.degree,
         "width": container.header.width,
         "height": container.header.height,
@@ -150,13 +150,15 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
             OFFSETS["file_crc"],
         )
     check_header(values, max_pixels or PIXEL_LIMIT)
+    mode, grey = mode_of(number(values, "mode"))
     header = Header(
         Fidelity(number(values, "fidelity")),
-        MODES[number(values, "mode")],
+        mode,
         number(values, "degree"),
         number(values, "width"),
         number(values, "height"),
         number(values, "samples_crc"),
+        grey,
     )
     metadata_bytes = number(values, "metadata_bytes")
     if header.fidelity == Fidelity.STORED:

@@ -1,4 +1,4 @@
-"""Files of one image: stored, within an error, or of a quality; and which of them meets a goal best.
+"""Files of one image: stored, within an error, or of a quality; `codec.choice` says which meets a goal best.
 
 The kernels and their compiler are imported where pixels are coded.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from codec import container, image_io, metrics, png
@@ -20,33 +20,21 @@ from codec.goals import Goal, Kind
 from codec.headers import (
     BITS_MODE,
     CODED_MODES,
-    MAX_ERROR,
-    MAX_QUALITY,
+    COLOURED_MODES,
     SIDE_LIMIT,
     CodingHeader,
     Fidelity,
     Header,
     Latents,
 )
+from codec.hidden import filled
 from codec.image_io import Pixels
 from codec.pipeline import Progress
-from codec.rate_control import last_below
 
 if TYPE_CHECKING:
     from codec.model import Model
     from codec.stack import Stack
     from codec.vlae import Encoded
-
-QUICK_FACTOR = 1.6
-"""An optimised PNG is tried if a quick one is shorter than this times the coded file."""
-EXACT_SHARE = 0.6
-"""A lossless file is about this much of a quick PNG."""
-ERROR_SHARE = 0.62
-"""A file within d is about 1 / (1 + d ERROR_SHARE) of a lossless one."""
-SIZE_SLOPE = 0.035
-"""By how much the logarithm of a lossy file's length grows with quality, about."""
-PSNR_SLOPE = 0.2
-"""By how many dB its PSNR grows."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class File:
     container : Container
         Of a coded image without its payload, which is what the chain's messages hold.
     psnr : float
-        Of its colour samples, dB; infinite if they are exact.
+        Of what is visible of its colour samples, dB; infinite if that is exact.
     size : int
         Its bytes, less those of the chain before.
     chain : Chain or None
@@ -105,8 +93,9 @@ class Encoder:
     Attributes
     ----------
     image : PIL.Image.Image
+        What is stored.
     pixels : Pixels
-        Of the image.
+        What is coded: of the image, or in a lossy file of one that shows the same.
     latents : Latents or None
     effort : int
     threads : int or None
@@ -126,102 +115,34 @@ class Encoder:
     chains: Mapping[int, Chain] = field(default_factory=dict)
     model: Model | None = None
 
-    def reach(self, goal: Goal) -> File:
-        """Return the shortest file that meets a goal.
+    @cached_property
+    def lossless_bytes(self) -> float:
+        """About the length of a lossless file's payload, without the search for an adaptation and for latents."""
+        from codec import vlae
+        from codec.shipped import model_for
 
-        Raises
-        ------
-        ImageError
-            The model does not code such images.
-        ModelError
-            The weights are missing or damaged.
-        ValueError
-            No file meets the goal; says which comes nearest.
-        """
-        if self.model is not None:
-            return self._or_stored(self._by_model(self.model))
-        if not self.pixels.codable or max(self.pixels.samples.shape) > SIDE_LIMIT:
-            return self._within(self._stored(), goal)
-        if goal.kind == Kind.MAX_ERROR:
-            return self._or_stored(self._exact(int(goal.value)))
-        if goal.kind == Kind.QUALITY:
-            return self._or_exact(self._lossy(int(goal.value)))
-        return self._search(goal)
+        return vlae.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
 
-    def _limit_bytes(self, goal: Goal) -> float:
-        """Return the largest length that a goal allows."""
-        pixels = self.image.width * self.image.height
-        return {Kind.SIZE: goal.value, Kind.BPP: goal.value * pixels / 8}.get(goal.kind, math.inf)
+    @cached_property
+    def quick_png_bytes(self) -> int:
+        """Length of a PNG that is made with the least effort."""
+        return len(png.png_bytes(self.image, quick=True))
 
-    def _within(self, file: File, goal: Goal) -> File:
-        """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
-        if file.size > self._limit_bytes(goal):
-            bpp = 8 * file.size / (self.image.width * self.image.height)
-            raise ValueError(
-                f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {file.size} bytes, "
-                f"{bpp:.4f} bits a pixel"
-            )
-        return file
-
-    def _search(self, goal: Goal) -> File:
-        """Return the lossy file of the highest quality within a length, or of the lowest that reaches a PSNR."""
-        made: dict[int, File] = {}
-
-        def make(quality: int) -> File:
-            if quality not in made:
-                made[quality] = self._lossy(quality)
-            return made[quality]
-
-        if goal.kind == Kind.PSNR:
-            short = np.nextafter(goal.value, 0)
-            quality = 1 + last_below(lambda q: make(q).psnr, MAX_QUALITY, short, PSNR_SLOPE)
-            return self._reaching(goal.value) if quality > MAX_QUALITY else self._or_exact(make(quality))
-        limit = self._limit_bytes(goal)
-        quality = last_below(lambda q: math.log(make(q).size), MAX_QUALITY, math.log(limit), SIZE_SLOPE)
-        return self._within(self._or_exact(make(max(quality, 1))), goal)
-
-    def _reaching(self, psnr: float) -> File:
-        """Return the shortest file within some error that reaches a PSNR; a lossless one reaches any."""
-        for error in range(_largest_error(psnr), 0, -1):
-            file = self._exact(error)
-            if file.psnr >= psnr:
-                return self._or_stored(file)
-        return self._or_stored(self._exact(0))
-
-    def _or_stored(self, file: File) -> File:
-        """Return a file, or the stored one if that is shorter."""
-        if len(png.png_bytes(self.image, quick=True)) < QUICK_FACTOR * file.size:
-            return min(file, self._stored(), key=lambda f: f.size)
-        return file
-
-    def _or_exact(self, file: File) -> File:
-        """Return a lossy file, or a near-lossless, lossless or stored one that is shorter and no worse."""
-        quick = len(png.png_bytes(self.image, quick=True))
-        found = [file]
-        for error in sorted({0, _largest_error(file.psnr)}):
-            if quick * EXACT_SHARE / (1 + ERROR_SHARE * error) < file.size:
-                other = self._exact(error)
-                if other.psnr >= file.psnr:
-                    found.append(other)
-        if quick < QUICK_FACTOR * file.size:
-            found.append(self._stored())
-        return min(found, key=lambda f: f.size)
-
-    def _exact(self, error: int) -> File:
+    def exact(self, error: int) -> File:
         """Return the file within an error, or the stored one if a decoder would refuse that."""
         from codec.shipped import model_for
 
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
         return self._by(model_for(error), fidelity, error, self.pixels.samples)
 
-    def _by_model(self, model: Model) -> File:
+    def by_model(self, model: Model) -> File:
         """Return the lossless file that the named model makes."""
         pixels = self.pixels
         bits = model.kind == "bits" and pixels.mode == BITS_MODE
         if not bits and (model.kind != "samples" or pixels.mode not in CODED_MODES):
             raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
         if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
-            return self._stored()
+            return self.stored
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // image_io.WHITE if bits else pixels.samples)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: image_io.U8) -> File:
@@ -232,14 +153,14 @@ class Encoder:
         samples = encoded.samples * image_io.WHITE if model.kind == "bits" else encoded.samples
         return self._coded(fidelity, error, model, encoded, samples)
 
-    def _lossy(self, quality: int) -> File:
+    def lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""
         from codec import lossy
         from codec.shipped import model_for
 
         model = model_for(None)
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
-        coded = lossy.encode(model, self.pixels.samples, quality, self.latents, effort=self.effort, **options)
+        coded = lossy.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
     def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: image_io.U8) -> File:
@@ -249,7 +170,7 @@ class Encoder:
         messages = (*encoded.messages, *before.messages[encoded.lanes :])
         lane_table = vlae.lane_table(messages)
         coded = Container(
-            self._header(fidelity, degree, samples),
+            self._header(fidelity, degree, pixels.mode, samples, pixels.alpha),
             CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
             lane_table,
             pixels.metadata,
@@ -260,10 +181,10 @@ class Encoder:
         chain = Chain(messages, before.demand + vlae.demand(model, coded.header))
         payload_bytes = container.payload_bytes(lane_table)
         if not container.holds(chain.demand, payload_bytes):
-            return self._stored()
+            return self.stored
         more = payload_bytes - container.payload_bytes(vlae.lane_table(before.messages))
         size = container.file_bytes(coded) + more
-        return File(coded, metrics.psnr(pixels.samples, samples), size, chain, encoded.dry)
+        return File(coded, metrics.psnr(pixels.samples, samples, pixels.alpha), size, chain, encoded.dry)
 
     def _chain(self, model: Model) -> Chain:
         return self.chains.get(model.number, Chain())
@@ -271,21 +192,26 @@ class Encoder:
     def _onto(self, model: Model) -> tuple[Stack, ...]:
         return self._chain(model).messages
 
-    def _header(self, fidelity: Fidelity, degree: int, samples: image_io.U8) -> Header:
-        height, width, _ = samples.shape
-        crc = image_io.samples_crc(samples, self.pixels.alpha)
-        return Header(fidelity, self.pixels.mode, degree, width, height, crc)
+    @staticmethod
+    def _header(fidelity: Fidelity, degree: int, mode: str, samples: image_io.U8, alpha: image_io.U8 | None) -> Header:
+        height, width, channels = samples.shape
+        grey = mode in COLOURED_MODES and channels == 1
+        return Header(fidelity, mode, degree, width, height, image_io.samples_crc(samples, alpha), grey)
 
-    def _stored(self) -> File:
-        header = self._header(Fidelity.STORED, 0, self.pixels.samples)
+    @cached_property
+    def _visible(self) -> image_io.U8:
+        """Samples that differ from the image's where alpha hides them, and are cheaper to code there."""
+        if self.pixels.alpha is None:
+            return self.pixels.samples
+        return image_io.without_equal(filled(self.pixels.samples, self.pixels.alpha > 0))
+
+    @cached_property
+    def stored(self) -> File:
+        """The stored file of the image, palette and all."""
+        samples, alpha = image_io.planes(self.image)
+        header = self._header(Fidelity.STORED, 0, self.image.mode, samples, alpha)
         stored = container.stored(header, self.pixels.metadata, png.png_bytes(self.image))
         return File(stored, math.inf, container.file_bytes(stored))
-
-
-def _largest_error(psnr: float) -> int:
-    """Return the largest error that near-lossless files may have to reach a PSNR, about: errors are even within it."""
-    allowed = 255**2 / 10 ** (psnr / 10)
-    return max(error for error in range(MAX_ERROR + 1) if error * (error + 1) / 3 <= allowed)
 
 
 def chosen_model(name: str | None, goal: Goal) -> Model | None:

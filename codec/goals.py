@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from codec.headers import MAX_ERROR, MAX_QUALITY
+from codec.sources import number, whole
 
 DEFAULT_QUALITY = 65
 EFFORTS = (1, 2, 3)
@@ -50,23 +51,27 @@ def goal_of(*, lossless: bool = False, **given: float | None) -> Goal:
     ValueError, TypeError
         Two goals, or one out of range.
     """
-    goals = [Goal(Kind(name), value) for name, value in given.items() if value is not None]
+    goals = [_checked(Kind(name), value) for name, value in given.items() if value is not None]
     if lossless:
         goals.append(Goal(Kind.MAX_ERROR, 0))
     if len(goals) > 1:
         raise ValueError("fidelity: expected one of lossless, " + ", ".join(kind.value for kind in Kind))
-    for goal in goals:
-        _check(goal.kind, goal.value)
     return goals[0] if goals else Goal(Kind.QUALITY, DEFAULT_QUALITY)
 
 
-def _check(kind: Kind, value: float) -> None:
-    whole = kind in _WHOLE or kind == Kind.SIZE
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise TypeError(f"{kind.value}: expected {'an int' if whole else 'a number'}, got {type(value).__name__}")
+def checked_effort(effort: int) -> int:
+    """Return an effort as int; ValueError or TypeError if it is none of `EFFORTS`."""
+    if whole("effort", effort) not in EFFORTS:
+        raise ValueError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
+    return int(effort)
+
+
+def _checked(kind: Kind, value: float) -> Goal:
+    value = whole(kind.value, value) if kind in _WHOLE or kind == Kind.SIZE else number(kind.value, value)
     if kind in _WHOLE:
         low, high = _WHOLE[kind]
         if not low <= value <= high:
             raise ValueError(f"{kind.value}: expected {low} to {high}, got {value}")
     elif not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{kind.value}: expected a number above 0, got {value}")
+    return Goal(kind, value)

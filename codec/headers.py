@@ -36,6 +36,9 @@ class Latents(IntEnum):
 
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
 """Pillow's names; the header has the index."""
+EQUAL_COLOURS = 4
+"""Added to the index of a mode of three colours that are equal everywhere: one of them is coded."""
+COLOURED_MODES = ("RGB", "RGBA")
 CODED_MODES = MODES[:4]
 """Palette indices and bits are no intensities: P is only stored, and 1 by the models that code photographs."""
 BITS_MODE = "1"
@@ -117,6 +120,8 @@ class Header:
         Pixels, at least 1.
     samples_crc : int
         CRC-32 of the decoded samples, see `codec.image_io.samples_crc`.
+    grey : bool
+        Whether the three colours of a coded image are equal everywhere, so that one of them is coded.
     """
 
     fidelity: Fidelity
@@ -125,6 +130,7 @@ class Header:
     width: int
     height: int
     samples_crc: int
+    grey: bool = False
 
     @property
     def max_error(self) -> int | None:
@@ -143,8 +149,18 @@ class Header:
 
     @property
     def channels(self) -> int:
-        """Colour channels: alpha is coded apart."""
-        return 3 if self.mode in ("RGB", "RGBA") else 1
+        """Colour channels that are coded: alpha is coded apart."""
+        return 3 if self.mode in COLOURED_MODES and not self.grey else 1
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the image, alpha among them."""
+        return (3 if self.mode in COLOURED_MODES else 1) + self.has_alpha
+
+    @property
+    def mode_number(self) -> int:
+        """The field of the header; `mode_of` is the inverse."""
+        return MODES.index(self.mode) + EQUAL_COLOURS * self.grey
 
     @property
     def has_alpha(self) -> bool:
@@ -202,14 +218,21 @@ def require(condition: bool, name: str, expected: str, values: dict[str, int | b
         raise CorruptDataError(f"header: {name}: expected {expected}, got {values[name]!r}", OFFSETS[name])
 
 
+def mode_of(number: int) -> tuple[str, bool]:
+    """Return the mode that a checked field of the header stands for, and whether its colours are equal."""
+    grey = number >= len(MODES)
+    return MODES[number - EQUAL_COLOURS * grey], grey
+
+
 def check_header(values: dict[str, int | bytes], max_pixels: int | None) -> None:
     """Raise CorruptDataError or UnsupportedError if a field is out of its range, or the image over ``max_pixels``."""
     fidelity, mode, degree = (number(values, name) for name in ("fidelity", "mode", "degree"))
     width, height = number(values, "width"), number(values, "height")
     require(fidelity <= max(Fidelity), "fidelity", f"0 to {max(Fidelity):d}", values)
-    require(mode < len(MODES), "mode", f"0 to {len(MODES) - 1}", values)
-    name = MODES[mode]
-    legal = {Fidelity.STORED: True, Fidelity.LOSSLESS: name in (*CODED_MODES, BITS_MODE)}
+    most = EQUAL_COLOURS + MODES.index(COLOURED_MODES[-1])
+    require(mode <= most, "mode", f"0 to {most}", values)
+    name, grey = mode_of(mode)
+    legal = {Fidelity.STORED: not grey, Fidelity.LOSSLESS: name in (*CODED_MODES, BITS_MODE)}
     require(legal.get(Fidelity(fidelity), name in CODED_MODES), "mode", "one that is coded", values)
     most = DEGREES.get(Fidelity(fidelity), 0)
     require(min(most, 1) <= degree <= most, "degree", f"1 to {most}" if most else "0", values)

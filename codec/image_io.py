@@ -24,10 +24,10 @@ from codec import dropped, metadata, source_depth, tiff
 from codec.errors import ImageError
 from codec.file_parts import whole
 from codec.files import write_file
-from codec.headers import BITS_MODE, CODED_MODES, MODES, PIXEL_LIMIT
+from codec.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
+from codec.sources import Source, data_of
 
 U8 = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | BinaryIO
 
 OUTPUTS = {
     ".png": ("PNG", MODES),
@@ -64,7 +64,8 @@ class Pixels:
     mode : str
         One of `codec.headers.MODES`.
     samples : uint8 array (H, W, C)
-        C = 3 for RGB and RGBA, else 1; palette indices for P, 0 and 255 for 1.
+        C = 3 for RGB and RGBA, but 1 if their colours are equal everywhere; else 1. Palette indices for P, 0 and 255
+        for 1.
     alpha : uint8 array (H, W) or None
     metadata : bytes
         See `codec.metadata`.
@@ -87,7 +88,7 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
 
     Parameters
     ----------
-    source : path, binary file or bytes
+    source : path, bytes, bytearray, memoryview or binary file
     max_pixels : int, optional
         Limit on width times height instead of `PIXEL_LIMIT`; checked before anything is decoded.
 
@@ -98,13 +99,13 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
         more than Pillow hands down: see `codec.source_depth`.
     OSError
         The file cannot be opened.
+    TypeError, ValueError
+        The source is none, or a closed file.
     """
-    if isinstance(source, bytes):
-        return _load(BytesIO(source), "image", max_pixels)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return _load(file, Path(source).name, max_pixels)
-    return _load(source, "image", max_pixels)
+    return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
 
 
 def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
@@ -143,6 +144,8 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, b
         raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
     if image.mode not in MODES:
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
+        raise ValueError(f"{name}: is closed, and was not loaded before")
     try:
         data = _file_of(image)
         fault = source_depth.fault(image, data)
@@ -189,7 +192,20 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     entries = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
     keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
-    return Pixels(image.mode, samples, alpha, metadata.pack(entries), image.mode in CODED_MODES and not keyed, keyed)
+    codable = image.mode in CODED_MODES and not keyed
+    return Pixels(image.mode, without_equal(samples), alpha, metadata.pack(entries), codable, keyed)
+
+
+def without_palette(image: Image.Image) -> Image.Image:
+    """Return an image of one of `CODED_MODES` that shows the same as one with a palette or a transparent colour.
+
+    It is LA for L, RGBA for RGB; for P it is RGB, or RGBA if something shines through.
+    """
+    if image.mode == "L":
+        return image.convert("LA")
+    colours = image.convert("RGBA")
+    opaque = image.mode == "P" and colours.getchannel("A").getextrema() == (255, 255)
+    return colours.convert("RGB") if opaque else colours
 
 
 def planes(image: Image.Image) -> tuple[U8, U8 | None]:
@@ -202,6 +218,15 @@ def planes(image: Image.Image) -> tuple[U8, U8 | None]:
     return array.reshape(image.height, image.width, -1), None
 
 
+def without_equal(samples: U8) -> U8:
+    """Return samples (H, W, C), one channel of them if all are equal everywhere."""
+    first = samples[:, :, :1]
+    for channel in range(1, samples.shape[2]):
+        if not np.array_equal(samples[:, :, channel : channel + 1], first):
+            return samples
+    return np.ascontiguousarray(first)
+
+
 def to_pillow(pixels: Pixels) -> Image.Image:
     """Return the image of coded pixels, with its metadata in ``info``; the inverse of `from_pillow`.
 
@@ -212,6 +237,8 @@ def to_pillow(pixels: Pixels) -> Image.Image:
     """
     entries = metadata.info_of(pixels.metadata)
     array = pixels.samples
+    if pixels.mode in COLOURED_MODES and array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
     if pixels.alpha is not None:
         array = np.concatenate([array, pixels.alpha[:, :, None]], axis=2)
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)

@@ -19,6 +19,7 @@ a better posterior, if it is asked for: a bound of -log2 p(x) that is nearer (`c
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -37,6 +38,7 @@ from codec.goals import DEFAULT_EFFORT
 from codec.headers import Latents
 from codec.pipeline import Progress
 from codec.shipped import load_model
+from codec.sources import Source
 from codec.vlae import decode
 
 Bar = Callable[[], AbstractContextManager[Progress | None]]
@@ -76,9 +78,9 @@ class Report:
     max_error : int
         Largest difference of a decoded sample.
     psnr : float or None
-        Of the colour samples, dB; None if they are exact.
+        Of the colour samples, squared errors weighted by alpha, dB; None if what is visible is exact.
     ms_ssim : float or None
-        Of the colour samples; None of an image too small for it.
+        Of the colour samples, hidden ones taken as exact; None of an image too small for it.
     """
 
     file: str
@@ -128,7 +130,7 @@ Visit = Callable[[Report, PillowImage.Image, bytes], None]
 
 
 def measure(
-    image: PillowImage.Image | image_io.Source,
+    image: PillowImage.Image | Source,
     *,
     threads: int | None = None,
     name: str = "",
@@ -190,8 +192,12 @@ def measure(
         # What lies beside the pixels is no part of the model's promise.
         promised = parts["elbo_bits"] + parts["metadata_bits"] + parts["alpha_bits"]
         overhead = 100 * (8 * len(data) / promised - 1)
-    original, back = (image_io.planes(i)[0] for i in (image, decoded))
-    difference = _largest_difference(image, decoded)
+    shown = image if decoded.mode == image.mode else image_io.without_palette(image)
+    (original, alpha), (back, _) = (image_io.planes(i) for i in (shown, decoded))
+    difference = _largest_difference(shown, decoded)
+    likeness = metrics.psnr(original, back, alpha)
+    if alpha is not None:  # what it hides counts as equal
+        back = np.where(alpha[:, :, None] > 0, back, original)
     report = Report(
         file=name,
         width=info.width,
@@ -206,7 +212,7 @@ def measure(
         decode_s=decode_s,
         exact=difference == 0,
         max_error=difference,
-        psnr=metrics.psnr(original, back) if difference else None,
+        psnr=likeness if math.isfinite(likeness) else None,
         ms_ssim=metrics.ms_ssim(original, back),
         **parts,
     )
@@ -307,7 +313,7 @@ def _table(report: Report) -> list[str]:
     samples = report.width * report.height * report.channels
     title = f"{report.file}: {report.width}x{report.height}, {report.fidelity}, largest error {report.max_error}"
     if not report.exact:
-        title += f", PSNR {report.psnr:.2f} dB"
+        title += ", visibly exact" if report.psnr is None else f", PSNR {report.psnr:.2f} dB"
         title += "" if report.ms_ssim is None else f", MS-SSIM {report.ms_ssim:.5f}"
     lines = [title, f"  {'':<16} {'bits':>14} {'bpsp':>10}"]
     for key in ROWS:

@@ -25,18 +25,25 @@ STRIP_ROWS = 32
 """Rows compared at once: so few stay in a core's cache, and take no memory that grows with height."""
 
 
-def psnr(a: U8, b: U8) -> float:
+def psnr(a: U8, b: U8, alpha: U8 | None = None) -> float:
     """Return 10 log10(255**2 / MSE) in dB, the MSE being over all samples; inf if there is no difference.
 
     Parameters
     ----------
     a, b : uint8 arrays (H, W, C)
+    alpha : uint8 array (H, W), optional
+        By which squared errors are weighted: what it hides does not count.
     """
     _check(a, b)
     # Strip by strip: little memory, and integers keep the sum exact.
-    strips = (slice(begin, begin + STRIP_ROWS) for begin in range(0, len(a), STRIP_ROWS))
-    squares = sum(int(np.square(a[rows].astype(np.int64) - b[rows]).sum()) for rows in strips)
-    return 10 * math.log10(255**2 * a.size / squares) if squares else math.inf
+    strips = [slice(begin, begin + STRIP_ROWS) for begin in range(0, len(a), STRIP_ROWS)]
+    squares = (np.square(a[rows].astype(np.int64) - b[rows]) for rows in strips)
+    if alpha is None:
+        weight, total = a.size, sum(int(square.sum()) for square in squares)
+    else:
+        weight = a.shape[2] * int(alpha.sum(dtype=np.int64))
+        total = sum(int((s * alpha[rows][:, :, None]).sum()) for s, rows in zip(squares, strips, strict=True))
+    return 10 * math.log10(255**2 * weight / total) if total else math.inf
 
 
 def ms_ssim(a: U8, b: U8) -> float | None:

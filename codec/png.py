@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,18 @@ from PIL.PngImagePlugin import PngImageFile
 from codec.errors import CorruptDataError, ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PALETTES = ((1, 3), (2, 3), (4, 3), (8, 3))
 KINDS = {
-    "L": ((8, 0),),
+    "L": ((8, 0), *PALETTES),
     "LA": ((8, 4),),
-    "RGB": ((8, 2),),
-    "RGBA": ((8, 6),),
-    "P": ((1, 3), (2, 3), (4, 3), (8, 3)),
+    "RGB": ((8, 2), *PALETTES),
+    "RGBA": ((8, 6), *PALETTES),
+    "P": PALETTES,
     "1": ((1, 0),),
 }
-"""The pairs of bit depth and colour type that stand for a mode."""
+"""The pairs of bit depth and colour type that stand for a mode: of a few colours, a palette is shorter."""
+MAX_COLOURS = {"L": 16, "RGB": 256, "RGBA": 256}
+"""In an image that gets a palette; an index of 8 bits is no shorter than a grey sample."""
 CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """No others: text and profiles could expand, and animations hold more than one image."""
 
@@ -35,7 +39,7 @@ U8 = NDArray[np.uint8]
 def png_bytes(image: Image.Image, *, quick: bool = False) -> bytes:
     """Return the optimised PNG of an image without its metadata; the inverse of `open_png`.
 
-    Palette and transparency are kept.
+    Palette and transparency are kept. An image of few colours gets a palette where that is shorter.
 
     Parameters
     ----------
@@ -51,14 +55,54 @@ def png_bytes(image: Image.Image, *, quick: bool = False) -> bytes:
     """
     if image.mode == "P":
         image = _complete_palette(image)
+    if quick:
+        return _written(image, compress_level=1)
+    plain = _written(image, optimize=True)
+    return min(plain, _written(with_palette(image), optimize=True), key=len) if fits_palette(image) else plain
+
+
+def _written(image: Image.Image, **options: Any) -> bytes:
     buffer = BytesIO()
-    effort = {"compress_level": 1} if quick else {"optimize": True}
     try:
-        image.save(buffer, "PNG", icc_profile=None, **effort)
+        image.save(buffer, "PNG", icc_profile=None, **options)
     except Exception as error:
         # Pillow raises ValueError, TypeError or OSError by what is wrong in `info`.
         raise ImageError(f"image: cannot be written as PNG: {error}") from error
     return buffer.getvalue()
+
+
+def fits_palette(image: Image.Image) -> bool:
+    """Return whether an image has so few colours that a palette may be shorter.
+
+    A transparent colour has no place in it.
+    """
+    if image.mode not in MAX_COLOURS or "transparency" in image.info:
+        return False
+    return image.getcolors(MAX_COLOURS[image.mode]) is not None
+
+
+def with_palette(image: Image.Image) -> Image.Image:
+    """Return an image that fits a palette with one: of mode P, of the same pixels."""
+    colours = np.asarray(image.convert("RGBA"))
+    # Alpha is the highest byte: what is not opaque stands first, so that PNG's list of alphas is short.
+    keys = colours.view("<u4")[:, :, 0]
+    known = _distinct(keys)
+    indexed = Image.fromarray(np.searchsorted(known, keys).astype(np.uint8)).convert("L")
+    entries = known.astype("<u4").view(np.uint8).reshape(-1, 4)
+    indexed.putpalette(entries[:, :3].tobytes())
+    if image.mode == "RGBA":
+        indexed.info["transparency"] = entries[:, 3].tobytes()
+    return indexed
+
+
+def _distinct(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the distinct numbers of a few, ascending: a row at a time, for a sort of all would take seconds."""
+    known = np.unique(keys[:1])
+    for row in keys:
+        new = row[known[np.minimum(np.searchsorted(known, row), len(known) - 1)] != row]
+        if new.size:
+            known = np.union1d(known, new)
+    return known
 
 
 def _complete_palette(image: Image.Image) -> Image.Image:
@@ -95,12 +139,25 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
         # No other format can be opened, and Pillow's own pixel limit does not apply: the size was checked.
         image = PngImageFile(BytesIO(data))
         image.load()
+        if image.mode == "P" and mode in MAX_COLOURS:
+            return _without_palette(image, mode)
     except Exception as error:
         # Damaged PNG leads Pillow to OSError, SyntaxError, ValueError, struct.error and others.
         raise CorruptDataError(f"png: cannot be read: {error}") from error
     if image.mode != mode or image.size != size:
         raise CorruptDataError(f"png: expected {size} pixels of mode {mode}, got {image.size} of {image.mode}")
     return image
+
+
+def _without_palette(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image whose palette stands for colours, and alpha in RGBA; the inverse of `with_palette`."""
+    if mode != "RGBA" and "transparency" in image.info:
+        raise CorruptDataError(f"png: expected no transparency beside a palette in mode {mode}")
+    if mode == "L":
+        return image.convert("RGB").getchannel("R")
+    converted = image.convert(mode)
+    converted.info.pop("transparency", None)
+    return converted
 
 
 def pack_alpha(alpha: U8) -> bytes:

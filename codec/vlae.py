@@ -39,6 +39,9 @@ ESTIMATE_EVERY = 47
 """An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
 makes the batches stand below each other. Tensors, and images of models of small ones, are looked at whole."""
 
+ESTIMATE_PIXELS = 1 << 12
+"""At least so many are looked at to estimate the length of a lossless file."""
+
 I64 = NDArray[np.int64]
 
 
@@ -108,9 +111,11 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     if image.max_error:  # no posterior could choose z
         allowed = [mode for mode in allowed if mode != Latents.BITS_BACK] or [Latents.TWO_PART]
 
+    every = ESTIMATE_EVERY if image.model.adaptable else 1
+
     def cost(candidate: tuple[Latents, I64 | None]) -> float:
         mode, image.moved = candidate
-        bits = sum(pool.map(lambda index: _estimate(image, index, mode), range(image.bands)))
+        bits = sum(pool.map(lambda index: _estimate(image, index, mode, every), range(image.bands)))
         return bits + 8 * len(adaptation.pack(image.moved, image.model.network))
 
     def adapted(latents: bool, steps: int) -> I64:
@@ -129,8 +134,8 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     return shortest([(mode, change) for mode in allowed for change in (moved, None)])
 
 
-def _estimate(image: Image, index: int, latents: Latents) -> float:
-    """Return about how many bits a band costs."""
+def _estimate(image: Image, index: int, latents: Latents, every: int) -> float:
+    """Return about how many bits a band costs, from one batch of pixels in ``every``."""
     z, bits = None, 0.0
     if latents == Latents.BITS_BACK and not image.is_dry(index):
         z = image.draw(index, seed=index)
@@ -139,10 +144,21 @@ def _estimate(image: Image, index: int, latents: Latents) -> float:
         z = image.mode(index)
     if z is not None:
         bits += image.prior_intervals(z).coded_bits
-    every = ESTIMATE_EVERY if image.model.adaptable else 1
     freqs = image.pixel_intervals(index, z, every=every).freqs
     seen = freqs[freqs > 0]
     return bits + freqs.size / seen.size * float(PRECISION * seen.size - np.log2(seen, dtype=np.float64).sum())
+
+
+def estimate(model: Model, samples: Raster, *, threads: int | None = None) -> float:
+    """Return about how many bits a lossless file's payload has, without latents and adaptation.
+
+    Few pixels are looked at: it takes a fiftieth of the time of coding them, but for small images.
+    """
+    image = Image.of(model, samples, 0)
+    workers = _workers(image, threads)
+    every = min(max(image.height * image.width // ESTIMATE_PIXELS, 1), ESTIMATE_EVERY)
+    with one_blas_thread(), pool_of(workers) as pool:
+        return sum(pool.map(lambda index: _estimate(image, index, Latents.NONE, every), range(image.bands)))
 
 
 def work_in_waves(

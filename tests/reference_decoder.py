@@ -47,17 +47,17 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
         "<BBBIIIII", data, 5
     )
     require(zlib.crc32(data[28:], zlib.crc32(data[:24])) == file_crc, "file_crc")
-    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5)}
-    require(fidelity <= 3 and mode_index in legal.get(fidelity, range(4)), "fidelity or mode")
+    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5, 6, 7)}
+    require(fidelity <= 3 and mode_index in legal.get(fidelity, (0, 1, 2, 3, 6, 7)), "fidelity or mode")
     most = {2: 10, LOSSY: 100}.get(fidelity, 0)
     require(min(most, 1) <= degree <= most, "degree")
     require(width >= 1 and height >= 1, "size")
-    mode = MODES[mode_index]
+    mode, colours = MODES[mode_index % 4 if mode_index > 5 else mode_index], 3 if mode_index in (2, 3) else 1
     if fidelity == STORED:
         samples = open_png(data[28 + metadata_bytes :], width, height, mode)
         channels = samples.shape[2] - (mode in ("LA", "RGBA"))
     else:
-        channels = 3 if mode in ("RGB", "RGBA") else 1
+        channels = colours
         shape = (height, width, channels)
         kind = "tensor" if fidelity == LOSSY else "bits" if mode == "1" else "samples"
         has_alpha, folder = mode in ("LA", "RGBA"), Path(weights_folder)
@@ -66,7 +66,12 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
     if samples.shape[2] > channels:
         crc = zlib.crc32(samples[:, :, channels].tobytes(), crc)
     require(crc == samples_crc, "samples_crc")
-    return mode, samples
+    return mode, with_equal_colours(mode_index, samples)
+
+
+def with_equal_colours(mode_index: int, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return samples (H, W, C), in modes 6 and 7 their one colour three times."""
+    return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if mode_index > 5 else samples
 
 
 def decode_coded(
@@ -134,7 +139,11 @@ def with_alpha(samples: NDArray[np.uint8], chunk: bytes) -> NDArray[np.uint8]:
 
 def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[np.uint8]:
     image = Image.open(BytesIO(data), formats=["PNG"])
-    require(image.size == (width, height) and image.mode == mode, "png: size or mode")
+    require(image.size == (width, height), "png: size")
+    if image.mode == "P" and mode in ("L", "RGB", "RGBA"):
+        require(mode == "RGBA" or "transparency" not in image.info, "png: transparency")
+        image = image.convert("RGB").getchannel("R") if mode == "L" else image.convert(mode)
+    require(image.mode == mode, "png: mode")
     samples = np.asarray(image)
     if mode == "1":
         samples = samples * np.uint8(255)
@@ -887,11 +896,12 @@ def decode_block(
             messages[chain].append(Message(data[begin : begin + 8 + 4 * words]))
             begin += 8 + 4 * words
     for _ in range(count):
-        name_bytes, fidelity, mode, degree, width, height, metadata_bytes, crc = fields.numbers("HBBBIIII")
+        name_bytes, fidelity, mode_index, degree, width, height, metadata_bytes, crc = fields.numbers("HBBBIIII")
+        mode = MODES[mode_index % 4 if mode_index > 5 else mode_index]
         begin += metadata_bytes
         if fidelity == STORED:
             (png_bytes,) = fields.numbers("I")
-            samples = open_png(data[begin : begin + png_bytes], width, height, MODES[mode])
+            samples = open_png(data[begin : begin + png_bytes], width, height, MODES[mode_index])
             begin += png_bytes
         else:
             chain, latents, dry, lanes, adaptation_bytes, alpha_bytes = fields.numbers("BBBBHI")
@@ -899,7 +909,7 @@ def decode_block(
             model, lossy = models[chain], fidelity == LOSSY
             moved = pop_adaptation(model, data[begin : begin + adaptation_bytes])
             begin += adaptation_bytes
-            shape = (height, width, 3 if MODES[mode] in ("RGB", "RGBA") else 1)
+            shape = (height, width, 3 if mode_index in (2, 3) else 1)
             raster = (-(-height // 8), -(-width // 8), model.channels) if lossy else shape
             own = messages[chain][:lanes]
             samples = decode_bands(model, own, raster, degree - lossy, latents, moved, dry == 1)
@@ -909,10 +919,10 @@ def decode_block(
                 samples = 255 * samples
             samples = with_alpha(samples.astype(np.uint8), data[begin : begin + alpha_bytes])
             begin += alpha_bytes
-        channels = samples.shape[2] - (MODES[mode] in ("LA", "RGBA"))
+        channels = samples.shape[2] - (mode in ("LA", "RGBA"))
         parts = samples[:, :, :channels], samples[:, :, channels:]
         require(zlib.crc32(parts[1].tobytes(), zlib.crc32(parts[0].tobytes())) == crc, "samples_crc")
-        images[fields.bytes(name_bytes).decode()] = MODES[mode], samples
+        images[fields.bytes(name_bytes).decode()] = mode, with_equal_colours(mode_index, samples)
     require(all(message.is_empty() for chain in messages for message in chain), "message: more than the images")
     require(zlib.crc32(data[start:begin]) == block_crc, "block_crc")
     return begin

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import codec
-from codec import adaptation, container, encoder, headers, metadata, vlae
+from codec import adaptation, choice, container, headers, metadata, vlae
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
 from codec.headers import Latents
 from codec.shipped import load_model
@@ -109,7 +110,7 @@ def adapted_file(monkeypatch):
     """Return a small file with an adaptation, and its image; such an image would not pay for one."""
     u = np.random.default_rng(0).integers(-3, 4, len(load_model().adaptation_units))
     monkeypatch.setattr(vlae, "choose", lambda *_: (Latents.TWO_PART, u))
-    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
+    monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     image = picture("RGB")
     return codec.compress(image, lossless=True), image
 
@@ -328,3 +329,81 @@ def test_exported_names_exist():
         assert getattr(codec, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = codec.nothing
+
+
+class Text:
+    """Reads text."""
+
+    def read(self):
+        return "text"
+
+
+def test_files_are_accepted_in_any_form(tmp_path, photo):
+    data, image = photo
+    path = tmp_path / "a.vlae"
+    path.write_bytes(data)
+    sources = [str(path), path, data, bytearray(data), memoryview(data), BytesIO(data)]
+    for source in sources:
+        assert codec.info(source) == codec.info(data)
+        if isinstance(source, BytesIO):
+            source.seek(0)
+        assert_same(codec.decompress(source), image)
+    image.save(tmp_path / "a.png")
+    png = (tmp_path / "a.png").read_bytes()
+    images = [image, str(tmp_path / "a.png"), tmp_path / "a.png", png, bytearray(png), memoryview(png), BytesIO(png)]
+    for source in images:
+        assert codec.compress(source, lossless=True) == data
+    with (tmp_path / "a.png").open("rb") as file:
+        assert codec.compress(file, lossless=True) == data
+    named = {f"{i}": source for i, source in enumerate([*images[:-1], BytesIO(png)])}
+    codec.create_archive(tmp_path / "a.vlar", named, lossless=True, block=np.int64(3), processes=1)
+    with codec.Archive(tmp_path / "a.vlar") as archive:
+        assert {decoded.tobytes() for decoded in archive.values()} == {image.tobytes()}
+
+
+@pytest.mark.parametrize("source", [None, 5, 1.5, ["a"], np.zeros((4, 4, 3), np.uint8), Text()])
+def test_other_types_are_refused_in_one_line(tmp_path, source):
+    for function in (codec.compress, codec.decompress, codec.info):
+        with pytest.raises(
+            TypeError, match=r"^(image|data): expected .*a path, bytes or a binary file|binary file, got"
+        ):
+            function(source)
+    with pytest.raises(TypeError, match=r"^image 'x': expected"):
+        codec.create_archive(tmp_path / "a.vlar", {"x": source})
+    assert not (tmp_path / "a.vlar").exists()
+
+
+def test_what_is_closed_is_refused_in_one_line(tmp_path, photo):
+    data, image = photo
+    file = BytesIO(data)
+    file.close()
+    for function in (codec.compress, codec.decompress, codec.info):
+        with pytest.raises(ValueError, match=r"^(image|data): the file is closed"):
+            function(file)
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as opened:
+        pass
+    with pytest.raises((ValueError, ImageError), match=r"closed"):
+        codec.compress(opened, lossless=True)
+    loaded = image.copy()
+    loaded.close()
+    with pytest.raises((ValueError, ImageError), match=r"closed"):
+        codec.compress(loaded, lossless=True)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32])
+def test_numbers_of_numpy_are_options(kind, photo):
+    data, image = photo
+    assert codec.compress(image, max_error=kind(0), effort=kind(2), threads=kind(1), max_pixels=np.int64(1200)) == data
+    assert codec.compress(image, quality=kind(40)) == codec.compress(image, quality=40)
+    assert codec.compress(image, min_psnr=np.float32(30)) == codec.compress(image, min_psnr=30)
+    assert codec.compress(image, target_bpp=np.float64(2)) == codec.compress(image, target_bpp=2.0)
+    assert codec.compress(image, target_size=kind(120)) == codec.compress(image, target_size=120)
+    assert_same(codec.decompress(data, threads=kind(1), max_pixels=np.int64(1200)), image)
+
+
+@pytest.mark.parametrize("name", ["quality", "max_error", "effort", "threads", "max_pixels", "target_size"])
+@pytest.mark.parametrize("value", [np.bool_(True), np.float64(2.0), "2", 2.5, True])
+def test_what_is_no_whole_number_is_refused(name, value):
+    with pytest.raises(TypeError, match=f"^{name}: expected an int, got {type(value).__name__}"):
+        codec.compress(picture("L"), **{name: value})

@@ -21,6 +21,7 @@ from codec import archive_index, archive_sections, cli, container, demo, image_i
 from codec.archive_blocks import BlockReader, encode_block
 from codec.archive_index import check_name, pack_index, unpack_index
 from codec.archive_sections import START, TRAILER_BYTES, TRAILER_MAGIC, pack_trailer, read_sections
+from codec.choice import reach
 from codec.encoder import Encoder
 from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
 from codec.goals import goal_of
@@ -357,7 +358,7 @@ def test_the_size_of_a_file_is_what_it_adds_to_its_chain(fidelity):
     for seed, size in enumerate([(20, 30), (40, 200), (33, 10)]):
         image = crop(size, seed=seed)
         encoder = Encoder(image, image_io.from_pillow(image), None, 1, 1, None, chains)
-        file = encoder.reach(goal_of(**fidelity))
+        file = reach(encoder, goal_of(**fidelity))
         assert file.size == container.file_bytes(file.whole()) - before
         chains = {file.container.coding.model: file.chain}
         before = len(file.whole().payload)

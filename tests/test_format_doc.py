@@ -104,11 +104,13 @@ def test_parts_of_a_file():
 
 def test_modes_fidelities_and_latents():
     modes = rows("Header", "mode")
-    assert [row[1] for row in modes] == list(headers.MODES)
-    assert [int(row[0]) for row in modes] == list(range(len(headers.MODES)))
-    for _, name, channels, alpha, meaning in modes:
+    assert [row[1] for row in modes] == [*headers.MODES, *headers.COLOURED_MODES]
+    assert [int(row[0]) for row in modes] == list(range(8))
+    for number, name, channels, alpha, meaning in modes:
         fidelity = headers.Fidelity.LOSSLESS
-        header = headers.Header(fidelity, name, 0, 1, 1, 0)
+        header = headers.Header(fidelity, name, 0, 1, 1, 0, "equals" in meaning or meaning == "the same")
+        assert header.mode_number == int(number)
+        assert headers.mode_of(int(number)) == (header.mode, header.grey)
         assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
         assert ("only stored" in meaning) == (name not in (*headers.CODED_MODES, headers.BITS_MODE))
         assert ("coded losslessly" in meaning) == (name == headers.BITS_MODE)
@@ -179,8 +181,10 @@ def test_metadata_and_png():
     named = re.search(r"its chunks are ([A-Za-z, ]+), no others", text)
     assert re.findall(r"[A-Za-z]{4}", named[1]) == [name.decode() for name in png.CHUNKS]
     for mode, kinds in png.KINDS.items():
-        depths = " or ".join(", ".join(str(depth) for depth, _ in kinds).rsplit(", ", 1))
-        assert f" {mode} {depths} and {kinds[0][1]}" in text
+        own = kinds if mode == "P" else kinds[:1]
+        depths = " or ".join(", ".join(str(depth) for depth, _ in own).rsplit(", ", 1))
+        others = ", or as P" if kinds[1:] == png.PALETTES else ""
+        assert f" {mode} {depths} and {kinds[0][1]}{others}" in text
 
 
 def test_tables():

@@ -14,7 +14,7 @@ import tensor_model
 from PIL import Image
 
 import codec
-from codec import container, contexts, decoder, distributions, encoder, headers, tables, vlae
+from codec import choice, container, contexts, decoder, distributions, headers, tables, vlae
 from codec.errors import CorruptDataError
 from codec.headers import Fidelity, Latents
 from codec.model_weights import parse_model
@@ -119,7 +119,7 @@ def adaptation_of(seed):
 def adapt_to(monkeypatch, latents, u):
     """Let the encoder adapt all images to u, though they get longer."""
     monkeypatch.setattr(vlae, "choose", lambda *_: (latents, u))
-    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
+    monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_the_reference_shares_no_code_with_the_package():
 def test_archives(tmp_path, monkeypatch):
     # Two additions, chains of three models, images that borrow and one that is stored.
     monkeypatch.setattr(vlae, "choose", lambda image, *_: (Latents(1 + bool(image.max_error)), None))
-    monkeypatch.setattr(encoder, "QUICK_FACTOR", 0)
+    monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     path = tmp_path / "a.vlar"
     images = {f"{i}": picture(mode, (20 + i, 70 - 9 * i), i) for i, mode in enumerate(["RGB", "L", "RGBA"])}
     codec.create_archive(path, images | {"bits": Image.new("1", (9, 9), 1)}, lossless=True, processes=1)

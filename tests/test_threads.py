@@ -1,8 +1,9 @@
 """Threads: a single worker is the thread that asks, and numpy's products take one."""
 
 import threading
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
+import numpy  # noqa: F401, the library that the tests watch
 import pytest
 import threadpoolctl
 
@@ -43,11 +44,43 @@ def blas_threads():
 def test_products_take_one_thread_within_and_as_many_as_before_afterwards():
     with threadpoolctl.threadpool_limits(2, "blas"):
         before = blas_threads()
+        assert before == [2]
         with one_blas_thread():
             assert set(blas_threads()) <= {1}
             with one_blas_thread():
                 assert set(blas_threads()) <= {1}
             assert set(blas_threads()) <= {1}
+        assert blas_threads() == before
+
+
+def test_contexts_of_several_threads_leave_as_many_as_before():
+    """The first to begin is the first to end, so that the second would restore what the first had set."""
+    first_began, second_began, first_ended = (threading.Event() for _ in range(3))
+    within = []
+
+    def first():
+        with one_blas_thread():
+            first_began.set()
+            assert second_began.wait(10)
+        first_ended.set()
+
+    def second():
+        assert first_began.wait(10)
+        with one_blas_thread():
+            second_began.set()
+            assert first_ended.wait(10)
+            within.extend(blas_threads())
+            raise ZeroDivisionError
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = blas_threads()
+        assert before == [2]
+        with ThreadPoolExecutor(2) as pool:
+            done = [pool.submit(first), pool.submit(second)]
+            done[0].result()
+            with pytest.raises(ZeroDivisionError):
+                done[1].result()
+        assert set(within) <= {1}
         assert blas_threads() == before
 
 

@@ -161,9 +161,8 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, b
         raise ImageError(f"{name}: expected 1 frame, got {frames}")
     if image.mode not in MODES:  # some icons tell when they are loaded
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
-    entries = metadata.collect(image)
-    if image.format == "TIFF" and data and (exif := tiff.exif_of(data)) is not None:
-        entries |= {"exif": exif}  # Pillow would write text as ASCII, and types by guess
+    # Of TIFF's tags Pillow would write text as ASCII, and types by guess.
+    entries = metadata.collect(image, tiff.exif_of(data) if image.format == "TIFF" else None)
     before = image.info.get("dropped")  # or PNG's text of that name
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))

@@ -33,14 +33,21 @@ _ENTRY = struct.Struct("<BI")
 _KEYS = {tag: key for key, tag in TAGS.items()}
 
 LAYOUT_TAGS = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 317, 320, 322, 323, 324, 325, 330, 338,
-    339, 347, 512, 513, 514, 519, 520, 521, 530, 531, 532, 700, 34675,
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 317, 320, 322, 323, 324, 325,
+    330, 338, 339, 340, 341, 347, 512, 513, 514, 519, 520, 521, 530, 531, 532, 700, 34675,
 })  # fmt: skip
 """TIFF tags that describe how a file stores its pixels (or XMP and ICC), and so not the picture."""
 
 
-def collect(image: Image.Image) -> dict[str, bytes]:
+def collect(image: Image.Image, exif: bytes | None = None) -> dict[str, bytes]:
     """Return the metadata of an image that is kept, by the keys of `KEPT`.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Loaded.
+    exif : bytes, optional
+        Of the image, if it is known better than Pillow knows it.
 
     Raises
     ------
@@ -50,7 +57,7 @@ def collect(image: Image.Image) -> dict[str, bytes]:
     info = image.info
     found = {
         "icc_profile": info.get("icc_profile"),
-        "exif": info.get("exif") or _exif(image),
+        "exif": info.get("exif") or _exif(image) if exif is None else exif,
         "xmp": info.get("xmp") or info.get("XML:com.adobe.xmp"),
     }
     entries = {}

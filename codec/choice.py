@@ -41,11 +41,14 @@ SIZE_SLOPE = 0.035
 PSNR_SLOPE = 0.2
 """By how many dB its PSNR grows."""
 DRAWN_BPSP = 2.0
-"""A picture whose quick PNG has fewer bits a sample is taken for a drawn one; photographs have 3 to 6."""
+"""A picture whose quick PNG has fewer bits a visible sample is taken for a drawn one; photographs have 3 to 6."""
 WATCHED_PIXELS = 1 << 17
 """Drawn pictures up to this size are compared with lower qualities, each of which takes as long as the first."""
-DIP = 2.0
-"""Of the PSNR of a drawn picture, dB: it falls less than this while quality grows. Of ten it fell by 1.6 at most."""
+FINE_DB = 50.0
+"""From this PSNR on, a sample that is rounded otherwise moves it much."""
+DIPS = 1.0, 2.0
+"""Of the PSNR of a drawn picture, dB, below `FINE_DB` and from there on: it falls less than this while quality grows.
+Of ten pictures it fell by 0.8 and 1.6 at most."""
 MOST_LOOKS = 24
 """Lower qualities that are looked at, should PSNR hardly grow."""
 
@@ -107,7 +110,9 @@ def _brief_bytes(encoder: Encoder) -> float:
 
 
 def _is_drawn(encoder: Encoder) -> bool:
-    return 8 * encoder.quick_png_bytes < DRAWN_BPSP * _pixels(encoder) * len(encoder.image.getbands())
+    alpha = encoder.pixels.alpha
+    visible = _pixels(encoder) if alpha is None else np.count_nonzero(alpha)
+    return 8 * encoder.quick_png_bytes < DRAWN_BPSP * visible * len(encoder.image.getbands())
 
 
 def _within(encoder: Encoder, file: File, goal: Goal) -> File:
@@ -133,7 +138,7 @@ def _of_quality(encoder: Encoder, lossy: Lossy, quality: int) -> File:
         return file
     for lower in range(quality - 1, max(quality - MOST_LOOKS, 1) - 1, -1):
         other = lossy(lower)
-        if other.psnr < best.psnr - DIP:
+        if other.psnr < best.psnr - DIPS[best.psnr >= FINE_DB]:
             break
         longest = max(longest, other.size)
         if other.psnr > best.psnr:

@@ -76,7 +76,7 @@ class Report:
     exact : bool
         The decoded image equals the original.
     max_error : int
-        Largest difference of a decoded sample.
+        Largest difference of a decoded colour sample that alpha does not hide.
     psnr : float or None
         Of the colour samples, squared errors weighted by alpha, dB; None if what is visible is exact.
     ms_ssim : float or None
@@ -194,7 +194,7 @@ def measure(
         overhead = 100 * (8 * len(data) / promised - 1)
     shown = image if decoded.mode == image.mode else image_io.without_palette(image)
     (original, alpha), (back, _) = (image_io.planes(i) for i in (shown, decoded))
-    difference = _largest_difference(shown, decoded)
+    exact = shown is image and image.tobytes() == decoded.tobytes()
     likeness = metrics.psnr(original, back, alpha)
     if alpha is not None:  # what it hides counts as equal
         back = np.where(alpha[:, :, None] > 0, back, original)
@@ -210,8 +210,8 @@ def measure(
         overhead_percent=overhead,
         encode_s=encode_s,
         decode_s=decode_s,
-        exact=difference == 0,
-        max_error=difference,
+        exact=exact,
+        max_error=int(np.abs(original.astype(np.int16) - back).max()),
         psnr=likeness if math.isfinite(likeness) else None,
         ms_ssim=metrics.ms_ssim(original, back),
         **parts,
@@ -219,11 +219,6 @@ def measure(
     if visit is not None:
         visit(report, image, data)
     return report
-
-
-def _largest_difference(image: PillowImage.Image, decoded: PillowImage.Image) -> int:
-    a, b = (np.asarray(i, dtype=np.int16) for i in (image, decoded))
-    return int(np.abs(a - b).max())
 
 
 def _images(paths: Iterable[Path]) -> list[Path]:

@@ -107,6 +107,7 @@ class Made:
         self.likeness, self.exact_size, self.seen = likeness, exact, []
         self.sizes = sizes or list(range(1000, 1000 + len(likeness)))
         self.image = Image.new("L", (100, 100))
+        self.pixels = image_io.from_pillow(self.image)
         self.quick_png_bytes = 100
         self.lossless_bytes = self.exact_size
 
@@ -135,9 +136,11 @@ def test_a_dip_is_filled_by_a_lower_quality():
 
 
 def test_lower_qualities_are_looked_at_until_they_are_far_below():
-    made = Made(list(np.linspace(30, 60, 101)))
-    choice._of_quality(made, made.lossy, 80)
-    assert min(made.seen) == 73
+    made = Made(np.linspace(30, 60, 101).tolist())
+    for quality, least in ((50, 46), (80, 73)):
+        made.seen.clear()
+        choice._of_quality(made, made.lossy, quality)
+        assert min(made.seen) == least
 
 
 def test_what_was_exact_stays_exact_where_lossy_files_get_shorter():

@@ -289,3 +289,18 @@ def test_the_demo_picture_is_what_the_generator_draws():
         shipped = np.asarray(image).astype(int)
     # Sines and exponentials may differ in their last bit between machines.
     assert np.abs(shipped - demo.draw()).max() <= 1
+
+
+@pytest.mark.parametrize(("mode", "line"), [("P", "its palette became RGB"), ("L", "its transparent colour became LA")])
+def test_what_a_lossy_file_does_without_is_told(tmp_path, capfd, mode, line):
+    path = tmp_path / "a.png"
+    image = Image.fromarray(demo.draw()).convert("L")
+    if mode == "P":
+        image = Image.fromarray(demo.draw()).quantize(64)
+        image.save(path)
+    else:
+        image.save(path, transparency=3)
+    assert cli.run(["compress", str(path), "--quality", "20", "-o", str(tmp_path / "a.vlae")]) == 0
+    assert f"{path}: {line}, --lossless keeps it\n" in capfd.readouterr().err
+    assert cli.run(["compress", str(path), "--lossless", "-o", str(tmp_path / "b.vlae")]) == 0
+    assert "became" not in capfd.readouterr().err

@@ -271,6 +271,28 @@ def test_stored_images(mode):
     assert_same_decoding(data)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_stored_images_of_few_colours(mode):
+    image = picture(mode, (40, 30)).quantize(12).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(image.convert("L").point(lambda v: 0 if v < 128 else 200))
+    data = codec.compress(image, lossless=True)
+    file = container.unpack(data)
+    assert (file.header.fidelity, file.payload[25]) == (Fidelity.STORED, 3)
+    assert np.array_equal(assert_same_decoding(data), samples_of(image))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("options", [{"lossless": True}, {"max_error": 2}, {"quality": 60}])
+def test_equal_colours(mode, options):
+    image = picture("L", (19, 17)).convert(mode)
+    data = codec.compress(image, **options)
+    header = container.unpack(data).header
+    assert (header.mode, header.channels, header.mode_number) == (mode, 1, 6 + (mode == "RGBA"))
+    samples = assert_same_decoding(data)
+    assert (samples[..., :1] == samples[..., :3]).all()
+
+
 @pytest.mark.parametrize("mixtures", [1, 4])
 def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
     rng = np.random.default_rng(mixtures)
@@ -364,6 +386,7 @@ def test_archives(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     path = tmp_path / "a.vlar"
     images = {f"{i}": picture(mode, (20 + i, 70 - 9 * i), i) for i, mode in enumerate(["RGB", "L", "RGBA"])}
+    images["grey"] = images["1"].convert("RGB")
     codec.create_archive(path, images | {"bits": Image.new("1", (9, 9), 1)}, lossless=True, processes=1)
     codec.add_to_archive(path, {"near": images["0"]}, max_error=2, processes=1)
     codec.add_to_archive(path, {f"lossy/{name}": image for name, image in images.items()}, quality=50, processes=1)

@@ -51,6 +51,8 @@ ORDER = (
     "preview",
     "kernels",
     "files",
+    "signals",
+    "folders",
     "metadata",
     "png",
     "image_io",

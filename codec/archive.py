@@ -206,6 +206,10 @@ class Archive(Mapping[str, Image.Image]):
             As of reading an image.
         """
         self._work(dict.fromkeys(self._places), False, processes, report)
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Raise CorruptDataError if bytes follow that no index knows: images may have been cut off."""
         if self.ignored_bytes:
             raise CorruptDataError(
                 f"archive: all {len(self)} images are whole, but the last {self.ignored_bytes} bytes are of an "

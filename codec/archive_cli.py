@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from codec.console import (
     quiet_option,
     say,
     seekable,
+    standard_output,
     usage,
 )
 from codec.goals import DEFAULT_QUALITY, Kind, goal_of
@@ -77,15 +77,17 @@ def create(
     """
     check_target(output, force, *sources)
     lossy = _is_lossy(options)
-    images = _named(sources, quiet)
+    images, left_out = _named(sources, quiet)
 
     from codec.archive_writer import create_archive
 
     prepare(quiet, for_lossy=lossy)
-    to = sys.stdout.buffer if output == STANDARD else output
-    with _progress(quiet, len(images)) as report:
+    with (
+        standard_output() if output == STANDARD else nullcontext(output) as to,
+        _progress(quiet, len(images)) as report,
+    ):
         usage(create_archive, to, images, force=force, processes=processes, report=report, **options)
-    _say(quiet, output, images)
+    _say(quiet, output, images, left_out)
 
 
 @archive.command()
@@ -99,14 +101,14 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
     if is_stream(check_source(archive_name)):
         raise click.UsageError(f"{archive_name}: is no file, expected an archive that can be written and read")
     lossy = _is_lossy(options)
-    images = _named(sources, quiet)
+    images, left_out = _named(sources, quiet)
 
     from codec.archive_writer import add_to_archive
 
     prepare(quiet, for_lossy=lossy)
     with _progress(quiet, len(images)) as report:
         usage(add_to_archive, archive_name, images, processes=processes, report=report, **options)
-    _say(quiet, archive_name, images)
+    _say(quiet, archive_name, images, left_out)
 
 
 @archive.command("list")
@@ -142,6 +144,8 @@ def extract(
             written = usage(images.extract, folder, names or None, force=force, processes=processes, report=report)
         if not quiet:
             say(f"{archive_name} -> {folder}: {len(written)} images")
+        if not names:
+            images.check_end()
         _warn(images.ignored_bytes)
 
 
@@ -168,8 +172,9 @@ def _opened(name: str) -> Iterator[Archive]:
         yield images
 
 
-def _named(sources: tuple[str, ...], quiet: bool) -> dict[str, Path | bytes]:
-    """Return files and the images below folders, by their names in the archive."""
+def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
+    """Return files and the images below folders, by their names in the archive, and lines of what is left out."""
+    left_out: list[str] = []
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
     for source in sources:
@@ -177,7 +182,9 @@ def _named(sources: tuple[str, ...], quiet: bool) -> dict[str, Path | bytes]:
         if source == STANDARD:
             raise click.UsageError("-: has no name, which an image of an archive needs")
         if path.is_dir():
-            named = {p.relative_to(path).as_posix(): p for p in find_images(path, quiet, below=True)}
+            found, lines = find_images(path, quiet, below=True)
+            left_out += lines
+            named = {p.relative_to(path).as_posix(): p for p in found}
         else:
             named = {path.name: path}
         for name, file in named.items():
@@ -185,7 +192,7 @@ def _named(sources: tuple[str, ...], quiet: bool) -> dict[str, Path | bytes]:
                 raise click.UsageError(f"name {name!r}: would be that of {origins[name]} and of {file}")
             origins[name] = file
             images[name] = file.read_bytes() if is_stream(str(file)) else file
-    return images
+    return images, left_out
 
 
 def _is_lossy(options: dict[str, Any]) -> bool:
@@ -232,10 +239,12 @@ def _progress(quiet: bool, total: int) -> Iterator[Report]:
         yield report
 
 
-def _say(quiet: bool, name: str, images: Mapping[str, object]) -> None:
+def _say(quiet: bool, name: str, images: Mapping[str, object], left_out: list[str]) -> None:
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
         say(f"{name}: {len(images)} images more{length}")
+    for line in left_out:
+        say(line)
 
 
 def _warn(ignored_bytes: int) -> None:

@@ -162,6 +162,7 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
     with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
         for block, data in done:
             file.write(data)
+            file.flush()  # a full disk shows now, not after all work
             blocks.append(block)
     index = pack_index(blocks)
     if len(index) > INDEX_LIMIT:

@@ -281,10 +281,13 @@ def measure(
             archive_cli.measure(files, as_json, importance)
             return
         images: dict[str, Path] = {}
+        left_out: list[str] = []
         for name, path in files.items():
-            images |= {str(p): p for p in find_images(path, False, below=False)} if path.is_dir() else {name: path}
+            found, lines = find_images(path, False, below=False) if path.is_dir() else ([], [])
+            images |= {str(p): p for p in found} if path.is_dir() else {name: path}
+            left_out += lines
         if not images:
-            raise click.UsageError(f"{', '.join(names)}: no image")
+            raise click.UsageError(f"{', '.join(names)}: expected images, got none")
 
         from codec import ledger
         from codec.report_page import Page
@@ -294,6 +297,8 @@ def measure(
         page = Page() if html else None
         visit = page.add if page else None
         usage(ledger.run, images, as_json, bar=bar, importance=importance, visit=visit, **options)
+        for line in left_out:
+            say(line)
     if html and page:
         data = usage(page.encode)
         write(html, data, force)

@@ -126,6 +126,8 @@ def check_target(name: str, force: bool, *sources: str) -> None:
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
         raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
     if name == STANDARD:
+        with files.naming("standard output"):
+            os.write(1, b"")  # fails if it is closed
         return
     if not files.is_stream(name) and Path(name).is_file():
         for source in sources:
@@ -152,6 +154,11 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
+def standard_output() -> BinaryIO:
+    """Return a file that writes to standard output."""
+    return files.to_descriptor(os.dup(1), "standard output")
+
+
 def read(name: str) -> bytes:
     """Return the bytes of a file or of standard input."""
     return standard_input().read() if name == STANDARD else Path(name).read_bytes()
@@ -160,8 +167,8 @@ def read(name: str) -> bytes:
 def write(name: str, data: bytes, force: bool) -> None:
     """Write a file or to standard output, see `codec.files.output`."""
     if name == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with standard_output() as file:
+            file.write(data)
     else:
         usage(files.write_file, name, data, force=force)
 
@@ -176,11 +183,10 @@ def seekable(name: str) -> Iterator[Path]:
         yield path
 
 
-def find_images(folder: Path, quiet: bool, *, below: bool) -> list[Path]:
-    """Return the images of a folder, and say what was left out; not what is no image if ``quiet``."""
+def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
+    """Return the images of a folder, and lines to say of what is left out; not of what is no image if ``quiet``."""
     from codec import folders
 
     found = folders.find_images(folder, below=below)
-    if found.unreadable or (found.others and not quiet):
-        say(f"vlae: {found.left_out(folder)}")
-    return found.images
+    worth = found.unreadable or (found.others and not quiet)
+    return found.images, [f"vlae: {found.left_out(folder)}"] if worth else []

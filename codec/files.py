@@ -46,13 +46,13 @@ class _Output(io.FileIO):
 
     def write(self, data: ReadableBuffer) -> int:
         """Write bytes."""
-        with _naming(self.name):
+        with naming(self.name):
             return super().write(data)
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Let errors of the system name an output."""
+def naming(name: str) -> Iterator[None]:
+    """Let errors of the system name what is written."""
     try:
         yield
     except OSError as error:
@@ -87,12 +87,11 @@ def descriptor(path: AnyPath) -> int | None:
     """
     name = os.path.abspath(path)
     for _ in range(_LINK_LIMIT):
-        found = _DESCRIPTOR.fullmatch(name)
-        if found and found[1] in (None, "self", "thread-self", str(os.getpid())):
-            return int(found[2])
+        if found := _DESCRIPTOR.fullmatch(name):
+            return int(found[2]) if found[1] in (None, "self", "thread-self", str(os.getpid())) else None
         if not os.path.islink(name):
             return None
-        name = os.path.join(os.path.dirname(name), os.readlink(name))
+        name = os.path.abspath(os.path.join(os.path.dirname(name), os.readlink(name)))
     return None
 
 
@@ -162,9 +161,9 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     """
     number, name = descriptor(path), os.fspath(path)
     if number is not None or is_stream(path):
-        with _naming(name):
-            raw = _Output(os.dup(number) if number is not None else os.open(path, os.O_WRONLY), "wb", name)
-        with io.BufferedWriter(raw) as file:
+        with naming(name):
+            opened = os.dup(number) if number is not None else os.open(path, os.O_WRONLY)
+        with to_descriptor(opened, name) as file:
             yield file
         return
     check_free(path, force)
@@ -172,12 +171,12 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     # Short and of one byte a character: the name of the file itself may have the greatest length.
     temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
-        with _lock, _naming(name):
+        with _lock, naming(name):
             raw = _Output(temporary, "xb", name)
         with io.BufferedWriter(raw) as file:
             yield file
             sync(file)
-        with _lock, _naming(name):
+        with _lock, naming(name):
             if not force:
                 _claim(temporary, target, name)
             else:
@@ -207,9 +206,16 @@ def sync(file: BinaryIO) -> None:
     try:
         file.flush()
         os.fsync(file.fileno())
+    except io.UnsupportedOperation:
+        return  # bytes in memory
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise OSError(error.errno, error.strerror, file.name) from error
+
+
+def to_descriptor(number: int, name: str) -> BinaryIO:
+    """Return a file that writes to a descriptor, which is closed with it, and whose errors have a name."""
+    return io.BufferedWriter(_Output(number, "wb", name))
 
 
 def open_to_add(path: AnyPath) -> BinaryIO:

@@ -66,7 +66,7 @@ class Found:
                 names = ", ".join(str(path.relative_to(folder)) for path in paths[:NAMES_SAID])
                 more = ", ..." if len(paths) > NAMES_SAID else ""
                 parts.append(f"{len(paths)} {singular if len(paths) == 1 else plural} ({names}{more})")
-        return f"{folder}: left out {' and '.join(parts)}" if parts else ""
+        return " ".join(f"{folder}: left out {' and '.join(parts)}".split()) if parts else ""
 
 
 def find_images(folder: Path, *, below: bool) -> Found:

@@ -112,8 +112,8 @@ def add_to_archive(
         As of `codec.Archive`.
     ValueError
         An image of the archive has the name of one that is added.
-    BlockingIOError
-        Another process is adding to the archive.
+    BlockingIOError, FileNotFoundError
+        Another process is adding to the archive, or has replaced it meanwhile.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
     tasks = _tasks(images, goal, model, block)
@@ -131,6 +131,8 @@ def add_to_archive(
         file.seek(end)
         with undoing(lambda: file.truncate(end)):
             _append(file, tasks, processes, report)
+        if not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            raise FileNotFoundError(f"{os.fspath(path)}: another process has replaced it meanwhile, nothing was added")
 
 
 def _lock(file: BinaryIO) -> None:

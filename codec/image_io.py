@@ -41,9 +41,6 @@ OUTPUTS = {
 }
 """Suffix, Pillow's name of the format, and the modes that the format keeps exactly."""
 
-ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
-"""Suffixes of the files of a folder that are taken for images."""
-
 _DEEP = re.compile(r";(12|16[BLNS])")
 """Raw modes of more than 8 bits; ``BGR;16`` packs a pixel in 16 bits."""
 _limit_lock = threading.Lock()

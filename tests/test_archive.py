@@ -538,6 +538,21 @@ def test_two_do_not_add_at_the_same_time(tmp_path, small):
         assert list(archive)[-1] == "x"
 
 
+def test_an_addition_to_what_another_has_replaced_is_an_error(tmp_path, small):
+    path = tmp_path / "a.vlar"
+    path.write_bytes(small[0])
+
+    def replace(_):
+        codec.create_archive(path, {"other": crop((3, 3))}, lossless=True)
+
+    with pytest.raises(
+        FileNotFoundError, match=r"a\.vlar: another process has replaced it meanwhile, nothing was added"
+    ):
+        codec.add_to_archive(path, {"x": crop((3, 3))}, lossless=True, processes=1, report=replace)
+    with codec.Archive(path) as archive:
+        assert list(archive) == ["other"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -126,8 +126,7 @@ def check_target(name: str, force: bool, *sources: str) -> None:
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
         raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
     if name == STANDARD:
-        with files.naming("standard output"):
-            os.write(1, b"")  # fails if it is closed
+        files.check_descriptor(1, "standard output")
         return
     if not files.is_stream(name) and Path(name).is_file():
         for source in sources:

@@ -46,12 +46,12 @@ class _Output(io.FileIO):
 
     def write(self, data: ReadableBuffer) -> int:
         """Write bytes."""
-        with naming(self.name):
+        with _naming(self.name):
             return super().write(data)
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """Let errors of the system name what is written."""
     try:
         yield
@@ -113,13 +113,24 @@ def check_free(path: AnyPath, force: bool) -> None:
 
 
 def check_output(path: AnyPath, force: bool) -> None:
-    """Raise ValueError if `output` would refuse a path, or have no folder for it: before any work is done."""
+    """Raise ValueError if `output` would refuse a path, or have no folder for it: before any work is done.
+
+    Raises
+    ------
+    ValueError
+        It would.
+    OSError
+        The path is that of a descriptor that is closed, or open for reading.
+    """
     name = os.fspath(path)
     if not name:
         raise ValueError("output: expected a name, got an empty one")
     if name.endswith(("/", os.sep)):
         raise ValueError(f"output {name}: is a folder")
     check_free(path, force)
+    number = descriptor(path)
+    if number is not None:
+        check_descriptor(number, name)
     if is_stream(path):
         return
     folder = os.path.dirname(os.path.realpath(path))
@@ -127,6 +138,12 @@ def check_output(path: AnyPath, force: bool) -> None:
         raise ValueError(f"output {name}: its folder does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"output {name}: its folder cannot be written")
+
+
+def check_descriptor(number: int, name: str) -> None:
+    """Raise OSError, which has a name, unless a descriptor is open for writing."""
+    with _naming(name):
+        os.write(number, b"")
 
 
 def _exists(name: str) -> str:
@@ -159,24 +176,24 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     OSError
         The folder is missing or the file cannot be written.
     """
+    check_free(path, force)
     number, name = descriptor(path), os.fspath(path)
     if number is not None or is_stream(path):
-        with naming(name):
+        with _naming(name):
             opened = os.dup(number) if number is not None else os.open(path, os.O_WRONLY)
         with to_descriptor(opened, name) as file:
             yield file
         return
-    check_free(path, force)
     target = Path(os.path.realpath(path))
     # Short and of one byte a character: the name of the file itself may have the greatest length.
     temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
-        with _lock, naming(name):
+        with _lock, _naming(name):
             raw = _Output(temporary, "xb", name)
         with io.BufferedWriter(raw) as file:
             yield file
             sync(file)
-        with _lock, naming(name):
+        with _lock, _naming(name):
             if not force:
                 _claim(temporary, target, name)
             else:

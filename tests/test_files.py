@@ -152,6 +152,9 @@ def test_a_path_of_a_descriptor_is_written_where_that_stands(tmp_path):
         assert os.read(out, 100) == b"bytes"
     os.close(to)
     assert os.read(out, 1) == b""
+    for number in (out, to):  # open for reading, and closed
+        with pytest.raises(OSError, match=f"/dev/fd/{number}"):
+            files.check_output(f"/dev/fd/{number}", True)
     os.close(out)
 
 

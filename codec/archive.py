@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from codec import image_io, workers
 from codec.archive_index import Block, ImageEntry, index_part_bits
 from codec.archive_sections import START, TRAILER_BYTES, TRAILER_CRC_BYTES, read_sections
 from codec.errors import CorruptDataError
+from codec.files import check_free
 from codec.workers import Report
 
 if TYPE_CHECKING:
@@ -188,7 +190,7 @@ class Archive(Mapping[str, Image.Image]):
             target = _target(Path(folder), name)
             if target in targets:
                 raise ValueError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
-            _check_free(target, force)
+            check_free(target, force)
             targets[target] = name
         self._work({name: target for target, name in targets.items()}, force, processes, report)
         return list(targets)
@@ -204,6 +206,10 @@ class Archive(Mapping[str, Image.Image]):
             As of reading an image.
         """
         self._work(dict.fromkeys(self._places), False, processes, report)
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Raise CorruptDataError if bytes follow that no index knows: images may have been cut off."""
         if self.ignored_bytes:
             raise CorruptDataError(
                 f"archive: all {len(self)} images are whole, but the last {self.ignored_bytes} bytes are of an "
@@ -217,8 +223,9 @@ class Archive(Mapping[str, Image.Image]):
             place = self._places[name]
             tasks.setdefault(place.begin, (place.block, {}))[1][place.index] = target
         work = [_Task(str(self._path), begin, *task, force) for begin, task in sorted(tasks.items())]
-        for _ in workers.run(_decode_block, work, lambda task: len(task.targets), processes, report):
-            pass
+        with closing(workers.run(_decode_block, work, lambda task: len(task.targets), processes, report)) as done:
+            for _ in done:
+                pass
 
     def blocks(self) -> Iterator[tuple[int, Block]]:
         """Yield the byte at which each block begins, and the block; `open_block` takes both."""
@@ -255,11 +262,6 @@ def _target(folder: Path, name: str) -> Path:
     return target
 
 
-def _check_free(target: Path, force: bool) -> None:
-    if target.exists() and not force:
-        raise ValueError(f"output {target}: exists, expected --force")
-
-
 def open_block(path: str | os.PathLike[str], begin: int, block: Block, threads: int | None = None) -> BlockReader:
     """Return what decodes a block of the archive at a path; `Archive.blocks` yields them.
 
@@ -284,6 +286,5 @@ def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None
         image = reader.image(index)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _check_free(target, task.force)  # names that are one where a system ignores case
-            image_io.save_image(image, target)
+            image_io.save_image(image, target, force=task.force)
         report(1)

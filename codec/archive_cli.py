@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from codec.archive_index import BLOCK_IMAGES
-from codec.console import force_option, prepare, progress_bar, quiet_option, usage
+from codec.console import (
+    STANDARD,
+    check_source,
+    check_target,
+    find_images,
+    force_option,
+    is_stream,
+    prepare,
+    progress_bar,
+    quiet_option,
+    say,
+    seekable,
+    standard_output,
+    usage,
+)
 from codec.goals import DEFAULT_QUALITY, Kind, goal_of
 
 if TYPE_CHECKING:
     from codec.archive import Archive
     from codec.workers import Report
 
-_paths = click.Path(path_type=Path)
-_archive = click.argument("path", metavar="ARCHIVE", type=_paths)
-_sources = click.argument("sources", metavar="FILES|FOLDERS", nargs=-1, required=True, type=_paths)
+_path = click.Path(path_type=Path)
+_archive = click.argument("archive_name", metavar="ARCHIVE")
+_sources = click.argument("sources", metavar="FILES|FOLDERS", nargs=-1, required=True)
 _processes = click.option(
     "--processes", type=click.IntRange(min=1), metavar="N", help="Processes; same bytes for any N."
 )
@@ -48,31 +63,32 @@ def archive() -> None:
 
 
 @archive.command()
-@click.argument("output", metavar="OUT", type=_paths)
+@click.argument("output", metavar="OUT")
 @_sources
 @_fidelity
 @force_option
 @quiet_option
 @_processes
 def create(
-    output: Path, sources: tuple[Path, ...], force: bool, quiet: bool, processes: int | None, **options: Any
+    output: str, sources: tuple[str, ...], force: bool, quiet: bool, processes: int | None, **options: Any
 ) -> None:
-    """Make the archive OUT of files and of the images in folders.
+    """Make the archive OUT of files and of the images in folders; - is standard output.
 
     Images keep their order; of folders, below which all images are taken, it is that of their names.
     """
-    if output.is_dir():
-        raise click.UsageError(f"output {output}: is a folder")
-    if output.exists() and not force:
-        raise click.UsageError(f"output {output}: exists, expected --force")
-    images, lossy = _named(sources), _is_lossy(options)
+    check_target(output, force, *sources)
+    lossy = _is_lossy(options)
+    images, left_out = _named(sources, quiet)
 
     from codec.archive_writer import create_archive
 
     prepare(quiet, for_lossy=lossy)
-    with _progress(quiet, len(images)) as report:
-        dropped = usage(create_archive, output, images, processes=processes, report=report, **options)
-    _say(quiet, output, images, dropped)
+    with (
+        standard_output() if output == STANDARD else nullcontext(output) as to,
+        _progress(quiet, len(images)) as report,
+    ):
+        dropped = usage(create_archive, to, images, force=force, processes=processes, report=report, **options)
+    _say(quiet, output, images, left_out, dropped)
 
 
 @archive.command()
@@ -81,26 +97,28 @@ def create(
 @_fidelity
 @quiet_option
 @_processes
-def add(path: Path, sources: tuple[Path, ...], quiet: bool, processes: int | None, **options: Any) -> None:
+def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int | None, **options: Any) -> None:
     """Add files, and the images in folders, to ARCHIVE."""
-    images, lossy = _named(sources), _is_lossy(options)
+    if is_stream(check_source(archive_name)):
+        raise click.UsageError(f"{archive_name}: is no file, expected an archive that can be written and read")
+    lossy = _is_lossy(options)
+    images, left_out = _named(sources, quiet)
 
     from codec.archive_writer import add_to_archive
 
     prepare(quiet, for_lossy=lossy)
     with _progress(quiet, len(images)) as report:
-        dropped = usage(add_to_archive, path, images, processes=processes, report=report, **options)
-    _say(quiet, path, images, dropped)
+        dropped = usage(add_to_archive, archive_name, images, processes=processes, report=report, **options)
+    _say(quiet, archive_name, images, left_out, dropped)
 
 
 @archive.command("list")
 @_archive
-def list_(path: Path) -> None:
+def list_(archive_name: str) -> None:
     """Print what ARCHIVE says of its images, without decoding them."""
     from codec.api import FIDELITY_NAMES
-    from codec.archive import Archive
 
-    with Archive(path) as images:
+    with _opened(archive_name) as images:
         for name, entry in images.entries.items():
             header = entry.header
             size, degree = f"{header.width}x{header.height}", header.degree or ""
@@ -111,55 +129,71 @@ def list_(path: Path) -> None:
 @archive.command()
 @_archive
 @click.argument("names", nargs=-1)
-@click.option("--to", "folder", type=_paths, default=Path(), metavar="FOLDER", help="Where, if not here.")
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), default=Path(), metavar="FOLDER", help="Where, if not here."
+)
 @force_option
 @quiet_option
 @_processes
-def extract(path: Path, names: tuple[str, ...], folder: Path, force: bool, quiet: bool, processes: int | None) -> None:
+def extract(
+    archive_name: str, names: tuple[str, ...], folder: Path, force: bool, quiet: bool, processes: int | None
+) -> None:
     """Write the images of ARCHIVE, or those named, as PNG: NAME.jpg becomes NAME.jpg.png."""
-    from codec.archive import Archive
-
-    with Archive(path) as images:
+    with _opened(archive_name) as images:
         _prepare_for(quiet, images)
         with _progress(quiet, len(names) or len(images)) as report:
             written = usage(images.extract, folder, names or None, force=force, processes=processes, report=report)
         if not quiet:
-            click.echo(f"{path} -> {folder}: {len(written)} images", err=True)
-            _warn(images.ignored_bytes)
+            say(f"{archive_name} -> {folder}: {len(written)} images")
+        if not names:
+            images.check_end()
+        _warn(images.ignored_bytes)
 
 
 @archive.command()
 @_archive
 @quiet_option
 @_processes
-def verify(path: Path, quiet: bool, processes: int | None) -> None:
+def verify(archive_name: str, quiet: bool, processes: int | None) -> None:
     """Decode all images of ARCHIVE and compare them with their checksums."""
-    from codec.archive import Archive
-
-    with Archive(path) as images:
+    with _opened(archive_name) as images:
         _prepare_for(quiet, images)
         with _progress(quiet, len(images)) as report:
             images.verify(processes=processes, report=report)
         if not quiet:
-            click.echo(f"{path}: {len(images)} images, all as they were coded", err=True)
+            say(f"{archive_name}: {len(images)} images, all as they were coded")
 
 
-def _named(sources: tuple[Path, ...]) -> dict[str, Path]:
-    """Return files and the images below folders, by their names in the archive."""
-    from codec.image_io import ENDINGS
+@contextmanager
+def _opened(name: str) -> Iterator[Archive]:
+    """Yield an archive that is a file or standard input."""
+    from codec.archive import Archive
 
-    images: dict[str, Path] = {}
+    with seekable(check_source(name)) as path, Archive(path) as images:
+        yield images
+
+
+def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
+    """Return files and the images below folders, by their names in the archive, and lines of what is left out."""
+    left_out: list[str] = []
+    images: dict[str, Path | bytes] = {}
+    origins: dict[str, Path] = {}
     for source in sources:
-        if source.is_dir():
-            found = sorted(p for p in source.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-            named = {p.relative_to(source).as_posix(): p for p in found}
+        path = Path(check_source(source, folder=True))
+        if source == STANDARD:
+            raise click.UsageError("-: has no name, which an image of an archive needs")
+        if path.is_dir():
+            found, lines = find_images(path, quiet, below=True)
+            left_out += lines
+            named = {p.relative_to(path).as_posix(): p for p in found}
         else:
-            named = {source.name: source}
-        for name, path in named.items():
+            named = {path.name: path}
+        for name, file in named.items():
             if name in images:
-                raise click.UsageError(f"name {name!r}: would be that of {images[name]} and of {path}")
-            images[name] = path
-    return images
+                raise click.UsageError(f"name {name!r}: would be that of {origins[name]} and of {file}")
+            origins[name] = file
+            images[name] = file.read_bytes() if is_stream(str(file)) else file
+    return images, left_out
 
 
 def _is_lossy(options: dict[str, Any]) -> bool:
@@ -174,17 +208,18 @@ def _prepare_for(quiet: bool, images: Archive) -> None:
         prepare(quiet, for_lossy=lossy)
 
 
-def measure(paths: Sequence[Path], as_json: bool, importance: int | None) -> None:
-    """Print the ledger of archives."""
+def measure(archives: Mapping[str, Path], as_json: bool, importance: int | None) -> None:
+    """Print the ledger of archives, which have the names that are given."""
     from codec.archive import Archive
     from codec.archive_ledger import measure_archive, table
 
-    for path in paths:
+    for name, path in archives.items():
         with Archive(path) as images:
             _prepare_for(False, images)
             total = len(images)
         with _progress(False, total) as report:
             found = usage(measure_archive, path, importance=importance, report=report)
+        found = replace(found, file=name)
         for line in [json.dumps(found.as_dict())] if as_json else table(found):
             click.echo(line)
 
@@ -205,16 +240,21 @@ def _progress(quiet: bool, total: int) -> Iterator[Report]:
         yield report
 
 
-def _say(quiet: bool, path: Path, images: dict[str, Path], dropped: dict[str, tuple[str, ...]]) -> None:
+def _say(
+    quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
+) -> None:
     if not quiet:
-        click.echo(f"{path}: {len(images)} images more, {path.stat().st_size} bytes in all", err=True)
-        counts = Counter(name for names in dropped.values() for name in names)
+        length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
+        say(f"{name}: {len(images)} images more{length}")
+        counts = Counter(what for names in dropped.values() for what in names)
         if counts:
-            lost = ", ".join(f"{name} ({count} images)" for name, count in counts.most_common())
-            click.echo(f"vlae: {path}: not kept: {lost}", err=True)
+            lost = ", ".join(f"{what} ({count} images)" for what, count in counts.most_common())
+            say(f"vlae: {name}: not kept: {lost}")
+    for line in left_out:
+        say(line)
 
 
 def _warn(ignored_bytes: int) -> None:
     """Tell of what a crash left: the next addition removes it."""
     if ignored_bytes:
-        click.echo(f"vlae: the last {ignored_bytes} bytes are of an addition that did not end, or damaged", err=True)
+        say(f"vlae: the last {ignored_bytes} bytes are of an addition that did not end, or damaged")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
@@ -111,8 +112,8 @@ def measure_archive(
         parts: dict[str, Any] = archive.part_bits()
         entries = archive.entries.values()
         file_bits = 8 * archive.file_bytes
-    done = workers.run(_account_block, tasks, lambda task: len(task.block.images), processes, report)
-    total = reduce(add, done, NOTHING)
+    with closing(workers.run(_account_block, tasks, lambda task: len(task.block.images), processes, report)) as done:
+        total = reduce(add, done, NOTHING)
     message_bits = parts.pop("message_bits")
     rows = total.all_rows(message_bits) | parts
     stored = sum(entry.coding is None for entry in entries)

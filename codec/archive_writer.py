@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ from codec.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_nam
 from codec.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
 from codec.encoder import check_model
 from codec.errors import UnsupportedError
-from codec.files import replacement
+from codec.files import open_to_add, output, sync, undoing
 from codec.goals import Goal, goal_of
 from codec.workers import Report
 
@@ -40,9 +41,10 @@ class _Task:
 
 
 def create_archive(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     images: Mapping[str, Source],
     *,
+    force: bool = True,
     lossless: bool = False,
     max_error: int | None = None,
     quality: int | None = None,
@@ -51,13 +53,15 @@ def create_archive(
     processes: int | None = None,
     report: Report = lambda images: None,
 ) -> Dropped:
-    """Write an archive of images; a file of this name is replaced when all is written.
+    """Write an archive of images; a file gets its name when all is written.
 
     Parameters
     ----------
-    path : path
+    path : path or binary file
     images : mapping of str to PIL.Image.Image, or what `codec.compress` takes for a file of one
         By their names in the archive, in its order.
+    force : bool
+        Replace a file of this name; if not, one that exists or appears meanwhile is an error.
     lossless, max_error, quality
         One, or none for the default quality, as of `codec.compress`.
     model : str, optional
@@ -81,13 +85,14 @@ def create_archive(
     ModelError
         The weights are missing or damaged.
     ValueError, TypeError
-        A parameter out of range, a name that is not legal, or no image.
+        A parameter out of range, a name that is not legal, no image, or a file that is not to be replaced.
     ChildProcessError, OSError
         A file cannot be read or written, or a process was killed.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
     tasks = _tasks(images, goal, model, block)
-    with replacement(path) as file:
+    to = output(path, force=force) if isinstance(path, str | os.PathLike) else nullcontext(path)
+    with to as file:
         file.write(START)
         return _append(file, tasks, processes, report)
 
@@ -114,12 +119,12 @@ def add_to_archive(
         As of `codec.Archive`.
     ValueError
         An image of the archive has the name of one that is added.
-    BlockingIOError
-        Another process is adding to the archive.
+    BlockingIOError, FileNotFoundError
+        Another process is adding to the archive, or has replaced it meanwhile.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
     tasks = _tasks(images, goal, model, block)
-    with open(path, "r+b") as file:
+    with open_to_add(path) as file:
         _lock(file)
         sections = read_sections(file)
         known = {image.name for section in sections for b in section.blocks for image in b.images}
@@ -131,11 +136,11 @@ def add_to_archive(
         end = sections[-1].end
         file.truncate(end)
         file.seek(end)
-        try:
-            return _append(file, tasks, processes, report)
-        except BaseException:
-            file.truncate(end)
-            raise
+        with undoing(lambda: file.truncate(end)):
+            dropped = _append(file, tasks, processes, report)
+        if not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            raise FileNotFoundError(f"{os.fspath(path)}: another process has replaced it meanwhile, nothing was added")
+        return dropped
 
 
 def _lock(file: BinaryIO) -> None:
@@ -170,25 +175,24 @@ def _sendable(name: str, image: Source) -> Image.Image | str | os.PathLike[str] 
 
 def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> Dropped:
     """Write a section of images at the end of a file; return what is not kept of them."""
-    start = file.tell()
     blocks = []
     dropped = {}
-    for block, data in workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report):
-        file.write(data)
-        blocks.append(block)
-        for image, container in zip(block.images, block.split(data)[1], strict=True):
-            if names := metadata.info_of(container.metadata).get("dropped"):
-                dropped[image.name] = names
+    with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
+        for block, data in done:
+            file.write(data)
+            file.flush()  # a full disk shows now, not after all work
+            blocks.append(block)
+            for image, container in zip(block.images, block.split(data)[1], strict=True):
+                if names := metadata.info_of(container.metadata).get("dropped"):
+                    dropped[image.name] = names
     index = pack_index(blocks)
     if len(index) > INDEX_LIMIT:
         raise ValueError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
     file.write(index)
     # The trailer must not reach the disk before what it speaks of.
-    file.flush()
-    os.fsync(file.fileno())
-    file.write(pack_trailer(index, file.tell() - start + TRAILER_BYTES))
-    file.flush()
-    os.fsync(file.fileno())
+    sync(file)
+    file.write(pack_trailer(index, sum(block.length for block in blocks) + len(index) + TRAILER_BYTES))
+    sync(file)
     return dropped
 
 

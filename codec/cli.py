@@ -7,9 +7,9 @@ Commands of other packages are entry points of the group ``vlae.commands``, load
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,15 +19,32 @@ import click
 from click.core import ParameterSource
 
 from codec import __version__, archive_cli
-from codec.console import force_option, prepare, progress_bar, quiet_option, usage
+from codec.console import (
+    STANDARD,
+    check_source,
+    check_target,
+    find_images,
+    flush_output,
+    force_option,
+    is_stream,
+    open_streams,
+    prepare,
+    progress_bar,
+    quiet_option,
+    read,
+    say,
+    seekable,
+    usage,
+    write,
+)
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
+from codec.signals import end_on_signals, leave_to_python
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
-EXIT_INTERRUPTED = 130
-"""What shells report for a process that Ctrl-C ended."""
+EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
+"""What shells report for a process that Ctrl-C ended, or that wrote to a pipe whose reader has gone."""
 
-STANDARD = "-"
 SUFFIX = ".vlae"
 
 
@@ -59,6 +76,7 @@ def _registered_command(point: EntryPoint) -> click.Command:
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def run(arguments: tuple[str, ...]) -> Any:
+        leave_to_python()
         try:
             command = point.load()
         except ImportError as error:
@@ -78,6 +96,7 @@ def vlae() -> None:
 
 _output = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
 _threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N.")
+_file = click.argument("file", metavar="FILE", callback=lambda context, option, name: check_source(name))
 _max_pixels = click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height.")
 
 
@@ -102,7 +121,7 @@ def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @vlae.command()
-@click.argument("file", metavar="FILE")
+@_file
 @_fidelity
 @_output
 @force_option
@@ -128,27 +147,27 @@ def compress(
 
     from codec import api, image_io
 
-    image = image_io.load_image(_read(file) if file == STANDARD else file, max_pixels)
+    image = image_io.load_image(read(file) if is_stream(file) else file, max_pixels)
     prepare(quiet, for_lossy=lossy)
     with progress_bar(quiet) as progress:
         data = usage(api.compress, image, threads=threads, progress=progress, max_pixels=max_pixels, **options)
-    _write(target, data)
+    write(target, data, force)
     if not quiet:
         facts = api.info(data, max_pixels=max_pixels)
         if facts.mode != image.mode:
             what = "palette" if image.mode == "P" else "transparent colour"
-            click.echo(f"{file}: its {what} became {facts.mode}, --lossless keeps it", err=True)
+            say(f"{file}: its {what} became {facts.mode}, --lossless keeps it")
         kind = f"lossy, quality {facts.quality}" if facts.quality else facts.fidelity
         if lossy and not facts.quality:
             kind += ", which is shorter and no worse here"
         bpp = facts.bpsp * facts.channels
-        click.echo(f"{file} -> {target}: {facts.file_bytes} bytes, {bpp:.3f} bits a pixel, {kind}", err=True)
+        say(f"{file} -> {target}: {facts.file_bytes} bytes, {bpp:.3f} bits a pixel, {kind}")
         if facts.dropped:
-            click.echo(f"vlae: {file}: not kept: {', '.join(facts.dropped)}", err=True)
+            say(f"vlae: {file}: not kept: {', '.join(facts.dropped)}")
 
 
 @vlae.command()
-@click.argument("file", metavar="FILE")
+@_file
 @click.option("--latents-only", is_flag=True, help="What the latents alone hold: a preview without fine detail.")
 @click.option("--sample", type=click.IntRange(min=0), metavar="SEED", help="With it, the model makes up detail.")
 @_output
@@ -173,9 +192,9 @@ def decompress(
 
     from codec import api, image_io
 
-    if target != STANDARD and not _is_device(target):
+    if not is_stream(target):
         usage(image_io.check_output, target)
-    data = _read(file)
+    data = read(file)
     facts = api.info(data, max_pixels=max_pixels)
     if facts.latents is not None:
         prepare(quiet, for_lossy=facts.quality is not None)
@@ -188,25 +207,25 @@ def decompress(
             progress=progress,
             max_pixels=max_pixels,
         )
-    if target == STANDARD or _is_device(target):
-        _write(target, image_io.image_bytes(image))
+    if is_stream(target):
+        write(target, image_io.image_bytes(image), force)
     else:
-        usage(image_io.save_image, image, target)
+        usage(image_io.save_image, image, target, force=force)
     if not quiet:
-        click.echo(f"{file} -> {target}: {image.width}x{image.height} {image.mode}", err=True)
+        say(f"{file} -> {target}: {image.width}x{image.height} {image.mode}")
         if left_out := image_io.left_out(image, target):
-            click.echo(f"vlae: {target}: not written: {', '.join(left_out)}", err=True)
+            say(f"vlae: {target}: not written: {', '.join(left_out)}")
 
 
 @vlae.command()
-@click.argument("file", metavar="FILE")
+@_file
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_max_pixels
 def info(file: str, as_json: bool, max_pixels: int | None) -> None:
     """Print what FILE says of itself, without decoding it."""
     from codec import api
 
-    facts = api.info(_read(file), max_pixels=max_pixels).as_dict()
+    facts = api.info(read(file), max_pixels=max_pixels).as_dict()
     if as_json:
         click.echo(json.dumps({"file": file, **facts}))
         return
@@ -229,7 +248,7 @@ def models() -> None:
 
 
 @vlae.command()
-@click.argument("paths", metavar="FILES|FOLDERS|ARCHIVES", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("names", metavar="FILES|FOLDERS|ARCHIVES", nargs=-1, required=True)
 @_fidelity
 @click.option(
     "--importance", type=int, metavar="K", help="Bound log p(x) with K samples; each takes as long as decoding."
@@ -241,7 +260,7 @@ def models() -> None:
 def measure(
     context: click.Context,
     /,
-    paths: tuple[Path, ...],
+    names: tuple[str, ...],
     importance: int | None,
     as_json: bool,
     html: str | None,
@@ -252,31 +271,46 @@ def measure(
     options, lossy = _options(fidelity)
     if html == STANDARD:
         raise click.UsageError("--html: expected a file, got standard output, where the ledger goes")
-    if html and not Path(html).absolute().parent.is_dir():
-        raise click.UsageError(f"output {html}: its folder does not exist")
-    for path in paths if html else ():
-        _target(str(path), html, ".html", force)
+    for name in names:
+        check_source(name, folder=True)
+    if html is not None:
+        check_target(html, force, *names)
 
     from codec.archive_sections import is_archive
 
-    if archives := [path for path in paths if path.is_file() and is_archive(path)]:
-        given = [name for name in fidelity if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-        if given or html or len(archives) < len(paths):
-            raise click.UsageError(f"{archives[0]}: an archive is measured as it is, without images or their options")
-        archive_cli.measure(archives, as_json, importance)
-        return
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(seekable(name)) for name in names}
+        if archives := [name for name, path in files.items() if path.is_file() and is_archive(path)]:
+            given = [name for name in fidelity if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+            if given or html or len(archives) < len(files):
+                raise click.UsageError(
+                    f"{archives[0]}: an archive is measured as it is, without images or their options"
+                )
+            archive_cli.measure(files, as_json, importance)
+            return
+        images: dict[str, Path] = {}
+        left_out: list[str] = []
+        for name, path in files.items():
+            found, lines = find_images(path, False, below=False) if path.is_dir() else ([], [])
+            images |= {str(p): p for p in found} if path.is_dir() else {name: path}
+            left_out += lines
+        if not images:
+            raise click.UsageError(f"{', '.join(names)}: expected images, got none")
 
-    from codec import ledger
-    from codec.report_page import Page
+        from codec import ledger
+        from codec.report_page import Page
 
-    prepare(quiet=False, for_lossy=lossy)
-    bar = partial(progress_bar, importance is None, "sample")
-    page = Page() if html else None
-    usage(ledger.run, list(paths), as_json, bar=bar, importance=importance, visit=page.add if page else None, **options)
+        prepare(quiet=False, for_lossy=lossy)
+        bar = partial(progress_bar, importance is None, "sample")
+        page = Page() if html else None
+        visit = page.add if page else None
+        usage(ledger.run, images, as_json, bar=bar, importance=importance, visit=visit, **options)
+        for line in left_out:
+            say(line)
     if html and page:
         data = usage(page.encode)
-        _write(html, data)
-        click.echo(f"{html}: {len(data)} bytes", err=True)
+        write(html, data, force)
+        say(f"{html}: {len(data)} bytes")
 
 
 @vlae.command()
@@ -310,38 +344,9 @@ def _options(fidelity: dict[str, Any]) -> tuple[dict[str, Any], bool]:
 def _target(source: str, output: str | None, suffix: str, force: bool) -> str:
     """Return where to write, refused before any work is done."""
     if output is None:
-        output = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
-    if output == STANDARD:
-        if sys.stdout.isatty():
-            raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
-        return output
-    path = Path(output)
-    if path.is_dir():
-        raise click.UsageError(f"output {output}: is a folder")
-    if path.exists() and not _is_device(output):
-        if source != STANDARD and Path(source).exists() and path.samefile(source):
-            raise click.UsageError(f"output {output}: is the source")
-        if not force:
-            raise click.UsageError(f"output {output}: exists, expected --force")
+        output = STANDARD if is_stream(source) else str(Path(source).with_suffix(suffix))
+    check_target(output, force, source)
     return output
-
-
-def _is_device(target: str) -> bool:
-    return Path(target).exists() and not Path(target).is_file()
-
-
-def _read(source: str) -> bytes:
-    return sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
-
-
-def _write(target: str, data: bytes) -> None:
-    if target == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    from codec.files import write_file
-
-    write_file(target, data)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -360,11 +365,9 @@ def run(arguments: list[str] | None = None) -> int:
     except UnsupportedError as error:
         return _fail(error, EXIT_UNSUPPORTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OTHER
+        return EXIT_PIPE
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, EXIT_OTHER)
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error, EXIT_OTHER)
     except MemoryError:
         return _fail("not enough memory", EXIT_OTHER)
     except CodecError as error:
@@ -375,10 +378,13 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: object, code: int) -> int:
-    click.echo(f"vlae: {' '.join(str(message).split())}", err=True)
+    say(f"vlae: {' '.join(str(message).split())}")
     return code
 
 
 def main() -> None:
     """Run the command of this process's arguments."""
-    sys.exit(run())
+    open_streams()
+    end_on_signals()
+    code = run()
+    sys.exit(code if flush_output() else code or EXIT_OTHER)

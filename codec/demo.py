@@ -62,4 +62,4 @@ def run() -> None:
         f"{PICTURE.name}: {image.width}x{image.height}, {samples} samples -> {len(data)} bytes "
         f"({8 * len(data) / samples:.3f} bits a sample) -> the same {samples} samples"
     )
-    ledger.run([PICTURE], as_json=False, lossless=True)
+    ledger.run({str(PICTURE): PICTURE}, as_json=False, lossless=True)

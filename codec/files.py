@@ -1,55 +1,269 @@
-"""Writing files whole or not at all."""
+"""Outputs: a file is claimed and written whole or not at all; a pipe or a device is written into, never replaced.
+
+A new file is written under a temporary name beside it and gets its own name at the end. Without ``force`` that is a
+hard link, which fails if something of this name has appeared meanwhile: of two processes that write one file, one is
+refused. What must not stay if the process ends on the way is undone by `undo_all`, which a signal may call.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+AnyPath = str | os.PathLike[str]
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|[0-9]+))/fd/([0-9]+)")
+_LINK_LIMIT = 40
+"""Links to a link that are followed, as by Linux."""
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""Errors of pipes and devices, which have no disk to wait for."""
+
+_undo: list[Callable[[], object]] = []
+_lock = threading.Lock()
+"""Held while a file gets a name, and for ever by `undo_all`: after it no file appears."""
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file by way of a temporary one beside it, see `replacement`.
+class _Output(io.FileIO):
+    """A file whose errors name the output, not what it is called meanwhile."""
 
-    What is no regular file (``/dev/null``, a pipe) is written directly.
+    def __init__(self, file: AnyPath | int, mode: str, name: str) -> None:
+        super().__init__(file if isinstance(file, int) else os.fspath(file), mode)
+        self.name = name
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write bytes."""
+        with _naming(self.name):
+            return super().write(data)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Let errors of the system name what is written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+
+
+@contextmanager
+def undoing(undo: Callable[[], object]) -> Iterator[None]:
+    """Call a function if the block fails, or if a signal ends the process within it."""
+    _undo.append(undo)
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise
+    finally:
+        _undo.remove(undo)
+
+
+def undo_all() -> None:
+    """Undo what is unfinished, for the process ends now: no output of it appears after this."""
+    _lock.acquire()
+    for undo in reversed(_undo):
+        with suppress(OSError):
+            undo()
+
+
+def descriptor(path: AnyPath) -> int | None:
+    """Return the descriptor that a path like ``/dev/stdout`` or ``/dev/fd/63`` names, None of other paths.
+
+    To open such a path anew would lose the place at which the descriptor writes.
+    """
+    name = os.path.abspath(path)
+    for _ in range(_LINK_LIMIT):
+        if found := _DESCRIPTOR.fullmatch(name):
+            return int(found[2]) if found[1] in (None, "self", "thread-self", str(os.getpid())) else None
+        if not os.path.islink(name):
+            return None
+        name = os.path.abspath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    return None
+
+
+def is_stream(path: AnyPath) -> bool:
+    """Return whether a path names a descriptor, a pipe or a device: what is written into and not replaced."""
+    special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    return special or descriptor(path) is not None
+
+
+def check_free(path: AnyPath, force: bool) -> None:
+    """Raise ValueError if a path is a folder or, without ``force``, a file or a disk."""
+    if os.path.isdir(path):
+        raise ValueError(f"output {os.fspath(path)}: is a folder")
+    if force or descriptor(path) is not None or not os.path.lexists(os.path.realpath(path)):
+        return
+    mode = os.lstat(os.path.realpath(path)).st_mode
+    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        raise ValueError(_exists(os.fspath(path)))
+
+
+def check_output(path: AnyPath, force: bool) -> None:
+    """Raise ValueError if `output` would refuse a path, or have no folder for it: before any work is done.
 
     Raises
     ------
+    ValueError
+        It would.
     OSError
-        The folder is missing or the file cannot be written.
+        The path is that of a descriptor that is closed, or open for reading.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)
+    name = os.fspath(path)
+    if not name:
+        raise ValueError("output: expected a name, got an empty one")
+    if name.endswith(("/", os.sep)):
+        raise ValueError(f"output {name}: is a folder")
+    check_free(path, force)
+    number = descriptor(path)
+    if number is not None:
+        check_descriptor(number, name)
+    if is_stream(path):
         return
-    with replacement(target) as file:
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise ValueError(f"output {name}: its folder does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"output {name}: its folder cannot be written")
+
+
+def check_descriptor(number: int, name: str) -> None:
+    """Raise OSError, which has a name, unless a descriptor is open for writing."""
+    with _naming(name):
+        os.write(number, b"")
+
+
+def _exists(name: str) -> str:
+    return f"output {name}: exists, expected --force"
+
+
+def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
+    """Write a file, or into a pipe or a device; parameters and errors are those of `output`."""
+    with output(path, force=force) as file:
         file.write(data)
 
 
 @contextmanager
-def replacement(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a temporary file which takes the place of a file at the end.
+def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file for writing from its beginning to its end, which gets its name when the block ends.
 
-    On failure the old file is as it was and the temporary one is gone. A link's target is
-    replaced, not the link.
+    If the block fails, an old file is as it was and nothing new is there. A link's target is written, not the link.
+    What is no regular file is written directly.
+
+    Parameters
+    ----------
+    path : path
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ValueError
+        It exists, or appeared meanwhile.
+    OSError
+        The folder is missing or the file cannot be written.
+    """
+    check_free(path, force)
+    number, name = descriptor(path), os.fspath(path)
+    if number is not None or is_stream(path):
+        with _naming(name):
+            opened = os.dup(number) if number is not None else os.open(path, os.O_WRONLY)
+        with to_descriptor(opened, name) as file:
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    # Short and of one byte a character: the name of the file itself may have the greatest length.
+    temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
+    with undoing(lambda: temporary.unlink(missing_ok=True)):
+        with _lock, _naming(name):
+            raw = _Output(temporary, "xb", name)
+        with io.BufferedWriter(raw) as file:
+            yield file
+            sync(file)
+        with _lock, _naming(name):
+            if not force:
+                _claim(temporary, target, name)
+            else:
+                if target.exists():
+                    temporary.chmod(target.stat().st_mode & 0o7777)
+                temporary.replace(target)
+
+
+def _claim(temporary: Path, target: Path, name: str) -> None:
+    """Give a file its name, unless there is something of this name."""
+    try:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:  # not every file system has hard links
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            with undoing(target.unlink):
+                temporary.replace(target)
+    except FileExistsError:
+        raise ValueError(_exists(name)) from None
+    temporary.unlink(missing_ok=True)
+
+
+def sync(file: BinaryIO) -> None:
+    """Wait until what was written is on the disk, if the file is on one."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+    except io.UnsupportedOperation:
+        return  # bytes in memory
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise OSError(error.errno, error.strerror, file.name) from error
+
+
+def to_descriptor(number: int, name: str) -> BinaryIO:
+    """Return a file that writes to a descriptor, which is closed with it, and whose errors have a name."""
+    return io.BufferedWriter(_Output(number, "wb", name))
+
+
+def open_to_add(path: AnyPath) -> BinaryIO:
+    """Return an existing file, open for reading and writing.
 
     Raises
     ------
     OSError
-        The folder is missing or the file cannot be written.
+        It cannot be opened.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o7777)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    return io.BufferedRandom(_Output(path, "r+b", os.fspath(path)))
+
+
+@contextmanager
+def spooled(source: BinaryIO) -> Iterator[Path]:
+    """Yield a file, gone afterwards, of all that a stream holds: for readers that seek, and for other processes.
+
+    Raises
+    ------
+    OSError
+        The stream cannot be read, or the file not be written.
+    """
+    path = Path(tempfile.gettempdir()) / f"vlae-{secrets.token_hex(8)}.tmp"
+
+    def remove() -> None:
+        path.unlink(missing_ok=True)
+
+    with undoing(remove):
+        with _lock:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(number, "wb") as file:
+            shutil.copyfileobj(source, file)
+        yield path
+        remove()

@@ -41,9 +41,6 @@ OUTPUTS = {
 }
 """Suffix, Pillow's name of the format, and the modes that the format keeps exactly."""
 
-ENDINGS = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
-"""Suffixes of the files of a folder that are taken for images."""
-
 PROFILE_LIMIT_BYTES = PngImagePlugin.MAX_TEXT_CHUNK
 """Pillow refuses a PNG with a longer ICC profile."""
 
@@ -268,13 +265,13 @@ def check_output(path: str | os.PathLike[str]) -> None:
         )
 
 
-def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write an image exactly, in the format of the suffix, with the metadata that the format takes.
 
     Raises
     ------
     ValueError
-        The format is not lossless, or does not keep images of this mode.
+        The format is not lossless, or does not keep images of this mode; or, without ``force``, the file exists.
     ImageError
         The format cannot hold the image, for example its size.
     OSError
@@ -285,7 +282,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     kind, modes = OUTPUTS[suffix]
     if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
         raise ValueError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
-    write_file(path, image_bytes(image, kind))
+    write_file(path, image_bytes(image, kind), force=force)
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:

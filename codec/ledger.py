@@ -21,10 +21,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -221,17 +220,6 @@ def measure(
     return report
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
-    """Return the files given, and the image files of the folders given."""
-    found = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in image_io.ENDINGS)
-        else:
-            found.append(path)
-    return found
-
-
 def totals(reports: list[Report]) -> dict[str, Any]:
     """Return the sums over all images, and means of what is relative."""
     known = [r for r in reports if r.elbo_bits is not None]
@@ -268,16 +256,18 @@ def _together(errors: Iterable[float | None]) -> float:
 
 
 def run(
-    paths: Iterable[Path],
+    images: Mapping[str, Source],
     as_json: bool,
     write: Callable[[str], None] = click.echo,
     bar: Bar = nullcontext,
     **options: Any,
 ) -> list[Report]:
-    """Measure files and the images of folders, and write a ledger for each and for all.
+    """Measure images, and write a ledger for each and for all.
 
     Parameters
     ----------
+    images : mapping of str to path, binary file or bytes
+        By the names of their reports.
     write : callable
         Takes a line of output.
     bar : callable
@@ -286,9 +276,9 @@ def run(
         Of `measure`.
     """
     reports = []
-    for path in _images(paths):
+    for name, source in images.items():
         with bar() as progress:
-            report = measure(path, name=str(path), progress=progress, **options)
+            report = measure(source, name=name, progress=progress, **options)
         reports.append(report)
         for line in [json.dumps(report.as_dict())] if as_json else _table(report):
             write(line)

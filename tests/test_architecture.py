@@ -52,6 +52,8 @@ ORDER = (
     "preview",
     "kernels",
     "files",
+    "signals",
+    "folders",
     "metadata",
     "file_parts",
     "source_depth",

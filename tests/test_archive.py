@@ -1,7 +1,5 @@
 """Archives: everything comes back, each image alone too; no damage or crash is ever more than an error."""
 
-import multiprocessing
-import os
 import signal
 import struct
 import subprocess
@@ -487,13 +485,15 @@ def test_a_killed_process_leaves_old_images_and_whole_new_ones(tmp_path, small, 
             archive.verify(processes=1)
 
 
-def test_a_killed_worker_is_an_error_and_changes_nothing(tmp_path, small):
+def test_a_killed_worker_is_an_error_and_changes_nothing(tmp_path, small, monkeypatch):
     path = tmp_path / "a.vlar"
     path.write_bytes(small[0])
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
 
     def kill(_):
-        for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGKILL)
+        for process in started:
+            process.kill()
 
     images = {f"new {i}": crop((20, 20), seed=i) for i in range(12)}
     with pytest.raises(ChildProcessError, match="was killed"):
@@ -537,6 +537,21 @@ def test_two_do_not_add_at_the_same_time(tmp_path, small):
     assert caught
     with codec.Archive(path) as archive:
         assert list(archive)[-1] == "x"
+
+
+def test_an_addition_to_what_another_has_replaced_is_an_error(tmp_path, small):
+    path = tmp_path / "a.vlar"
+    path.write_bytes(small[0])
+
+    def replace(_):
+        codec.create_archive(path, {"other": crop((3, 3))}, lossless=True)
+
+    with pytest.raises(
+        FileNotFoundError, match=r"a\.vlar: another process has replaced it meanwhile, nothing was added"
+    ):
+        codec.add_to_archive(path, {"x": crop((3, 3))}, lossless=True, processes=1, report=replace)
+    with codec.Archive(path) as archive:
+        assert list(archive) == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -859,7 +874,10 @@ def run(line):
 def test_the_commands(photos, tmp_path, capfd):
     assert run("create a.vlar photos --lossless --processes 1") == 0
     out, err = capfd.readouterr()
-    assert (out, err) == ("", f"a.vlar: 3 images more, {(tmp_path / 'a.vlar').stat().st_size} bytes in all\n")
+    done, left_out = err.splitlines()
+    assert out == ""
+    assert left_out == "vlae: photos: left out 1 file that is no image (notes.txt)"
+    assert done == f"a.vlar: 3 images more, {(tmp_path / 'a.vlar').stat().st_size} bytes in all"
     crop((25, 25), seed=4).save(tmp_path / "new.png")
     assert run("add a.vlar new.png --max-error 1 --processes 1 -q") == 0
     assert capfd.readouterr() == ("", "")
@@ -921,7 +939,10 @@ def test_list_tells_of_what_a_crash_left(photos, capfd):
         file.write(b"cut")
     assert run("list a.vlar") == 0
     assert "the last 3 bytes are of an addition that did not end" in capfd.readouterr().err
-    assert run("extract a.vlar --to photos --force --processes 1") == 0
+    assert run("extract a.vlar --to photos --force --processes 1 -q") == 3
+    assert "images are whole, but the last 3 bytes" in capfd.readouterr().err
+    assert run("extract a.vlar b.png --to photos --force --processes 1 -q") == 0
+    assert "the last 3 bytes are of an addition that did not end" in capfd.readouterr().err
 
 
 def test_list_needs_no_compiler(tmp_path, small):

@@ -130,7 +130,7 @@ def test_json_has_a_line_an_image_and_the_totals(tmp_path):
     for seed in range(2):
         photo(seed, 70, 66).save(tmp_path / f"{seed}.png")
     lines = []
-    reports = ledger.run([tmp_path], True, lines.append, lossless=True)
+    reports = ledger.run({path.name: path for path in sorted(tmp_path.iterdir())}, True, lines.append, lossless=True)
     *rows, total = map(json.loads, lines)
     assert [row["file_bits"] for row in rows] == [r.file_bits for r in reports]
     assert {"elbo_bits", "naive_bits", "overhead_percent", "encode_s", "decode_s", "exact"} <= set(rows[0])
@@ -141,7 +141,7 @@ def test_json_has_a_line_an_image_and_the_totals(tmp_path):
 def test_the_table_names_the_promise_and_the_total(tmp_path):
     photo(0, 70, 66).save(tmp_path / "a.png")
     lines = []
-    ledger.run([tmp_path / "a.png"], False, lines.append, max_error=1)
+    ledger.run({"a.png": tmp_path / "a.png"}, False, lines.append, max_error=1)
     text = "\n".join(lines)
     for word in ("pixel", "rans", "header", "file", "promised (ELBO)", "no bits-back"):
         assert word in text

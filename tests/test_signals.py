@@ -30,6 +30,15 @@ def compiled():
         kernels.prepare(lambda line: None, for_lossy=lossy)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heeded():
+    """Let commands heed signals that whoever runs the tests ignores: a shell's ``&`` has them ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (1, 2, 15)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Return a folder of images that take a while."""
@@ -97,6 +106,10 @@ def test_commands_end_at_once(tmp_path, photos):
         assert command.end() == (128 + signal.Signals[sent[0]], expected), name
 
 
+def run(command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)  # noqa: S603
+
+
 WRITING = """
 import io, os, signal, sys
 from codec import files
@@ -115,7 +128,7 @@ def test_a_signal_leaves_no_file(tmp_path, name):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     number = signal.Signals[name]
     command = [sys.executable, "-c", WRITING, str(int(number))]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False)  # noqa: S603
+    done = run(command, cwd=tmp_path, env=environment)
     assert done.returncode == 128 + number
     assert list(tmp_path.iterdir()) == []
 
@@ -125,7 +138,7 @@ def test_what_the_caller_has_ignored_stays_ignored(tmp_path):
         "import signal; from codec.signals import end_on_signals; signal.signal(1, signal.SIG_IGN); end_on_signals(); "
     )
     code += "signal.raise_signal(1); print('nohup', flush=True); signal.raise_signal(15); signal.pause()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    done = run([sys.executable, "-c", code], cwd=ROOT)
     assert (done.returncode, done.stdout) == (143, "nohup\n")
 
 
@@ -150,7 +163,7 @@ codec.add_to_archive("a.vlar", images, lossless=True, block=1, processes=1, repo
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    done = run(command, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (130, "vlae: interrupted\n")
     assert (tmp_path / "a.vlar").read_bytes() == bytes.fromhex(done.stdout)
 
@@ -166,5 +179,5 @@ except KeyboardInterrupt:
     print("own", flush=True)
 signal.raise_signal(signal.SIGTERM)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    done = run([sys.executable, "-c", code], cwd=ROOT)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "own\n")

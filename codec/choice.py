@@ -112,14 +112,12 @@ def _brief_bytes(encoder: Encoder) -> float:
 
 def _is_drawn(encoder: Encoder) -> bool:
     alpha = encoder.pixels.alpha
-    visible = _pixels(encoder) if alpha is None else np.count_nonzero(alpha)
-    samples = visible * len(encoder.image.getbands())
-    if 8 * encoder.quick_png_bytes >= SMOOTH_BPSP * samples:
+    visible = _pixels(encoder) if alpha is None else int(np.count_nonzero(alpha))
+    bands = len(encoder.image.getbands())
+    quick_bits, samples = 8 * encoder.quick_png_bytes, visible * min(bands, encoder.pixels.samples.shape[2])
+    if quick_bits >= SMOOTH_BPSP * visible * bands:
         return False
-    return (
-        8 * encoder.quick_png_bytes < DRAWN_BPSP * samples
-        or 8 * encoder.lossless_bytes < SMOOTH_LOSSLESS_BPSP * samples
-    )
+    return bool(quick_bits < DRAWN_BPSP * samples or 8 * encoder.lossless_bytes < SMOOTH_LOSSLESS_BPSP * samples)
 
 
 def _within(encoder: Encoder, file: File, goal: Goal) -> File:

@@ -103,7 +103,7 @@ class Transform(nn.Module):
         s = self.input(x / self.input_unit)
         for block in self.blocks:
             s = block(s, level)
-        with torch.autocast("cpu", enabled=False):  # nothing brings back what the linear map loses
+        with torch.autocast(x.device.type, enabled=False):  # nothing brings back what the linear map loses
             linear = self.linear(x)
         return linear + self.unit * self.output(F.relu(s)).float()
 

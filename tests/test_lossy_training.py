@@ -17,7 +17,7 @@ from models import lossy  # noqa: E402
 from models.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
-from models.finish import finish, freeze  # noqa: E402
+from models.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
 from models.networks import bin_mass  # noqa: E402
@@ -155,9 +155,9 @@ def test_compress_is_odd_and_grows():
 def test_training_lowers_the_cost_and_resumes(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "a")
-    before = run.evaluate()
+    run.evaluate()
     assert run.train(float("inf"))
-    after = run.progress.history[-1]
+    before, after = run.progress.history
     for quality in ("0.0", "0.6", "1.0"):
         assert after[f"some q={quality}"] < before[f"some q={quality}"]
     again = Run(recipe, data, tmp_path / "a")
@@ -245,9 +245,9 @@ def test_the_card_says_what_freezing_costs(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "run")
     assert run.train(float("inf"))
-    card = finish(run, tmp_path)
-    assert json.loads((tmp_path / "lossy-2.json").read_text()) == card
-    weights = (tmp_path / "lossy-2.safetensors").read_bytes()
+    card = finish(run)
+    assert json.loads((run.folder / CARD).read_text()) == card
+    weights = (run.folder / FROZEN).read_bytes()
     model = parse_model(weights)
     assert (model.hash.hex(), len(weights)) == (card["hash"], card["weights_bytes"])
     assert (model.kind, model.conditions) == ("tensor", 100)
@@ -282,5 +282,5 @@ def test_figures_have_ms_ssim_where_images_are_large_enough(lively, frozen, data
 def test_it_does_not_begin_from_frozen_weights(recipe, data, tmp_path):
     start = tmp_path / "x.safetensors"
     start.write_bytes(b"")
-    with pytest.raises(ValueError, match="random weights"):
+    with pytest.raises(ValueError, match="averages or a checkpoint"):
         Run(recipe, data, tmp_path / "b", start)

@@ -2,8 +2,8 @@
 
 ``RUN/checkpoint/index.json`` names the files, each at most `SHARD_BYTES` long, with their lengths and SHA-256:
 
-* ``weights``: the weights and their averages, float32;
-* ``moments``: the optimiser's moments, rounded to bfloat16;
+* ``weights``: the weights and their averages, float32, compressed by gzip without loss;
+* ``moments``: the optimiser's moments, rounded to bfloat16, compressed as well;
 * ``exact``: the same moments in float32. They may stay behind when a checkpoint travels: a run that goes on without
   them follows the same loss curve, with them it goes on to the bit.
 
@@ -13,6 +13,7 @@ last, and only then the old files are deleted: what interrupts that leaves a who
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -112,20 +113,23 @@ def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str,
         "exact": moments,
     }
     files: list[dict[str, Any]] = []
-    before = set(folder.glob("*.safetensors"))
+    before = set(folder.glob("*.safetensors*"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for kind, parts in kinds.items():
             for data in _shards(parts):
+                ending = ".safetensors"
+                if kind != "exact":
+                    data, ending = gzip.compress(data, 1, mtime=0), ".safetensors.gz"
                 digest = hashlib.sha256(data).hexdigest()
-                entry = {"name": f"{kind}-{digest[:16]}.safetensors", "bytes": len(data), "sha256": digest}
+                entry = {"name": f"{kind}-{digest[:16]}{ending}", "bytes": len(data), "sha256": digest}
                 if folder / entry["name"] not in before:
                     write_whole(folder / entry["name"], data)
                 files.append(entry | {"kind": kind})
         index = {"progress": progress, "shape": shape, "files": files}
         write_whole(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
     except BaseException as error:
-        for path in set(folder.glob("*.safetensors")) - before:
+        for path in set(folder.glob("*.safetensors*")) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             step = f"the checkpoint of step {progress['step']}"
@@ -141,7 +145,7 @@ def _load_file(path: Path, entry: dict[str, Any]) -> Tensors:
     data = path.read_bytes() if path.exists() else b""
     if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise CorruptDataError(f"{path}: missing or damaged, expected {entry['bytes']} bytes as {INDEX} says")
-    return load_tensors(data)
+    return load_tensors(gzip.decompress(data) if path.suffix == ".gz" else data)
 
 
 def load(run: Path) -> Checkpoint | None:

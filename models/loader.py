@@ -211,7 +211,10 @@ class Pool:
     def batch(self, step: int) -> Any:
         """Return random crops of those held, as many as a batch has."""
         begin = time.perf_counter()
-        while (item := self._ahead.take(wait=self._drawn >= self._taken * self._uses)) is not None:
+        for _ in range(AHEAD):
+            item = self._ahead.take(wait=self._drawn >= self._taken * self._uses)
+            if item is None:
+                break
             batch = each(lambda t: t.to(self.device, non_blocking=True), item)
             if len(self._held) < self._pooled:
                 self._held.append(batch)

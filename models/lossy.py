@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec import contexts
-from models.networks import VLAE, Coded, Config, bin_mass, lowered
+from models.networks import VLAE, Coded, Config, bin_mass
 from models.noise import Noise
 from models.objective import latent_bits
 from models.transforms import OPPONENTS, Analysis, Synthesis
@@ -111,18 +111,11 @@ def first_steps(levels: int) -> Tensor:
 
 
 class Lossy(nn.Module):
-    """Analysis, quantisation, VLAE of y, synthesis.
-
-    Attributes
-    ----------
-    bfloat16 : bool
-        Whether the residual networks of the transforms multiply in bfloat16: for training.
-    """
+    """Analysis, quantisation, VLAE of y, synthesis."""
 
     def __init__(self, config: LossyConfig) -> None:
         super().__init__()
         self.config = config
-        self.bfloat16 = False
         self.offsets = contexts.offsets(config.coder.radius)
         self.analysis = Analysis(config.channels, config.width, config.analysis_blocks, config.levels)
         self.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
@@ -132,13 +125,11 @@ class Lossy(nn.Module):
 
     def analyse(self, samples: Tensor, level: Tensor) -> Tensor:
         """Return y (B, C, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
-        with lowered(samples, self.bfloat16):
-            return self.analysis(samples, level)
+        return self.analysis(samples, level)
 
     def synthesise(self, y: Tensor, level: Tensor) -> Tensor:
         """Return samples minus 128 (B, 3, H, W) of y (B, C, H/8, W/8)."""
-        with lowered(y, self.bfloat16):
-            return self.synthesis(y, level)
+        return self.synthesis(y, level)
 
     def level(self, quality: Tensor) -> Tensor:
         """Return the shares (B, levels) of the levels in qualities 0..1 (B,)."""

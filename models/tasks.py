@@ -188,7 +188,8 @@ class Transformed:
 
     def set_bfloat16(self, model: Lossy, on: bool) -> None:
         """Let transforms and hidden layers multiply in bfloat16, or not."""
-        model.bfloat16 = model.coder.likelihood.bfloat16 = on
+        for network in (model.analysis, model.synthesis, model.coder.likelihood):
+            network.bfloat16 = on
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Tensor:
         """Return the crops."""

@@ -17,6 +17,7 @@ from models import lossy  # noqa: E402
 from models.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
+from models.distortion import ms_ssim as structure_alike  # noqa: E402
 from models.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
@@ -107,6 +108,17 @@ def test_distortion_is_squared_error_and_lost_structure():
     pairs = list(zip(images, others, strict=True))
     lost = [0.5 * ((a.astype(float) - b) ** 2).mean() + 300 * (1 - ms_ssim(a, b)) for a, b in pairs]
     assert found.tolist() == pytest.approx(lost, rel=1e-3)
+
+
+def test_ms_ssim_has_the_gradient_of_the_reference():
+    reference = pytest.importorskip("pytorch_msssim")
+    torch.manual_seed(0)
+    x = 255 * torch.rand(2, 3, 165, 178)
+    y = (x + 20 * torch.randn_like(x)).clamp(0, 255).requires_grad_()
+    found, expected = structure_alike(x, y), reference.ms_ssim(x, y, data_range=255, size_average=False)
+    assert torch.allclose(found, expected, rtol=1e-4)
+    own, other = (torch.autograd.grad(value.sum(), y)[0] for value in (found, expected))
+    assert (own - other).norm() < 1e-3 * other.norm()
 
 
 def test_rounding_has_the_gradient_of_the_identity():

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from codec import contexts
 from codec.image import Image
 from codec.model import Model
-from models.errors import RecipeError
 from models.freeze import F64, Peaks, weights_file
 from models.freeze_spatial import freeze_spatial, watch_spatial
 from models.inputs import Inputs, Pixels
@@ -23,6 +22,7 @@ from models.objective import pixel_bits
 from models.recipe import Recipe
 from models.small import SmallImages, load_small
 from models.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_latents
+from models.thaw_spatial import thaw_spatial
 
 U8 = NDArray[np.uint8]
 AT_ONCE = 250
@@ -94,7 +94,7 @@ class SpatialTask:
 
     def thaw(self, data: bytes, model: Spatial) -> None:
         """Fill a fresh model with frozen weights."""
-        raise RecipeError(f"recipe {self.recipe.name} begins from averages or a checkpoint, not from frozen weights")
+        thaw_spatial(data, model)
 
     def set_bfloat16(self, model: Spatial, on: bool) -> None:
         """Let all networks multiply in bfloat16, or not."""

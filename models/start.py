@@ -27,7 +27,10 @@ def fill(task: Task, model: Any, path: Path) -> None:
         They are damaged.
     """
     if not checkpoints.is_checkpoint(path):
-        task.thaw(path.read_bytes(), model)
+        try:
+            task.thaw(path.read_bytes(), model)
+        except ValueError as error:
+            raise RecipeError(f"{path}: {error}") from error
         return
     tensors = _checkpoint(path).tensors
     for name, p in model.named_parameters():

@@ -15,7 +15,6 @@ from codec.model import Model
 from models.compare import float_code, lossy_figures, photo_percent
 from models.data import Crops, centre, load_images
 from models.distortion import distortion
-from models.errors import RecipeError
 from models.evaluate import folder_bpsp
 from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
 from models.freeze_transforms import freeze_transforms, gains, watch_transforms
@@ -29,6 +28,7 @@ from models.rounding import Rounder
 from models.spatial import SpatialConfig
 from models.spatial_task import SpatialTask
 from models.thaw import thaw
+from models.thaw_lossy import thaw_lossy
 from models.transforms import PATCH
 
 U8 = NDArray[np.uint8]
@@ -183,8 +183,8 @@ class Transformed:
         return Lossy(self.config).to(self.device)
 
     def thaw(self, data: bytes, model: Lossy) -> None:
-        """Refuse: there is no inverse of its freezing."""
-        raise RecipeError(f"recipe {self.recipe.name} begins from averages or a checkpoint, not from frozen weights")
+        """Fill a fresh model with frozen weights."""
+        thaw_lossy(data, model)
 
     def set_bfloat16(self, model: Lossy, on: bool) -> None:
         """Let transforms and hidden layers multiply in bfloat16, or not."""

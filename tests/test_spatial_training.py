@@ -3,6 +3,7 @@
 Needs torch.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -17,7 +18,7 @@ from codec.headers import Latents  # noqa: E402
 from codec.image import Image as CodedImage  # noqa: E402
 from codec.model_weights import parse_model  # noqa: E402
 from codec.prior import NEIGHBOURS  # noqa: E402
-from models.errors import TrainingError  # noqa: E402
+from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.finish import FROZEN, finish, freeze  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.recipe import FOLDER, load_recipe  # noqa: E402
@@ -146,6 +147,45 @@ def test_frozen_posteriors_are_those_of_the_float_model(trained):
     np.testing.assert_allclose(raw[..., 1] / 256, means.flatten(1).numpy(), atol=0.15)
     np.testing.assert_allclose(raw[..., 2] / 32, scales.flatten(1).numpy(), atol=0.1)
     assert means.std() > 0.1
+
+
+def test_a_thawed_model_computes_what_was_frozen(data, trained, tmp_path):
+    weights = tmp_path / "x.safetensors"
+    weights.write_bytes(freeze(trained.task, trained.average, trained.task.material(trained.data, 2)))
+    run = Run(trained.recipe, data, tmp_path / "run", weights)
+    images = torch.from_numpy(load_array(validation(trained))[:30])
+    with torch.no_grad():
+        before, after = (trained.task.terms(model, images, None) for model in (trained.average, run.model))
+    assert float(after[0].sum()) == pytest.approx(float(before[0].sum()), rel=0.005)
+    for part in ("prior_bits", "posterior_bits"):
+        own, other = (float(getattr(latent, part).sum()) for _, latent in (before, after))
+        assert other == pytest.approx(own, rel=0.01)
+    sizes = [float(p.detach().abs().max()) for p in run.model.parameters() if p.numel()]
+    assert max(sizes) < 100
+    again = parse_model(freeze(trained.task, run.model, trained.task.material(trained.data, 2)))
+    coded = [
+        CodedImage.of(parse_model(weights.read_bytes()), images[0].numpy(), 0),
+        CodedImage.of(again, images[0].numpy(), 0),
+    ]
+    bits = [image.pixel_intervals(0, image.mode(0), ideal=True).ideal_bits for image in coded]
+    assert bits[1] == pytest.approx(bits[0], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model.width": 8}, "width is 16, not 8"),
+        ({"model.stream": 4}, "stream is 8, not 4"),
+        ({"model.blocks": [1, 2]}, r"blocks is \(1, 1\), not \(1, 2\)"),
+    ],
+)
+def test_weights_of_another_shape_are_not_thawed(data, trained, tmp_path, change, says):
+    finish(trained)
+    model = dataclasses.replace(trained.recipe.model, **{k.partition(".")[2]: v for k, v in change.items()})
+    model = dataclasses.replace(model, blocks=tuple(model.blocks))
+    recipe = dataclasses.replace(trained.recipe, model=model)
+    with pytest.raises(RecipeError, match=rf"weights\.safetensors: of the frozen model {says}"):
+        Run(recipe, data, tmp_path, trained.folder / FROZEN)
 
 
 def test_every_recipe_loads_and_makes_a_model():

@@ -97,7 +97,7 @@ def _shards(tensors: Tensors) -> Iterator[bytes]:
         yield save_tensors(part)
 
 
-def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str, Any]) -> None:
+def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str, Any] | None) -> None:
     """Write a checkpoint in place of a run's last.
 
     Raises

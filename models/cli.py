@@ -1,4 +1,4 @@
-"""``vlae train`` and ``vlae ship``: the commands that this package adds to the codec's."""
+"""``vlae train``, ``ship`` and ``averages``: the commands that this package adds to the codec's."""
 
 from __future__ import annotations
 
@@ -142,3 +142,13 @@ def ship(run: Path, number: int, name: str | None) -> None:
 
     with _checking():
         click.echo(json.dumps(add(run, number, name), indent=2))
+
+
+@click.command()
+@click.argument("run", type=_folder(exists=True))
+def averages(run: Path) -> None:
+    """Write the averaged weights of a RUN's checkpoint as float16 into its folder, from which others may begin."""
+    _torch()
+    from models.checkpoints import save_averages
+
+    click.echo(save_averages(run))

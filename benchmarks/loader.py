@@ -27,7 +27,7 @@ from models.train import Run
 BATCHES = 1 << 40
 WARM_STEPS = 3
 EXTRAPOLATED = 16
-CORES = len(os.sched_getaffinity(0))
+CORES = os.cpu_count() or 1
 
 
 def made_a_second(run: Run, workers: int, seconds: float) -> float:

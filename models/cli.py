@@ -119,14 +119,14 @@ def train(
         if bfloat16 is None:
             bfloat16 = has_bfloat16(place)
         if workers is None:
-            workers = 0 if place.type == "cpu" else len(os.sched_getaffinity(0))
+            workers = 0 if place.type == "cpu" else os.cpu_count()
         shape = {"bfloat16": bfloat16, "device": place, "workers": workers, "ranks": ranks}
         run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, **shape)
         done = run.train(limit, stop=lambda: bool(received))
-        if not done:
+        if received or not done:
             why = f" by {signal.Signals(received[0]).name}" if received else ""
             click.echo(f"vlae: stopped{why} at step {run.progress.step}: the same command goes on", err=True)
-        elif ranks.first and not received:
+        elif ranks.first:
             click.echo(json.dumps(finish(run), indent=2))
     return 128 + received[0] if received else 0
 

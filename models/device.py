@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies faster in bfloat16, as far as is known without a trial."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def device_name(device: torch.device) -> str:

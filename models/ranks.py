@@ -7,7 +7,7 @@ what a loss needs of a whole batch are means over all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from codec.errors import CodecError
 from models.errors import RecipeError
 
 
@@ -49,6 +50,21 @@ class Ranks:
         total = value.detach().clone()
         distributed.all_reduce(total)
         return total / self.count
+
+    def shared(self, make: Callable[[], Any]) -> Any:
+        """Return what the first process makes, or raise what it raises; others make nothing."""
+        if self.count == 1:
+            return make()
+        made: list[Any] = [None]
+        if self.first:
+            try:
+                made = [make()]
+            except CodecError as error:
+                made = [error]
+        distributed.broadcast_object_list(made, device=torch.device("cpu"))
+        if isinstance(made[0], CodecError):
+            raise made[0]
+        return made[0]
 
     def any(self, flag: bool) -> bool:
         """Return whether a flag is set in one of the processes."""

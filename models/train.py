@@ -121,7 +121,7 @@ class Run:
         self.progress = Progress()
         if device.type != "cpu":
             self.progress.machine += f", {device_name(device)}"
-        found = checkpoints.load(folder)
+        found = ranks.shared(lambda: checkpoints.load(folder))
         if found is None and start is not None:
             fill(self.task, self.model, start)
             self.progress.start = start_entry(start)
@@ -208,15 +208,16 @@ class Run:
                     self._report(float(recent), batches, time.monotonic() - begin)
                 told = self._agree(stop())
                 if time.monotonic() - saved > every_s and not told:
+                    keep()
                     if time.monotonic() - evaluated > evaluate_s:
                         self.evaluate()
                         evaluated = time.monotonic()
-                    keep()
         finally:
             batches.close()
+        keep()
         if not told:
             self.evaluate()
-        keep()
+            keep()
         return self.progress.step >= steps
 
     def _agree(self, flag: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 
 import numpy as np
@@ -242,6 +243,15 @@ def test_a_run_begins_from_averages(data, stopped, copied, tmp_path, kind):
         assert torch.equal(a, b.half().float() if kind == "averages" else b)
     with pytest.raises(RecipeError, match="averages of another recipe: "):
         Run(load_recipe("photo", LONG | {"model.width": 16}), data, tmp_path / "other", start)
+
+
+def test_the_log_says_how_fast_crops_were_made(data, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("models.train.REPORT_STEPS", 2)
+    with caplog.at_level("INFO"):
+        run_to(4, data, tmp_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert re.fullmatch(r"step 4, loss \d+\.\d{4}, \d+ s, \d+ crops/s, \d+\.\d % waited", lines[1])
 
 
 def test_a_loss_that_is_no_number_is_not_kept(data, copied):

@@ -5,7 +5,7 @@ Tensors on torch's device "meta" have no values: whatever mixes them with others
 
 import numpy as np
 import pytest
-from tiny_runs import LOSSY, MAPS, TINY
+from tiny_runs import LOSSY, MAPS, TINY, draw_images
 
 torch = pytest.importorskip("torch")
 
@@ -13,7 +13,7 @@ from codec import contexts  # noqa: E402
 from models.device import choose_device, has_bfloat16  # noqa: E402
 from models.errors import RecipeError  # noqa: E402
 from models.inputs import neighbour  # noqa: E402
-from models.loader import each  # noqa: E402
+from models.loader import Pool, each  # noqa: E402
 from models.networks import lowered  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
@@ -56,6 +56,20 @@ def test_a_step_stays_on_its_device_and_waits_for_nothing(run):
     assert loss.device == META
     assert all(tensor.device == META for tensor in run.optimizer.state().values())
     assert all(p.device == META for p in run.average.parameters())
+
+
+@pytest.mark.parametrize("run", ["samples"], indirect=True)
+def test_off_the_cpu_steps_draw_from_a_pool(run, tmp_path, monkeypatch):
+    draw_images(tmp_path / "some")
+    run.workers = 1
+    batches = run.batches()
+    assert isinstance(batches, Pool)
+    for step in range(3):
+        batch = batches.batch(step)
+        assert {part.device for part in batch} == {META}
+        assert batch.samples.shape == (2, run.task.crop, run.task.crop, 3)
+        run.step(batch)
+    batches.close()
 
 
 def test_what_the_test_of_a_step_rests_on():

@@ -4,14 +4,13 @@ import json
 import time
 
 import pytest
-import tomllib
 from tiny_runs import TINY, draw_images
 
 torch = pytest.importorskip("torch")
 
 from codec import cli  # noqa: E402
 from models import checkpoints, lend  # noqa: E402
-from models.recipe import FOLDER, load_recipe  # noqa: E402
+from models.recipe import FOLDER, load_recipe, tomllib  # noqa: E402
 from models.train import Run  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]

@@ -59,9 +59,18 @@ def losses(kind, data, folder, ranks):
 def one_rank(rank, count, port, data, folder):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with connected() as ranks:
+        torch.set_num_threads(1)
         assert (ranks.rank, ranks.count, ranks.first) == (rank, count, rank == 0)
         assert ranks.any(rank == 1)
         assert not ranks.any(False)
+        run = Run(load_recipe(*RECIPES["samples"]), data, folder / f"own-{rank}", ranks=ranks)
+        run.train(float("inf"), stop=lambda: rank == 0 and run.progress.step >= 3)
+        assert run.progress.step == 10  # at which they asked each other
+        assert (folder / f"own-{rank}").exists() == (rank == 0)
+        # What only the first process has, all go on from.
+        again = Run(run.recipe, data, folder / f"own-{rank}", ranks=ranks)
+        assert again.progress.step == 10
+        assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))
         for kind in RECIPES:
             np.save(folder / f"{kind}-{rank}.npy", losses(kind, data, folder / f"{kind}-{rank}", ranks))
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 
 import pytest
-import tomllib
 from tiny_runs import TINY, draw_images
 
 torch = pytest.importorskip("torch")
@@ -20,7 +19,7 @@ from models import train as training  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.finish import CARD, FROZEN, finish  # noqa: E402
 from models.freeze import UNSHIPPED  # noqa: E402
-from models.recipe import load_recipe  # noqa: E402
+from models.recipe import load_recipe, tomllib  # noqa: E402
 from models.ship import NUMBERS, ship  # noqa: E402
 
 pytestmark = pytest.mark.train

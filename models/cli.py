@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -50,28 +48,6 @@ def _checking() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Yield a list that gets the signals which ask this process to stop: it finishes a step and saves first.
-
-    The second one ends it at once.
-    """
-    received: list[int] = []
-
-    def receive(number: int, _: FrameType | None) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")
@@ -109,12 +85,13 @@ def train(
     from models.finish import finish
     from models.ranks import connected
     from models.recipe import load_recipe
+    from models.stopping import stop_by_signals
     from models.train import Run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if threads is not None:
         torch.set_num_threads(threads)
-    with _checking(), connected() as ranks, signals() as received:
+    with _checking(), connected() as ranks, stop_by_signals() as stop:
         place = choose_device(device)
         if bfloat16 is None:
             bfloat16 = has_bfloat16(place)
@@ -122,13 +99,14 @@ def train(
             workers = 0 if place.type == "cpu" else os.cpu_count()
         shape = {"bfloat16": bfloat16, "device": place, "workers": workers, "ranks": ranks}
         run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, **shape)
-        done = run.train(limit, stop=lambda: bool(received))
-        if received or not done:
-            why = f" by {signal.Signals(received[0]).name}" if received else ""
+        done = run.train(limit, stop=stop)
+        card = stop.attempt(lambda: finish(run)) if done and ranks.first else None
+        if card is not None:
+            click.echo(json.dumps(card, indent=2))
+        if stop() or not done:
+            why = f" by {stop.received.name}" if stop.received else ""
             click.echo(f"vlae: stopped{why} at step {run.progress.step}: the same command goes on", err=True)
-        elif ranks.first:
-            click.echo(json.dumps(finish(run), indent=2))
-    return 128 + received[0] if received else 0
+    return 128 + stop.received if stop.received else 0
 
 
 @click.command()

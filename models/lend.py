@@ -169,7 +169,11 @@ def train_command(pieces: tuple[Path, ...], back: Path, minutes: float, options:
             code = run.wait(max(1.0, end - grace - time.monotonic()))
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGTERM)
-            code = run.wait(grace)
+            try:
+                code = run.wait(grace)
+            except subprocess.TimeoutExpired:
+                run.kill()
+                code = run.wait()
         if code not in (0, 128 + signal.SIGTERM):
             click.echo(f"vlae train ended with {code}; what it saved before comes back", err=True)
         pack(_checkpoint_files(folder / RUN), back)

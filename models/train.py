@@ -24,6 +24,7 @@ from models.optimizer import Optimizer
 from models.ranks import ALONE, Ranks
 from models.recipe import Recipe, Training
 from models.start import fill, start_entry
+from models.stopping import Stop
 from models.tasks import task_of
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,11 @@ def learning_rate(train: Training, step: int) -> float:
 def never() -> bool:
     """Do not stop."""
     return False
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do some work."""
+    work()
 
 
 class Run:
@@ -175,7 +181,8 @@ class Run:
         """Train until the recipe's last step or ``limit_s`` seconds, or until told; return whether it is finished.
 
         A checkpoint is written every ``every_s`` seconds and at the end, the model evaluated every ``evaluate_s``
-        and at the end; not where ``stop``, which is asked after each step, returned True: then the end is near.
+        and at the end, which a signal to a `models.stopping.Stop` breaks off. ``stop`` is asked after each step; where
+        it returns True, the run is saved at once.
 
         Raises
         ------
@@ -188,6 +195,7 @@ class Run:
         begin = saved = evaluated = time.monotonic()
         recent: Tensor | None = None
         told = False
+        attempt = stop.attempt if isinstance(stop, Stop) else at_once
 
         def keep() -> None:
             nonlocal saved
@@ -210,13 +218,13 @@ class Run:
                 if time.monotonic() - saved > every_s and not told:
                     keep()
                     if time.monotonic() - evaluated > evaluate_s:
-                        self.evaluate()
+                        attempt(self.evaluate)
                         evaluated = time.monotonic()
         finally:
             batches.close()
         keep()
         if not told:
-            self.evaluate()
+            attempt(self.evaluate)
             keep()
         return self.progress.step >= steps
 

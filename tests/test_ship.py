@@ -108,6 +108,19 @@ def test_a_signal_ends_the_run_after_its_step(data, tmp_path, capsys, monkeypatc
     assert json.loads((run / CARD).read_text())["steps"] == 6
 
 
+@pytest.mark.parametrize("where", ["models.train.Run.evaluate", "models.finish.freeze"])
+def test_a_signal_breaks_off_what_takes_minutes(data, tmp_path, capsys, monkeypatch, where):
+    def slow(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(where, slow)
+    run = tmp_path / "run"
+    assert cli.run(command(data, run)) == 130
+    assert "stopped by SIGINT at step 6: the same command goes on" in capsys.readouterr().err
+    assert {path.name for path in run.iterdir()} == {"checkpoint"}
+
+
 def test_shipping_adds_a_model(finished, package, monkeypatch):
     weights, numbers = package
     before = contents(weights)

@@ -30,11 +30,13 @@ def _folder(exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, file_okay=False)
 
 
-def _torch() -> None:
+def need_extra() -> None:
+    """Refuse to go on without the packages of the extra ``train``."""
     try:
+        import msgspec  # noqa: F401
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        raise click.ClickException("training needs torch: pip install vlae[train]") from error
+        raise click.ClickException(f"this needs {error.name}: pip install vlae[train]") from error
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def train(
     pairs: tuple[str, ...],
 ) -> int:
     """Train RECIPE (a name or a file), resuming if there is a checkpoint; when done, freeze it and write its card."""
-    _torch()
+    need_extra()
     import torch
 
     from models.device import choose_device, has_bfloat16
@@ -115,7 +117,7 @@ def train(
 @click.option("--name", help="Default: the recipe's.")
 def ship(run: Path, number: int, name: str | None) -> None:
     """Add the frozen weights of a finished RUN to the models of this package, under a new number."""
-    _torch()
+    need_extra()
     from models.ship import ship as add
 
     with _checking():
@@ -126,7 +128,7 @@ def ship(run: Path, number: int, name: str | None) -> None:
 @click.argument("run", type=_folder(exists=True))
 def averages(run: Path) -> None:
     """Write the averaged weights of a RUN's checkpoint as float16 into its folder, from which others may begin."""
-    _torch()
+    need_extra()
     from models.checkpoints import save_averages
 
     click.echo(save_averages(run))

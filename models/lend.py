@@ -25,9 +25,8 @@ from typing import BinaryIO, cast
 import click
 
 from codec.errors import CorruptDataError
-from models import checkpoints
+from models.cli import need_extra
 from models.errors import TrainingError
-from models.recipe import FOLDER, load_recipe
 
 PIECE_BYTES = 48 << 20
 LIST = "pieces.json"
@@ -111,6 +110,8 @@ def unpack(folder: Path, to: Path) -> None:
 
 
 def _checkpoint_files(run: Path) -> Iterator[tuple[Path, str]]:
+    from models import checkpoints
+
     if (run / checkpoints.FOLDER / checkpoints.INDEX).exists():
         for path in checkpoints.travelling(run):
             yield path, f"{RUN}/{checkpoints.FOLDER}/{path.name}"
@@ -119,6 +120,8 @@ def _checkpoint_files(run: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _data_files(recipe: Path, data: Path) -> Iterator[tuple[Path, str]]:
+    from models.recipe import load_recipe
+
     checked = load_recipe(str(recipe))
     checked.check_data(data)
     for name in sorted({*(source.folder for source in checked.data), *checked.validation_folders}):
@@ -144,6 +147,9 @@ def _folder(exists: bool = True) -> click.Path:
 @click.option("--no-data", is_flag=True, help="Recipe and checkpoint alone.")
 def pack_command(recipe: str, data: Path, run: Path, to: Path, no_data: bool) -> None:
     """Pack RECIPE, its data and a run's checkpoint into pieces."""
+    need_extra()
+    from models.recipe import FOLDER, load_recipe
+
     path = Path(recipe) if recipe.endswith(".toml") else FOLDER / f"{recipe}.toml"
     load_recipe(str(path))
     files = [(path, RECIPE), *_checkpoint_files(run), *([] if no_data else _data_files(path, data))]
@@ -158,6 +164,7 @@ def pack_command(recipe: str, data: Path, run: Path, to: Path, no_data: bool) ->
 def train_command(pieces: tuple[Path, ...], back: Path, minutes: float, options: str) -> None:
     """Train from PIECES and pack the checkpoint, all within some minutes."""
     end = time.monotonic() + 60 * minutes
+    need_extra()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in pieces:
@@ -184,6 +191,9 @@ def train_command(pieces: tuple[Path, ...], back: Path, minutes: float, options:
 @click.option("--run", type=_folder(exists=False), required=True)
 def unpack_command(back: Path, run: Path) -> None:
     """Put the checkpoint of pieces that came BACK in place of a run's."""
+    need_extra()
+    from models import checkpoints
+
     with tempfile.TemporaryDirectory() as name:
         unpack(back, Path(name))
         found = checkpoints.load(Path(name) / RUN)

@@ -1,6 +1,7 @@
 """Recipes are checked when they are read: what is wrong is said in one line. Needs the extra train."""
 
 import re
+import sys
 
 import pytest
 
@@ -120,3 +121,10 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys, arguments, says):
     assert error.startswith(says)
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train photo --data . --run x", "ship . --number 9", "averages ."])
+def test_without_the_extra_the_commands_say_what_to_install(monkeypatch, capsys, command):
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    assert cli.run(command.split()) == 1
+    assert capsys.readouterr().err == "vlae: this needs msgspec: pip install vlae[train]\n"

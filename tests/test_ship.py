@@ -168,6 +168,13 @@ def test_a_number_that_ships_no_more_is_refused(finished, package):
         ship(finished, 4, "new", weights, numbers)
 
 
+def test_what_ships_has_its_number_in_the_table():
+    used = tomllib.loads(NUMBERS.read_text(encoding="utf-8"))
+    assert {f"{name}-{number}" for number, name in used.items()} >= {
+        p.stem for p in shipped.WEIGHTS.glob("*.safetensors")
+    }
+
+
 def test_the_command_ships_nothing_onto_what_ships(finished, capsys):
     assert cli.run(["ship", str(finished), "--number", "0", "--name", "new"]) == 2
     assert capsys.readouterr().err.startswith("vlae: --number 0: was used by photo")

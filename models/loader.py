@@ -122,8 +122,8 @@ class Ahead:
     def _fetch(self) -> None:
         try:
             for batch in self._batches:
-                self._put(batch)
                 self.made += 1
+                self._put(batch)
                 if self._ended.is_set():
                     return
         except BaseException as error:

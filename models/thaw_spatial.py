@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from codec.model_weights import parse_model
 from codec.transform_weights import block_count
+from models.balance import Units, balance, likelihood_units
 from models.freeze import F64, half, latent_units
 from models.networks import CONTEXT_UNIT
 from models.spatial import INPUT_UNIT, Z_UNIT, Spatial, SpatialConfig
-from models.thaw import Tensors, Units, balance, fill_likelihood, fill_output, frozen_header, likelihood_units
+from models.thaw import Tensors, fill_likelihood, fill_output, frozen_header
 
 UNIT = 1024.0
 FEATURE_UNIT = 64.0

@@ -14,6 +14,7 @@ from codec.headers import Latents  # noqa: E402
 from codec.image import Image as CodedImage  # noqa: E402
 from codec.model_weights import parse_model  # noqa: E402
 from codec.shipped import WEIGHTS  # noqa: E402
+from models.balance import hidden_units, norm  # noqa: E402
 from models.data import Crops, Source, give_past  # noqa: E402
 from models.evaluate import image_bits  # noqa: E402
 from models.finish import CARD, FROZEN, finish, freeze  # noqa: E402
@@ -24,7 +25,7 @@ from models.optimizer import orthogonal  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
 from models.rounding import Rounder  # noqa: E402
 from models.tasks import task_of  # noqa: E402
-from models.thaw import frozen_config, hidden_units, norm, thaw  # noqa: E402
+from models.thaw import frozen_config, thaw  # noqa: E402
 from models.train import Run, learning_rate  # noqa: E402
 
 pytestmark = pytest.mark.train

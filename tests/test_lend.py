@@ -59,9 +59,9 @@ def test_a_run_goes_and_comes_back_in_time(recipe, data, tmp_path, capsys, monke
     assert len(pieces) > 1
     assert max(path.stat().st_size for path in pieces) <= 20000
     begin = time.monotonic()
-    train = ["lend", "train", str(tmp_path / "pieces"), "--back", str(tmp_path / "back"), "--minutes", "0.5"]
+    train = ["lend", "train", str(tmp_path / "pieces"), "--back", str(tmp_path / "back"), "--minutes", "0.4"]
     assert cli.run([*train, "--options", "--threads 1"]) == 0
-    assert time.monotonic() - begin < 35
+    assert time.monotonic() - begin < 30
     assert cli.run(["lend", "unpack", str(tmp_path / "back"), "--run", str(run.folder)]) == 0
     step = Run(run.recipe, data, run.folder).progress.step
     assert step > 3

@@ -17,6 +17,7 @@ import torch
 
 from models.evaluate import folder_bpsp
 from models.recipe import load_recipe
+from models.rounding import Rounder
 from models.train import Run
 
 SMALL: dict[str, Any] = {
@@ -62,13 +63,13 @@ def main(data: Path, runs: Path, steps: int, threads: int) -> None:
         recipe = load_recipe("photo", SMALL | schedule | changes)
         run = Run(recipe, data, runs / name.replace(" ", "-").replace(",", ""))
         run.train(float("inf"), every_s=float("inf"))
-        cells = []
+        cells, rounder = [], Rounder(recipe.rounding)
         for folder in recipe.validation_folders:
-            total, latent, _ = folder_bpsp(run.average, data / folder, recipe.validation_pixels)
+            total, latent, _ = folder_bpsp(run.average, data / folder, recipe.validation_pixels, rounder)
             cells += [f"{total:.4f}", f"{latent:.4f}"]
             if recipe.model.latents:
                 total, _, _ = folder_bpsp(
-                    run.average, data / folder, recipe.validation_pixels, refine_steps=REFINE_STEPS
+                    run.average, data / folder, recipe.validation_pixels, rounder, refine_steps=REFINE_STEPS
                 )
             cells.append(f"{total:.4f}")
         click.echo(f"| {name} | " + " | ".join(cells) + " |")

@@ -1,9 +1,12 @@
-"""``vlae train``: the command that this package adds to the codec's."""
+"""``vlae train``, ``ship`` and ``averages``: the commands that this package adds to the codec's."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,12 @@ def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
     changes = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"expected KEY=VALUE, got {pair}", param_hint="--set")
-        changes[key] = json.loads(value)
+        try:
+            changes[key] = json.loads(value if equals else "no value")
+        except json.JSONDecodeError as error:
+            raise click.BadParameter(
+                f"expected KEY=VALUE, a value as in JSON, got {pair}", param_hint="--set"
+            ) from error
     return changes
 
 
@@ -24,19 +30,42 @@ def _folder(exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, file_okay=False)
 
 
+def need_extra() -> None:
+    """Refuse to go on without the packages of the extra ``train``."""
+    try:
+        import msgspec  # noqa: F401
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"this needs {error.name}: pip install vlae[train]") from error
+
+
+@contextmanager
+def _checking() -> Iterator[None]:
+    """Let what is wrong with a recipe, or with what is asked for, be a fault of the command line."""
+    from models.errors import RecipeError
+
+    try:
+        yield
+    except RecipeError as error:
+        raise click.UsageError(str(error)) from error
+
+
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")
-@click.option("--run", "folder", type=_folder(), required=True, help="Folder of the checkpoint.")
+@click.option("--run", "folder", type=_folder(), required=True, help="Folder of the run; nothing else is written.")
 @click.option(
     "--start",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Frozen weights, of small images a checkpoint, from which a new run begins; its own checkpoint goes before.",
+    type=click.Path(path_type=Path, exists=True),
+    help="Frozen weights, averages or a run from which a new run begins; its own checkpoint goes before.",
 )
 @click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
-@click.option("--out", type=_folder(), help="Folder of the frozen weights, by default the codec's own.")
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: a GPU if any.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that make crops; for a GPU one for each core.")
 @click.option("--threads", type=int, help="Threads of torch.")
-@click.option("--bfloat16", is_flag=True, help="Multiply in bfloat16: twice as fast on processors that have it.")
+@click.option(
+    "--bfloat16/--float32", default=None, help="Multiply in bfloat16: faster where processors have it; so GPUs do."
+)
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe: model.latents=0.")
 def train(
     recipe: str,
@@ -44,26 +73,62 @@ def train(
     folder: Path,
     start: Path | None,
     limit: float,
-    out: Path | None,
+    device: str,
+    workers: int | None,
     threads: int | None,
-    bfloat16: bool,
+    bfloat16: bool | None,
     pairs: tuple[str, ...],
-) -> None:
+) -> int:
     """Train RECIPE (a name or a file), resuming if there is a checkpoint; when done, freeze it and write its card."""
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise click.ClickException("training needs torch: pip install vlae[train]") from error
-    from codec.shipped import WEIGHTS
+    need_extra()
+    import torch
+
+    from models.device import choose_device, has_bfloat16
     from models.finish import finish
+    from models.ranks import connected
     from models.recipe import load_recipe
+    from models.stopping import stop_by_signals
     from models.train import Run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if threads is not None:
         torch.set_num_threads(threads)
-    run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, bfloat16=bfloat16)
-    if not run.train(limit):
-        click.echo(f"stopped at step {run.progress.step}: the same command goes on", err=True)
-        return
-    click.echo(json.dumps(finish(run, out or WEIGHTS), indent=2))
+    with _checking(), connected() as ranks, stop_by_signals() as stop:
+        place = choose_device(device)
+        if bfloat16 is None:
+            bfloat16 = has_bfloat16(place)
+        if workers is None:
+            workers = 0 if place.type == "cpu" else os.cpu_count()
+        shape = {"bfloat16": bfloat16, "device": place, "workers": workers, "ranks": ranks}
+        run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, **shape)
+        done = run.train(limit, stop=stop)
+        card = stop.attempt(lambda: finish(run)) if done and ranks.first else None
+        if card is not None:
+            click.echo(json.dumps(card, indent=2))
+        if stop() or not done:
+            why = f" by {stop.received.name}" if stop.received else ""
+            click.echo(f"vlae: stopped{why} at step {run.progress.step}: the same command goes on", err=True)
+    return 128 + stop.received if stop.received else 0
+
+
+@click.command()
+@click.argument("run", type=_folder(exists=True))
+@click.option("--number", type=int, required=True, help="Of the model, in files; was never used before.")
+@click.option("--name", help="Default: the recipe's.")
+def ship(run: Path, number: int, name: str | None) -> None:
+    """Add the frozen weights of a finished RUN to the models of this package, under a new number."""
+    need_extra()
+    from models.ship import ship as add
+
+    with _checking():
+        click.echo(json.dumps(add(run, number, name), indent=2))
+
+
+@click.command()
+@click.argument("run", type=_folder(exists=True))
+def averages(run: Path) -> None:
+    """Write the averaged weights of a RUN's checkpoint as float16 into its folder, from which others may begin."""
+    need_extra()
+    from models.checkpoints import save_averages
+
+    click.echo(save_averages(run))

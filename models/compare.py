@@ -22,7 +22,8 @@ from models.evaluate import image_bits
 from models.freeze_transforms import CONDITIONS
 from models.lossy import Lossy, coder_bits, price
 from models.networks import VLAE
-from models.objective import decoded_samples
+from models.noise import Noise
+from models.rounding import Rounder
 
 PHOTO_SIDE = 256
 """Side of the centre crops whose samples are coded, every pixel of them."""
@@ -56,7 +57,7 @@ def frozen_bits(image: Image) -> tuple[float, float]:
     return pixels + latent, latent
 
 
-def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int) -> float:
+def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int, rounder: Rounder) -> float:
     """Return by how many percent the frozen model's code is longer than the float model's.
 
     Both code every pixel of the centre crop of each image within ``error``, latents at the posterior's mode.
@@ -64,7 +65,7 @@ def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int) -> float
     before = after = 0.0
     for image in load_images(folder):
         crop = centre(image, PHOTO_SIDE, 64)
-        decoded = decoded_samples(crop, error)
+        decoded = rounder(crop, error)
         before += sum(image_bits(model, crop, None, error, sample=False, decoded=decoded))
         after += frozen_bits(Image(frozen, decoded, crop, 3, error))[0]
     return 100 * (after / before - 1)
@@ -79,13 +80,15 @@ def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, samp
     sample : bool
         Whether latents are sampled from the posterior, or its mode.
     """
-    level = model.level(torch.tensor([quality]))
+    device = model.log_steps.device
+    level = model.level(torch.tensor([quality], device=device))
     steps, limit = model.steps(level), model.config.limit
-    x = torch.tensor(samples).permute(2, 0, 1)[None].float() - 128
+    x = torch.tensor(samples, device=device).permute(2, 0, 1)[None].float() - 128
     y = (model.analyse(x, level) / steps).round().clamp(-limit, limit)
-    bits, kl = coder_bits(model, y, y, level, torch.ones(1, dtype=torch.bool), sample=sample)
+    on = torch.ones(1, dtype=torch.bool, device=device)
+    bits, kl = coder_bits(model, y, y, level, on, Noise(device=device) if sample else None)
     decoded = model.synthesise(y * steps, level).round().clamp(-128, 127)
-    back = (decoded[0].permute(1, 2, 0) + 128).to(torch.uint8).numpy()
+    back = (decoded[0].permute(1, 2, 0) + 128).to(torch.uint8).cpu().numpy()
     return Coded(float(bits + kl), float(kl), float((decoded - x).square().mean()), back)
 
 

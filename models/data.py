@@ -8,12 +8,17 @@ coders on them, so a part of the crops gets such a past here. See docs/MODELS.md
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+
+from models.errors import TrainingError
 
 Image.MAX_IMAGE_PIXELS = 50_000_000
 KERNELS = (
@@ -31,8 +36,8 @@ class Source:
     """A folder of images: the share of crops it gives and how often they get a past."""
 
     folder: str
-    share: float
-    past: float
+    share: Annotated[float, Meta(gt=0, le=1)]
+    past: Annotated[float, Meta(ge=0, le=1)]
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -42,12 +47,25 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def load_images(folder: Path) -> list[Pixels]:
-    """Return all images of a folder as uint8 arrays (H, W, 3)."""
-    images = []
-    for path in image_files(folder):
-        with Image.open(path) as image:
-            images.append(np.asarray(image.convert("RGB")))
+    """Return all images of a folder as uint8 arrays (H, W, 3).
+
+    Raises
+    ------
+    TrainingError
+        There are none, or one cannot be read; says which.
+    """
+    images = [_load(path) for path in image_files(folder)]
+    if not images:
+        raise TrainingError(f"no images in {folder}")
     return images
+
+
+def _load(path: Path) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{path}: not an image that can be read: {error}") from error
 
 
 def centre(image: Pixels, side: int, multiple: int) -> Pixels:
@@ -139,13 +157,10 @@ def give_past(crop: Pixels, size: int, rng: np.random.Generator) -> Pixels:
 
 
 class Crops:
-    """Random square crops of the sources; the crop of a step depends on (seed, step) alone."""
+    """Random square crops of the sources; the crop of a number depends on (seed, number) alone."""
 
-    def __init__(self, root: Path, sources: list[Source], size: int, seed: int) -> None:
+    def __init__(self, root: Path, sources: Sequence[Source], size: int, seed: int) -> None:
         self.images = [load_images(root / s.folder) for s in sources]
-        for source, images in zip(sources, self.images, strict=True):
-            if not images:
-                raise FileNotFoundError(f"no images in {root / source.folder}")
         self.sources = sources
         self.size = size
         self.seed = seed
@@ -153,11 +168,12 @@ class Crops:
         self.shares = shares / shares.sum()
 
     def batch(self, step: int, count: int) -> Pixels:
-        """Return ``count`` crops of a step: uint8 array (count, size, size, 3)."""
-        rng = np.random.default_rng((self.seed, step))
-        return np.stack([self._crop(rng) for _ in range(count)])
+        """Return the ``count`` crops of a step: uint8 array (count, size, size, 3)."""
+        return np.stack([self.crop(number) for number in range(step * count, (step + 1) * count)])
 
-    def _crop(self, rng: np.random.Generator) -> Pixels:
+    def crop(self, number: int) -> Pixels:
+        """Return a crop: uint8 array (size, size, 3)."""
+        rng = np.random.default_rng((self.seed, number))
         kind = rng.choice(len(self.sources), p=self.shares)
         images = self.images[kind]
         image = images[rng.integers(len(images))]
@@ -176,7 +192,7 @@ class Crops:
             crop = np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))
         if rng.random() < 0.5:
             crop = crop.transpose(1, 0, 2)
-        return np.ascontiguousarray(np.rot90(crop, rng.integers(4)))
+        return np.array(np.rot90(crop, rng.integers(4)))  # what Pillow made is not to be written
 
     @staticmethod
     def _cut(image: Pixels, size: int, rng: np.random.Generator) -> Pixels:

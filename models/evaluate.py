@@ -12,8 +12,11 @@ from torch import Tensor
 
 from codec import contexts
 from models.data import load_images
+from models.inputs import Inputs, Pixels
 from models.networks import VLAE, sample_planes
-from models.objective import Inputs, Pixels, decoded_samples, latent_bits, pixel_bits, tiles_of
+from models.noise import Noise
+from models.objective import latent_bits, pixel_bits, tiles_of
+from models.rounding import Rounder
 
 REFINE_RATE = 0.3
 """Step of a mean of z, in grid steps, and of its log2 scale."""
@@ -27,7 +30,7 @@ def pad_to_tiles(image: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
 
 def _tile_bits(pixel_bits: Tensor, kl_bits: Tensor, areas: NDArray[np.int64]) -> Tensor:
     """Return the bits of all tiles from those of some of their pixels (1, T, N, 3), and of latents (1, R, C)."""
-    area = torch.from_numpy(areas[:, 0]).float()
+    area = torch.from_numpy(areas[:, 0]).float().to(pixel_bits.device)
     return (pixel_bits[0].sum(-1).mean(-1) * area).sum() + kl_bits.sum()
 
 
@@ -77,17 +80,18 @@ def image_bits(
         Whether latents are sampled from the posterior, or its mode.
     refine_steps : int
         Steps by which an encoder would search for a better posterior of this image, see `_refine`.
-    decoded : uint8 array (H, W, 3)
-        What contexts hold, from `models.objective.decoded_samples`, if that is known.
+    decoded : uint8 array (H, W, 3) or None
+        What contexts hold, from `models.rounding.Rounder`; None if that is the image itself.
     """
+    if error and decoded is None:
+        raise ValueError(f"decoded: expected what contexts hold within {error}")
     config = model.config
     tile = config.tile
     h, w = image.shape[:2]
-    errors = torch.tensor([error])
-    original = torch.from_numpy(np.array(image))[None]
-    if decoded is None:
-        decoded = decoded_samples(original[0].numpy(), error)
-    seen = torch.from_numpy(np.array(decoded))[None]
+    device = model.off.device
+    errors = torch.tensor([error], device=device)
+    original = torch.from_numpy(np.array(image))[None].to(device)
+    seen = original if decoded is None else torch.from_numpy(np.array(decoded))[None].to(device)
     rows, columns = -(-h // tile), -(-w // tile)
     rng = np.random.default_rng(seed)
     corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
@@ -96,27 +100,27 @@ def image_bits(
     def draw() -> Pixels:
         y = corner_y + (rng.random((rows * columns, count)) * heights).astype(np.int64)
         x = corner_x + (rng.random((rows * columns, count)) * widths).astype(np.int64)
-        return Pixels(y[None], x[None])
+        return Pixels(*(torch.from_numpy(a)[None].to(device) for a in (y, x)))
 
     if count is None:
         places = zip((corner_y, corner_x), np.mgrid[:tile, :tile], strict=True)
-        pixels = Pixels(*((corner + a.reshape(1, -1))[None] for corner, a in places))
+        pixels = Pixels(*(torch.from_numpy(corner + a.reshape(1, -1))[None].to(device) for corner, a in places))
     else:
         pixels = draw()
-    gather = Inputs(contexts.offsets(config.radius))
+    gather = Inputs(contexts.offsets(config.radius), device=device)
     latent = 0.0
     if latents and config.latents:
-        padded = torch.from_numpy(pad_to_tiles(image, tile))[None]
+        padded = torch.from_numpy(pad_to_tiles(image, tile))[None].to(device)
         repeated = errors.expand(rows * columns)
         means, scales = model.posterior(
             sample_planes(tiles_of(padded, 0, 0, rows, columns, tile), gather.table), repeated
         )
         shape = (1, rows, columns, config.latents)
         means, scales = means.reshape(shape), scales.reshape(shape)
-        torch.default_generator.manual_seed(seed)
+        noise = Noise(seed, device) if sample else None
 
         def code(means: Tensor, scales: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor]:
-            z, prior, posterior = latent_bits(model, means, scales, errors, sample=sample)
+            z, prior, posterior = latent_bits(model, means, scales, errors, noise)
             biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
             return pixel_bits(model, gather, original, seen, pixels, biases, errors), prior - posterior
 
@@ -130,16 +134,16 @@ def image_bits(
         biases = model.biases(None, errors)[:, None].expand(1, rows * columns, -1)
         bits = pixel_bits(model, gather, original, seen, pixels, biases, errors)
     areas = (heights * widths)[:, 0]
-    return float((bits[0].sum(-1).mean(-1).double().numpy() * areas).sum()), latent
+    return float((bits[0].sum(-1).mean(-1).double().cpu().numpy() * areas).sum()), latent
 
 
 def folder_bpsp(
-    model: VLAE, folder: Path, count: int, error: int = 0, *, refine_steps: int = 0
+    model: VLAE, folder: Path, count: int, rounder: Rounder, error: int = 0, *, refine_steps: int = 0
 ) -> tuple[float, float, float]:
     """Return means over a folder's images of bits per sub-pixel: all, the latents' share, all with latents off."""
     rows = []
     for image in load_images(folder):
-        decoded = decoded_samples(image, error)
+        decoded = rounder(image, error)
         pixels, latent = image_bits(model, image, count, error, refine_steps=refine_steps, decoded=decoded)
         off, _ = image_bits(model, image, count, error, latents=False, decoded=decoded)
         rows.append(np.array([pixels + latent, latent, off]) / image.size)

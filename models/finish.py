@@ -1,22 +1,28 @@
-"""The end of a training run: calibrate, freeze, compare with the float model, write the model card."""
+"""The end of a training run: calibrate, freeze, compare with the float model, write the model card.
+
+All of it goes to the run's own folder. `models.ship` gives the weights a number of their own.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from codec.model_weights import parse_model
-from codec.shipped import WEIGHTS
+from models.files import write_whole
 from models.freeze import Peaks
-from models.tasks import Task
+from models.noise import Noise
+from models.tasks import Task, task_of
 from models.train import Run
 
+FROZEN, CARD = "weights.safetensors", "weights.json"
+"""In a run's folder."""
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
@@ -25,24 +31,26 @@ def freeze(task: Task, model: Any, material: Any) -> bytes:
 
     Parameters
     ----------
+    task, model
+        On the CPU.
     material
         Of the task, with another seed than in training.
     """
     train = task.recipe.train
     peaks = Peaks()
     task.watch(model, peaks)
-    rng = np.random.default_rng(train.seed)
-    torch.default_generator.manual_seed(train.seed)
+    rng, noise = np.random.default_rng(train.seed), Noise(train.seed)
     with torch.no_grad():
         for step in range(CALIBRATION_BATCHES):
-            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), rng, train.steps)
+            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), noise, train.steps)
     peaks.stop()
     return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 
 
-def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
-    """Freeze a run's averaged weights into ``out`` and return its card, which is written beside them."""
-    recipe, task, model = run.recipe, run.task, run.average
+def finish(run: Run) -> dict[str, Any]:
+    """Freeze a run's averaged weights into its folder and return their card, which is written beside them."""
+    recipe = run.recipe
+    task, model = task_of(recipe), copy.deepcopy(run.average).cpu()
     material = task.material(run.data, recipe.train.seed + 1)
     data = freeze(task, model, material)
     frozen = parse_model(data)
@@ -52,7 +60,6 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
     }
     card = {
         "name": recipe.name,
-        "number": recipe.number,
         "hash": frozen.hash.hex(),
         "weights_bytes": len(data),
         "multiply_adds_per_pixel": task.multiply_adds(model),
@@ -63,8 +70,6 @@ def finish(run: Run, out: Path = WEIGHTS) -> dict[str, Any]:
         "start": run.progress.start,
         "validation": figures,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    stem = out / f"{recipe.name}-{recipe.number}"
-    stem.with_suffix(".safetensors").write_bytes(data)
-    stem.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_whole(run.folder / FROZEN, data)
+    write_whole(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
     return card

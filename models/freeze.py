@@ -36,6 +36,9 @@ IDLE_SCALE = 2.0**16
 MEAN_UNIT = 256.0
 LOGIT_UNIT = WEIGHT_STEPS / np.log(2)
 
+UNSHIPPED = 65535
+"""Number of weights that are in no package; `models.ship` gives them one of their own."""
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
@@ -115,7 +118,7 @@ def fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
 
 def to_f64(tensor: Tensor) -> F64:
     """Return a tensor's values."""
-    return tensor.detach().double().numpy()
+    return tensor.detach().double().cpu().numpy()
 
 
 @dataclass
@@ -385,7 +388,7 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
 def weights_file(recipe: Recipe, *parts: Frozen) -> bytes:
     """Return the weights file of a recipe's model: safetensors, read by `codec.model_weights.parse_model`."""
     tensors: dict[str, NDArray[Any]] = {}
-    header: dict[str, Any] = {"number": recipe.number, "name": recipe.name}
+    header: dict[str, Any] = {"number": UNSHIPPED, "name": recipe.name}
     for part in parts:
         tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in part.tensors.items()}
         header |= part.config

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from codec import contexts
 from models.networks import VLAE, Coded, Config, bin_mass
+from models.noise import Noise
 from models.objective import latent_bits
 from models.transforms import OPPONENTS, Analysis, Synthesis
 
@@ -109,18 +111,11 @@ def first_steps(levels: int) -> Tensor:
 
 
 class Lossy(nn.Module):
-    """Analysis, quantisation, VLAE of y, synthesis.
-
-    Attributes
-    ----------
-    bfloat16 : bool
-        Whether the residual networks of the transforms multiply in bfloat16: for training.
-    """
+    """Analysis, quantisation, VLAE of y, synthesis."""
 
     def __init__(self, config: LossyConfig) -> None:
         super().__init__()
         self.config = config
-        self.bfloat16 = False
         self.offsets = contexts.offsets(config.coder.radius)
         self.analysis = Analysis(config.channels, config.width, config.analysis_blocks, config.levels)
         self.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
@@ -130,21 +125,16 @@ class Lossy(nn.Module):
 
     def analyse(self, samples: Tensor, level: Tensor) -> Tensor:
         """Return y (B, C, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            return self.analysis(samples, level)
+        return self.analysis(samples, level)
 
     def synthesise(self, y: Tensor, level: Tensor) -> Tensor:
         """Return samples minus 128 (B, 3, H, W) of y (B, C, H/8, W/8)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            return self.synthesis(y, level)
+        return self.synthesis(y, level)
 
     def level(self, quality: Tensor) -> Tensor:
         """Return the shares (B, levels) of the levels in qualities 0..1 (B,)."""
-        place = quality * (self.config.levels - 1)
-        below = place.floor().clamp(max=self.config.levels - 2)
-        share = place - below
-        parts = F.one_hot(below.long(), self.config.levels), F.one_hot(below.long() + 1, self.config.levels)
-        return parts[0] * (1 - share)[:, None] + parts[1] * share[:, None]
+        levels = torch.arange(self.config.levels, device=quality.device)
+        return (1 - (quality[:, None] * (self.config.levels - 1) - levels).abs()).clamp(min=0)
 
     def steps(self, level: Tensor) -> Tensor:
         """Return the quantisation steps (B, C, 1, 1)."""
@@ -154,19 +144,26 @@ class Lossy(nn.Module):
         return torch.cat([bounded, steps[:, len(OPPONENTS) :]], 1)[:, :, None, None]
 
 
+@lru_cache(maxsize=16)
+def _places(h: int, w: int, offsets: bytes, device: torch.device) -> Tensor:
+    """Return where the contexts of all positions are read, int64 (H W P,): on the device, since steps repeat it."""
+    rows, columns = (a.reshape(-1, 1) for a in np.mgrid[0:h, 0:w])
+    k, j = np.frombuffer(offsets, dtype=np.int64).reshape(-1, 2).T
+    where = contexts.neighbour(rows, columns, k, j, w)
+    where[where < 0] = h * w
+    return torch.from_numpy(where.flatten()).to(device)
+
+
 def near(y: Tensor, config: LossyConfig, offsets: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the likelihood's inputs (B, H W, inputs) for quantised y, and the references (B, H W, C)."""
     b, c, h, w = y.shape
     flat = torch.cat([y.flatten(2).transpose(1, 2), y.new_zeros(b, 1, c)], 1)
-    rows, columns = (a.reshape(-1, 1) for a in np.mgrid[0:h, 0:w])
     k, j = offsets.T
-    where = contexts.neighbour(rows, columns, k, j, w)
-    where[where < 0] = h * w
-    places, predicted = torch.from_numpy(where.flatten()), config.references
+    places, predicted = _places(h, w, offsets.tobytes(), y.device), config.references
 
     def around(values: Tensor) -> Tensor:
         """Return the values (B, H W, P, channels) around each position of (B, H W + 1, channels)."""
-        return values.index_select(1, places).unflatten(1, where.shape)
+        return values.index_select(1, places).unflatten(1, (h * w, len(offsets)))
 
     near = around(flat[..., :predicted])
     total = y.new_zeros(b, h * w, predicted)
@@ -200,13 +197,12 @@ def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tenso
     value = coded.flatten(2).transpose(1, 2)
     means = reference[..., None] + 8 * means
     scales = torch.exp2((scales + 0.5).clamp(-4, 7))
-    count = value.new_tensor(2.0 * config.limit + 1)
-    mass = bin_mass(F.softmax(logits, -1), means, scales, value - 0.5, value + 0.5, count)
+    mass = bin_mass(F.softmax(logits, -1), means, scales, value - 0.5, value + 0.5, 2.0 * config.limit + 1)
     return -torch.log2(mass).sum((1, 2))
 
 
 def coder_bits(
-    model: Lossy, y: Tensor, coded: Tensor, level: Tensor, on: Tensor, *, sample: bool = True
+    model: Lossy, y: Tensor, coded: Tensor, level: Tensor, on: Tensor, noise: Noise | None
 ) -> tuple[Tensor, Tensor]:
     """Return the bits of y, and of its latents z (prior minus posterior), (B,) each.
 
@@ -216,6 +212,8 @@ def coder_bits(
     level : float tensor (B, levels)
     on : bool tensor (B,)
         Whose latents are on.
+    noise : Noise or None
+        Draws z; None takes the posterior's mode.
     """
     coder, planes = model.coder, model.config.planes
     tile, n = coder.config.tile, coder.config.latents
@@ -226,10 +224,11 @@ def coder_bits(
     repeated = level.repeat_interleave(rows * columns, 0)
     means, scales = coder.posterior(compress(tiles.flatten(0, 2)), repeated)
     shape = (b, rows, columns, n)
-    z, prior, posterior = latent_bits(coder, means.reshape(shape), scales.reshape(shape), level, sample=sample)
+    z, prior, posterior = latent_bits(coder, means.reshape(shape), scales.reshape(shape), level, noise)
     moved = coder.biases(z.reshape(-1, n), repeated).unflatten(0, (b, rows * columns))
     off = coder.biases(None, level)[:, None]
     biases = torch.where(on[:, None, None], moved, off)
-    place = (torch.arange(h)[:, None] // tile * columns + torch.arange(w) // tile).flatten()
+    row, column = (torch.arange(size, device=y.device) // tile for size in (h, w))
+    place = (row[:, None] * columns + column).flatten()
     kl = (prior - posterior).sum((1, 2)) * on
     return tensor_bits(model, y, coded, biases[:, place]), kl

@@ -14,7 +14,9 @@ into tiles of ``tile`` x ``tile`` positions, each with ``latents`` integers z.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,6 +132,11 @@ class Config(LikelihoodShape):
     prior: int = 48
 
 
+def lowered(x: Tensor, on: bool) -> AbstractContextManager[Any]:
+    """Return a context in which what a tensor goes through is multiplied in bfloat16, if that is ``on``."""
+    return torch.autocast(x.device.type, torch.bfloat16) if on else nullcontext()
+
+
 class Condition(nn.Module):
     """What a condition adds to biases: a row for each d, or a mixture of the rows of the levels of quality."""
 
@@ -147,7 +154,9 @@ def compress_table() -> Tensor:
     return torch.from_numpy(tables.compress().astype(np.float32))
 
 
-def bin_mass(weights: Tensor, means: Tensor, scales: Tensor, low: Tensor, high: Tensor, count: Tensor) -> Tensor:
+def bin_mass(
+    weights: Tensor, means: Tensor, scales: Tensor, low: Tensor, high: Tensor, count: Tensor | float
+) -> Tensor:
     """Return the probability of the bins [low, high] of logistic mixtures.
 
     Parameters
@@ -155,7 +164,7 @@ def bin_mass(weights: Tensor, means: Tensor, scales: Tensor, low: Tensor, high: 
     weights, means, scales : float tensors (..., M)
     low, high : float tensors (...)
         Edges; minus and plus ``BEYOND`` at the ends of the grid.
-    count : float tensor, broadcasts to (...)
+    count : float, or float tensor that broadcasts to (...)
         Symbols of the grid; each has at least 2**-24, as in the coder (FORMAT.md, "Cumulative").
     """
     inverse = 1 / scales
@@ -206,7 +215,7 @@ class Likelihood(nn.Module):
         """
         c = self.config
         b1, b2, b3, b4 = biases.split([c.width, c.width, c.width, c.coded.groups * c.head], -1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with lowered(inputs, self.bfloat16):
             h = F.relu(self.hidden1(inputs) + b1)
             h = F.relu(self.hidden2(h) + b2)
             h = F.relu(self.hidden3(h) + b3)
@@ -338,7 +347,6 @@ def logistic_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> T
     """Return -log2 of the probability of grid points z, the end bins taking the tails; shapes alike."""
     low = torch.where(z <= -grid, -BEYOND, z - 0.5)
     high = torch.where(z >= grid, BEYOND, z + 0.5)
-    count = torch.tensor(2.0 * grid + 1, device=z.device)
     one = torch.ones_like(z)[..., None]
-    mass = bin_mass(one, means[..., None], torch.exp2(log2_scales)[..., None], low, high, count)
+    mass = bin_mass(one, means[..., None], torch.exp2(log2_scales)[..., None], low, high, 2.0 * grid + 1)
     return -torch.log2(mass)

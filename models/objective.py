@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec import contexts
 from codec.contexts import ORDER
-from codec.shipped import model_for
-from codec.vlae import rounded
-from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, compress_table, logistic_bits, sample_planes
+from models.inputs import Inputs, Pixels
+from models.networks import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, logistic_bits, sample_planes
+from models.noise import Noise
+from models.rounding import Rounder
 from models.spatial import Spatial
-
-
-@dataclass
-class Pixels:
-    """Pixels chosen for the likelihood, as many from each tile: positions (B, T, N) of B images."""
-
-    y: NDArray[np.int64]
-    x: NDArray[np.int64]
 
 
 @dataclass
@@ -35,8 +28,7 @@ class Terms:
     posterior_bits: Tensor
 
 
-@dataclass
-class Batch:
+class Batch(NamedTuple):
     """Crops that are learned from.
 
     Attributes
@@ -55,74 +47,12 @@ class Batch:
     grey: Tensor
 
 
-def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random.Generator) -> Batch:
+def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random.Generator, rounder: Rounder) -> Batch:
     """Return crops (B, S, S, 3), each coded within a random error d; ``shares`` of d = 0, 1, ..."""
     errors = rng.choice(len(shares), size=len(crops), p=shares)
     grey = (crops == crops[..., :1]).all((1, 2, 3))
-    decoded = [decoded_samples(*one) for one in zip(crops, errors, grey, strict=True)]
+    decoded = [rounder(*one) for one in zip(crops, errors, grey, strict=True)]
     return Batch(*(torch.from_numpy(a) for a in (crops, np.stack(decoded), errors, grey)))
-
-
-def decoded_samples(samples: NDArray[np.uint8], error: int, grey: bool = False) -> NDArray[np.uint8]:
-    """Return what contexts hold of an image (H, W, 3) that is coded within ``error``; of a grey one a channel is coded.
-
-    A file holds what its own model rounds. Here the model that ships rounds: it is close to any that
-    is trained, and at hand from the first step on.
-    """
-    if error == 0:
-        return samples
-    return rounded(model_for(error), samples[..., :1] if grey else samples, int(error))
-
-
-class Inputs:
-    """Gathers the likelihood's inputs of chosen pixels: it sees ``offsets`` (P, 2), or of them ``grey`` alone."""
-
-    def __init__(self, offsets: NDArray[np.int64], *, grey: bool = False) -> None:
-        self.offsets = offsets
-        self.grey = grey
-        self.table = compress_table()
-
-    def __call__(self, images: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
-        """Return samples (B, T, N, 3), references (B, T, N, 3) and network inputs (B, T, N, 3 P + 3).
-
-        ``images`` is a uint8 tensor (B, H, W, 3) of decoded values.
-        """
-        b, h, w, _ = images.shape
-        words = self._words(images)
-        k, j = self.offsets.T
-        where = contexts.neighbour(pixels.y[..., None], pixels.x[..., None], k, j, w)
-        where[where < 0] = h * w
-        start = np.arange(b)[:, None, None] * (h * w + 1)
-        around = self._samples(words, where + start[..., None])  # (B, T, N, P, 3)
-        values = self._samples(words, pixels.y * w + pixels.x + start)
-        if self.grey:
-            around = (around[..., :1] + 2 * around[..., 1:2] + around[..., 2:] + 2) >> 2
-        reference = torch.zeros(*values.shape[:-1], around.shape[-1], dtype=torch.int32)
-        for row, column, weight in contexts.REFERENCE:
-            place = int(np.flatnonzero((k == row) & (j == column))[0])
-            reference += weight * around[..., place, :]
-        reference = ((reference + 2) >> 2).clamp(0, 255)
-        steps = self.table[around - reference[..., None, :] + 255]
-        level = torch.floor((reference - contexts.NO_PIXEL) / 2)
-        return values, reference.expand_as(values), torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
-
-    def samples(self, images: Tensor, pixels: Pixels) -> Tensor:
-        """Return the samples (B, T, N, 3) of the chosen pixels."""
-        b, h, w, _ = images.shape
-        start = np.arange(b)[:, None, None] * (h * w + 1)
-        return self._samples(self._words(images), pixels.y * w + pixels.x + start)
-
-    @staticmethod
-    def _words(images: Tensor) -> Tensor:
-        """Return images as 32-bit words, a missing pixel after each: gathered three times faster than bytes."""
-        b, h, w, _ = images.shape
-        flat = torch.full((b, h * w + 1, 4), contexts.NO_PIXEL, dtype=torch.uint8)
-        flat[:, :-1, :3] = images.reshape(b, h * w, 3)
-        return flat.view(torch.int32)[..., 0].reshape(-1)
-
-    @staticmethod
-    def _samples(words: Tensor, where: NDArray[np.int64]) -> Tensor:
-        return words[torch.from_numpy(where)][..., None].view(torch.uint8)[..., :3].int()
 
 
 def bins(samples: Tensor, centre: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,7 +124,7 @@ def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile:
 
 
 def latent_bits(
-    model: VLAE, means: Tensor, scales: Tensor, condition: Tensor, *, sample: bool = True
+    model: VLAE, means: Tensor, scales: Tensor, condition: Tensor, noise: Noise | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sample z, or take its mode, and return it with its prior and posterior bits.
 
@@ -202,6 +132,8 @@ def latent_bits(
     ----------
     means, scales : float tensors (B, R, C, latents), the posterior of a grid of tiles
     condition : tensor (B, ...), see `models.networks.Condition`
+    noise : Noise or None
+        None takes the mode.
 
     Returns
     -------
@@ -210,13 +142,13 @@ def latent_bits(
     grid = model.config.grid
     b, rows, columns, n = means.shape
     continuous = means
-    if sample:
-        u = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
+    if noise is not None:
+        u = noise.uniform(*means.shape).clamp(1e-6, 1 - 1e-6)
         continuous = means + torch.exp2(scales) * torch.logit(u)
     z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
     posterior = logistic_bits(z, means, scales, grid).sum(-1)
     left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
-    present = torch.zeros(b, rows, columns, 1)
+    present = means.new_zeros(b, rows, columns, 1)
     present[:, :, 1:] = 1
     repeated = condition.repeat_interleave(rows * columns, 0)
     p_means, p_scales = model.prior(z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated)
@@ -225,9 +157,7 @@ def latent_bits(
     return z, prior, posterior
 
 
-def crop_terms(
-    model: VLAE, gather: Inputs, batch: Batch, count: int, rng: np.random.Generator, *, drop: float
-) -> Terms:
+def crop_terms(model: VLAE, gather: Inputs, batch: Batch, count: int, noise: Noise, *, drop: float) -> Terms:
     """Return the code length of random pixels of crops of 2 x 2 tiles, and of their latents.
 
     Parameters
@@ -249,29 +179,29 @@ def crop_terms(
     tile, side = config.tile, 2 * config.tile
     margin = size - side
     # All crops of a batch share their placement: it makes the tiles one slice.
-    top = 0 if rng.random() < 0.08 else margin
-    left = int(rng.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
-    y, x = rng.integers(0, tile, (2, b, 4, count))
-    corner = np.arange(4)[:, None]
+    top = 0 if noise.host.random() < 0.08 else margin
+    left = int(noise.host.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
+    y, x = (noise.integers(tile, b, 4, count) for _ in range(2))
+    corner = torch.arange(4, device=images.device)[:, None]
     pixels = Pixels(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
     off = model.biases(None, errors)[:, None].expand(b, 4, -1)
     if config.latents:
         z_errors = errors.repeat_interleave(4)
         means, scales = model.posterior(sample_planes(tiles_of(images, top, left, 2, 2, tile), gather.table), z_errors)
         grid_shape = (b, 2, 2, config.latents)
-        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors)
-        on = torch.from_numpy(rng.random(b) >= drop)
+        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors, noise)
+        on = noise.uniform(b) >= drop
         biases = model.biases(z.reshape(b * 4, -1), z_errors).reshape(b, 4, -1)
         biases = torch.where(on[:, None, None], biases, off)
         prior = prior.flatten(1) * on[:, None]
         posterior = posterior.flatten(1) * on[:, None]
     else:
         biases = off
-        prior = posterior = torch.zeros(b, 4)
+        prior = posterior = off.new_zeros(b, 4)
     bits = pixel_bits(model, gather, images, batch.decoded, pixels, biases, errors)
     # Of a grey image only the first channel is coded; it counts three times to weigh like others.
-    weight = torch.where(batch.grey[:, None], torch.tensor([3.0, 0, 0]), torch.ones(3))[:, None, None]
-    return Terms((bits * weight).sum(-1), prior, posterior)
+    grey = batch.grey[:, None, None]
+    return Terms(torch.where(grey, 3 * bits[..., 0], bits.sum(-1)), prior, posterior)
 
 
 def neg_elbo_bits(terms: Terms, tile: int, latent_price: float = 1.0) -> Tensor:

@@ -97,6 +97,6 @@ class Optimizer:
             if f"first_moment.{name}" in tensors:
                 self.adam.state[p] = {
                     "step": torch.tensor(float(steps)),
-                    "exp_avg": tensors[f"first_moment.{name}"],
-                    "exp_avg_sq": tensors[f"second_moment.{name}"],
+                    "exp_avg": tensors[f"first_moment.{name}"].to(p.device),
+                    "exp_avg_sq": tensors[f"second_moment.{name}"].to(p.device),
                 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.data import KERNELS, Source, load_images
+from models.errors import TrainingError
 
 U8 = NDArray[np.uint8]
 SIDES = (32, 40, 48, 64, 96)
@@ -20,12 +23,15 @@ def load_array(path: Path) -> U8:
 
     Raises
     ------
-    KeyError, ValueError
-        The file has no such array, or it does not hold images.
+    TrainingError
+        There is no such file, it has no such array, or that does not hold images.
     """
     name, _, part = path.name.partition("[")
-    with np.load(path.parent) as file:
-        array = file[name]
+    try:
+        with np.load(path.parent) as file:
+            array = file[name]
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise TrainingError(f"{path.parent}: no array {name} that can be read: {error}") from error
     if part:
         begin, _, end = part.rstrip("]").partition(":")
         array = array[int(begin or 0) : int(end) if end else None]
@@ -35,7 +41,7 @@ def load_array(path: Path) -> U8:
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.dtype != np.uint8:
-        raise ValueError(f"{path}: expected images of uint8, got {array.dtype} {array.shape}")
+        raise TrainingError(f"{path}: expected images of uint8, got {array.dtype} {array.shape}")
     return np.ascontiguousarray(array)
 
 
@@ -60,17 +66,22 @@ def shrunken(folder: Path, side: int, seed: int) -> U8:
 class SmallImages:
     """Random images of the sources, each ``FILE.npz/NAME`` or a folder of photographs; as of `models.data.Crops`."""
 
-    def __init__(self, root: Path, sources: list[Source], size: int, seed: int) -> None:
+    def __init__(self, root: Path, sources: Sequence[Source], size: int, seed: int) -> None:
         self.seed = seed
         self.images = [load_small(root / source.folder, size) for source in sources]
         shares = np.array([source.share for source in sources])
         self.shares = shares / shares.sum()
 
     def batch(self, step: int, count: int) -> U8:
-        """Return ``count`` images of a step: uint8 array (count, size, size, C)."""
-        rng = np.random.default_rng((self.seed, step))
-        kinds = rng.choice(len(self.images), count, p=self.shares)
-        return np.stack([self.images[kind][rng.integers(len(self.images[kind]))] for kind in kinds])
+        """Return the ``count`` images of a step: uint8 array (count, size, size, C)."""
+        return np.stack([self.crop(number) for number in range(step * count, (step + 1) * count)])
+
+    def crop(self, number: int) -> U8:
+        """Return an image: uint8 array (size, size, C)."""
+        rng = np.random.default_rng((self.seed, number))
+        images = self.images[rng.choice(len(self.images), p=self.shares)]
+        image: U8 = images[rng.integers(len(images))]
+        return image
 
 
 def load_small(path: Path, size: int) -> U8:

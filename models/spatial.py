@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from codec import contexts, layout
 from codec.layout import Layout
 from codec.prior import NEIGHBOURS
-from models.networks import BEYOND, BITS, SAMPLES, Coded, Likelihood, LikelihoodShape
+from models.networks import BEYOND, BITS, SAMPLES, Coded, Likelihood, LikelihoodShape, lowered
+from models.noise import Noise
 
 INPUT_UNIT = 64.0
 """Integer units of the posterior's inputs for each of the float network's."""
@@ -238,12 +239,12 @@ class Spatial(nn.Module):
 
     def infer(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return `SpatialPosterior` of images."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with lowered(images, self.bfloat16):
             return self.posterior(images)
 
     def features(self, z: Tensor) -> Tensor:
         """Return `SpatialDecoder` of z."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with lowered(z, self.bfloat16):
             return self.decoder(z)
 
 
@@ -267,11 +268,11 @@ class Latent(NamedTuple):
     posterior_bits: Tensor
 
 
-def draw_latents(model: Spatial, images: Tensor, *, sample: bool = True) -> Latent:
-    """Return latents of images (B, C, S, S): drawn with straight-through gradients, or the posterior's mode."""
+def draw_latents(model: Spatial, images: Tensor, noise: Noise | None) -> Latent:
+    """Return latents of images (B, C, S, S): drawn with straight-through gradients, or without noise the mode."""
     grid = model.config.grid
     means, scales = model.infer(images)
-    continuous = means + torch.exp2(scales) * torch.randn_like(means) if sample else means
+    continuous = means + torch.exp2(scales) * noise.normal(*means.shape) if noise is not None else means
     z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
     prior = normal_bits(z, *model.prior(z), grid)
     return Latent(z, prior, normal_bits(z, means, scales, grid))

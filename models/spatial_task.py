@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,10 +16,13 @@ from codec.image import Image
 from codec.model import Model
 from models.freeze import F64, Peaks, weights_file
 from models.freeze_spatial import freeze_spatial, watch_spatial
-from models.objective import Inputs, Pixels, pixel_bits
+from models.inputs import Inputs, Pixels
+from models.noise import CPU, Noise
+from models.objective import pixel_bits
 from models.recipe import Recipe
 from models.small import SmallImages, load_small
 from models.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_latents
+from models.thaw_spatial import thaw_spatial
 
 U8 = NDArray[np.uint8]
 AT_ONCE = 250
@@ -33,25 +35,24 @@ NATS = math.log(2)
 class SmallPixels:
     """The likelihood of all pixels of small images."""
 
-    def __init__(self, config: SpatialConfig) -> None:
+    def __init__(self, config: SpatialConfig, device: torch.device) -> None:
         self.config = config
         self.offsets = contexts.window(*config.window)
         y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
-        self.gather = Inputs(self.offsets, grey=config.grey)
-        self.pixels = Pixels(y[None, None], x[None, None])
+        self.gather = Inputs(self.offsets, grey=config.grey, device=device)
+        self.pixels = Pixels(*(torch.from_numpy(a.copy())[None, None].to(device) for a in (y, x)))
         k, j = self.offsets.T
         where = contexts.neighbour(y[:, None], x[:, None], k, j, config.size)
         where[where < 0] = config.size**2
-        self.where = torch.from_numpy(where)
+        self.where = torch.from_numpy(where).to(device)
 
     def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
         """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
         flat = features.flatten(2).transpose(1, 2)
-        nothing = torch.zeros(1, 1, self.config.bias_count)
+        nothing = features.new_zeros(1, 1, self.config.bias_count)
         if self.config.kind == "bits":
             return self._of_bits(model, images, flat, nothing)
-        b = len(images)
-        errors = torch.zeros(b, dtype=torch.int64)
+        errors = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         own = pixel_bits(model, self.gather, images, images, self.pixels, nothing, errors, flat[:, None])
         return own.sum((1, 2, 3))
 
@@ -75,11 +76,12 @@ class SpatialTask:
 
     condition = "d"
 
-    def __init__(self, recipe: Recipe, config: SpatialConfig) -> None:
+    def __init__(self, recipe: Recipe, config: SpatialConfig, device: torch.device = CPU) -> None:
         self.recipe = recipe
         self.config = config
+        self.device = device
         self.crop = config.size
-        self.pixels = SmallPixels(config)
+        self.pixels = SmallPixels(config, device)
 
     def material(self, data: Path, seed: int) -> SmallImages:
         """Return what batches are drawn from."""
@@ -88,13 +90,11 @@ class SpatialTask:
     def new_model(self) -> Spatial:
         """Return a freshly initialised model."""
         torch.manual_seed(self.recipe.train.seed)
-        return Spatial(self.config).to(memory_format=torch.channels_last)
+        return Spatial(self.config).to(self.device, memory_format=torch.channels_last)
 
     def thaw(self, data: bytes, model: Spatial) -> None:
-        """Fill a fresh model with the averaged weights of a checkpoint: there is no inverse of its freezing."""
-        tensors = load_tensors(data)
-        for name, p in model.named_parameters():
-            p.data.copy_(tensors[f"average.{name}"])
+        """Fill a fresh model with frozen weights."""
+        thaw_spatial(data, model)
 
     def set_bfloat16(self, model: Spatial, on: bool) -> None:
         """Let all networks multiply in bfloat16, or not."""
@@ -111,30 +111,35 @@ class SpatialTask:
         return torch.from_numpy(crops)
 
     def terms(
-        self, model: Spatial, images: Tensor, on: Tensor | None = None, *, sample: bool = True
+        self, model: Spatial, images: Tensor, noise: Noise | None, on: Tensor | None = None
     ) -> tuple[Tensor, Latent]:
-        """Return the bits of pixels (B,), and the latents; those of images that are not ``on`` (B,) are not seen."""
-        latent = draw_latents(model, posterior_inputs(images, self.config.kind), sample=sample)
+        """Return the bits of pixels (B,), and the latents; those of images that are not ``on`` (B,) are not seen.
+
+        Without noise latents are the posterior's mode.
+        """
+        latent = draw_latents(model, posterior_inputs(images, self.config.kind), noise)
         features = model.features(latent.z)
         if on is not None:
             features = features * on[:, None, None, None]
         return self.pixels.bits(model, images, features), latent
 
-    def loss(self, model: Spatial, batch: Tensor, rng: np.random.Generator, step: int) -> Tensor:
+    def loss(self, model: Spatial, batch: Tensor, noise: Noise, step: int) -> Tensor:
         """Return minus the ELBO, but for each latent at least the free bits of its KL divergence."""
         train = self.recipe.train
-        on = torch.from_numpy(rng.random(len(batch)) >= train.drop_latents)
-        bits, latent = self.terms(model, batch, on if train.drop_latents else None)
-        kl = (latent.prior_bits - latent.posterior_bits) * on[:, None, None]
-        counted = kl.mean(0).clamp(min=train.free_bits * train.fall(step)).sum()
+        on = noise.uniform(len(batch)) >= train.drop_latents
+        bits, latent = self.terms(model, batch, noise, on if train.drop_latents else None)
+        kl = ((latent.prior_bits - latent.posterior_bits) * on[:, None, None]).mean(0)
+        # What is free is decided by the whole batch, of which this process has a share.
+        free = train.free_bits * train.fall(step)
+        counted = torch.where(noise.ranks.mean(kl) > free, kl, free).sum()
         return (bits.mean() + train.latent_price(step) * counted) / batch[0].numel()
 
     @torch.no_grad()
     def evaluate(self, model: Spatial, folder: Path) -> dict[str, float]:
         """Return minus the ELBO and the KL divergence, in nats an image and bits a sub-pixel."""
-        torch.manual_seed(0)
+        noise, device = Noise(device=self.device), self.device
         images = self.batch(load_small(folder, self.crop)[: self.recipe.validation_pixels], np.random.default_rng(0))
-        parts = [self.terms(model, some) for some in images.split(AT_ONCE)]
+        parts = [self.terms(model, some.to(device), noise) for some in images.split(AT_ONCE)]
         bits = torch.cat([pixels for pixels, _ in parts])
         kl = torch.cat([(latent.prior_bits - latent.posterior_bits).sum((1, 2)) for _, latent in parts])
         if self.recipe.train.drop_latents == 1:
@@ -153,10 +158,9 @@ class SpatialTask:
     def compare(self, model: Spatial, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
         """Return minus the ELBO and the KL divergence, and what freezing costs: both with z at the posterior's mode."""
         figures = self.evaluate(model, folder)
-        torch.manual_seed(0)
         images = self.batch(load_small(folder, self.crop)[:COMPARED], np.random.default_rng(0))
         with torch.no_grad():
-            pixels, latent = self.terms(model, images, sample=False)
+            pixels, latent = self.terms(model, images.to(self.device), None)
         own = float((pixels.sum() + latent.prior_bits.sum()) / len(images))
         coded = 0.0
         for values in images.numpy():

@@ -18,13 +18,17 @@ from models.distortion import distortion
 from models.evaluate import folder_bpsp
 from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
 from models.freeze_transforms import freeze_transforms, gains, watch_transforms
+from models.inputs import Inputs
 from models.lossy import Lossy, LossyConfig, coder_bits, price, rounded
 from models.networks import VLAE, Config
-from models.objective import Batch, Inputs, crop_terms, make_batch, neg_elbo_bits
+from models.noise import CPU, Noise
+from models.objective import Batch, crop_terms, make_batch, neg_elbo_bits
 from models.recipe import Recipe
+from models.rounding import Rounder
 from models.spatial import SpatialConfig
 from models.spatial_task import SpatialTask
 from models.thaw import thaw
+from models.thaw_lossy import thaw_lossy
 from models.transforms import PATCH
 
 U8 = NDArray[np.uint8]
@@ -38,6 +42,8 @@ class Task(Protocol):
     Attributes
     ----------
     recipe : Recipe
+    device : torch.device
+        Where models are, and batches that losses are computed of.
     crop : int
         Side of the crops, pixels.
     condition : str
@@ -45,11 +51,12 @@ class Task(Protocol):
     """
 
     recipe: Recipe
+    device: torch.device
     crop: int
     condition: str
 
     def material(self, data: Path, seed: int) -> Any:
-        """Return what has ``batch(step, count)``: the material of a step, a uint8 array (count, S, S, C)."""
+        """Return what has ``crop(number)``, a uint8 array (S, S, C), and ``batch(step, count)`` of as many."""
 
     def new_model(self) -> Any:
         """Return a freshly initialised model."""
@@ -61,9 +68,9 @@ class Task(Protocol):
         """Let a model multiply in bfloat16, or not."""
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Any:
-        """Return what a step learns from, of crops (B, S, S, 3)."""
+        """Return what a step learns from, of crops (B, S, S, 3): a tensor, or a named tuple of tensors (B, ...)."""
 
-    def loss(self, model: Any, batch: Any, rng: np.random.Generator, step: int) -> Tensor:
+    def loss(self, model: Any, batch: Any, noise: Noise, step: int) -> Tensor:
         """Return what a step makes smaller, a scalar; `Training` says what the bits of latents count by then."""
 
     def evaluate(self, model: Any, folder: Path) -> dict[str, float]:
@@ -87,11 +94,13 @@ class Photo:
 
     condition = "d"
 
-    def __init__(self, recipe: Recipe, config: Config) -> None:
+    def __init__(self, recipe: Recipe, config: Config, device: torch.device = CPU) -> None:
         self.recipe = recipe
         self.config = config
+        self.device = device
         self.crop = 2 * config.tile + 2 * config.radius
-        self.gather = Inputs(contexts.offsets(config.radius))
+        self.gather = Inputs(contexts.offsets(config.radius), device=device)
+        self.rounder = Rounder(recipe.rounding)
 
     def material(self, data: Path, seed: int) -> Crops:
         """Return random crops of the recipe's photographs."""
@@ -100,7 +109,7 @@ class Photo:
     def new_model(self) -> VLAE:
         """Return a freshly initialised model."""
         torch.manual_seed(self.recipe.train.seed)
-        return VLAE(self.config, len(contexts.offsets(self.config.radius)))
+        return VLAE(self.config, len(contexts.offsets(self.config.radius))).to(self.device)
 
     def thaw(self, data: bytes, model: VLAE) -> None:
         """Fill a fresh model with frozen weights."""
@@ -112,12 +121,12 @@ class Photo:
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Batch:
         """Return crops with a largest error for each, and what contexts hold of them."""
-        return make_batch(crops, self.recipe.train.errors, rng)
+        return make_batch(crops, self.recipe.train.errors, rng, self.rounder)
 
-    def loss(self, model: VLAE, batch: Batch, rng: np.random.Generator, step: int) -> Tensor:
+    def loss(self, model: VLAE, batch: Batch, noise: Noise, step: int) -> Tensor:
         """Return minus the ELBO."""
         train = self.recipe.train
-        terms = crop_terms(model, self.gather, batch, train.pixels, rng, drop=train.drop_latents)
+        terms = crop_terms(model, self.gather, batch, train.pixels, noise, drop=train.drop_latents)
         return neg_elbo_bits(terms, self.config.tile, train.latent_price(step))
 
     def evaluate(self, model: VLAE, folder: Path) -> dict[str, float]:
@@ -125,7 +134,7 @@ class Photo:
         row = {}
         count = self.recipe.validation_pixels
         for error in self.recipe.validation_conditions:
-            total, latent, off = folder_bpsp(model, folder, count, int(error))
+            total, latent, off = folder_bpsp(model, folder, count, self.rounder, int(error))
             row |= {f"d={error}": total, f"d={error} latents": latent, f"d={error} off": off}
         return row
 
@@ -140,12 +149,12 @@ class Photo:
     def compare(self, model: VLAE, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
         """Return minus the ELBO in bits per sub-pixel, with latents and without, and what freezing costs."""
         error = int(condition)
-        total, latent, off = folder_bpsp(model, folder, self.recipe.validation_pixels, error)
+        total, latent, off = folder_bpsp(model, folder, self.recipe.validation_pixels, self.rounder, error)
         return {
             "elbo_bpsp": total,
             "latents_bpsp": latent,
             "latents_off_bpsp": off,
-            "freezing_percent": photo_percent(model, frozen, folder, error),
+            "freezing_percent": photo_percent(model, frozen, folder, error, self.rounder),
         }
 
     def multiply_adds(self, model: VLAE) -> int:
@@ -158,9 +167,10 @@ class Transformed:
 
     condition = "q"
 
-    def __init__(self, recipe: Recipe, config: LossyConfig) -> None:
+    def __init__(self, recipe: Recipe, config: LossyConfig, device: torch.device = CPU) -> None:
         self.recipe = recipe
         self.config = config
+        self.device = device
         self.crop = recipe.train.pixels
 
     def material(self, data: Path, seed: int) -> Crops:
@@ -170,33 +180,35 @@ class Transformed:
     def new_model(self) -> Lossy:
         """Return a freshly initialised model."""
         torch.manual_seed(self.recipe.train.seed)
-        return Lossy(self.config)
+        return Lossy(self.config).to(self.device)
 
     def thaw(self, data: bytes, model: Lossy) -> None:
-        """Refuse: there is no inverse of its freezing."""
-        raise ValueError(f"recipe {self.recipe.name} begins from random weights")
+        """Fill a fresh model with frozen weights."""
+        thaw_lossy(data, model)
 
     def set_bfloat16(self, model: Lossy, on: bool) -> None:
         """Let transforms and hidden layers multiply in bfloat16, or not."""
-        model.bfloat16 = model.coder.likelihood.bfloat16 = on
+        for network in (model.analysis, model.synthesis, model.coder.likelihood):
+            network.bfloat16 = on
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Tensor:
-        """Return samples minus 128, a float tensor (B, 3, S, S)."""
-        return torch.tensor(crops).permute(0, 3, 1, 2).float() - 128
+        """Return the crops."""
+        return torch.tensor(crops)
 
-    def loss(self, model: Lossy, batch: Tensor, rng: np.random.Generator, step: int) -> Tensor:
+    def loss(self, model: Lossy, batch: Tensor, noise: Noise, step: int) -> Tensor:
         """Return rate plus priced distortion, weighted so that all qualities count about alike."""
-        b, _, height, width = batch.shape
-        drawn = rng.random(b)
-        quality = torch.from_numpy(np.where(rng.random(b) < ENDS, np.round(drawn), drawn)).float()
+        samples = centred(batch)
+        b, _, height, width = samples.shape
+        drawn = noise.uniform(b)
+        quality = torch.where(noise.uniform(b) < ENDS, drawn.round(), drawn)
         level = model.level(quality)
         steps = model.steps(level)
-        y = model.analyse(batch, level) / steps
+        y = model.analyse(samples, level) / steps
         quantised = rounded(y.clamp(-self.config.limit, self.config.limit))
-        noisy = y + torch.rand_like(y) - 0.5
-        on = torch.from_numpy(rng.random(b) >= self.recipe.train.drop_latents)
-        bits, kl = coder_bits(model, quantised, noisy, level, on)
-        lost = distortion(model.synthesise(quantised * steps, level), batch, self.recipe.train)
+        noisy = y + noise.uniform(*y.shape) - 0.5
+        on = noise.uniform(b) >= self.recipe.train.drop_latents
+        bits, kl = coder_bits(model, quantised, noisy, level, on, noise)
+        lost = distortion(model.synthesise(quantised * steps, level), samples, self.recipe.train)
         cost = (bits + self.recipe.train.latent_price(step) * kl) / (height * width) + price(quality) * lost
         return (cost / (0.3 + 3 * quality)).mean()
 
@@ -223,7 +235,7 @@ class Transformed:
     def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
         """Return the weights file; the crops tell what errors of y do."""
         rng = np.random.default_rng(self.recipe.train.seed)
-        gain = gains(model, self.batch(crops, rng), rng)
+        gain = gains(model, centred(self.batch(crops, rng)), rng)
         return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))
 
     def compare(self, model: Lossy, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
@@ -240,10 +252,15 @@ class Transformed:
         return {name: round(count / PATCH**2) for name, count in parts.items()}
 
 
-def task_of(recipe: Recipe) -> Task:
+def centred(crops: Tensor) -> Tensor:
+    """Return samples minus 128, a float tensor (B, 3, S, S), of uint8 crops (B, S, S, 3)."""
+    return crops.permute(0, 3, 1, 2).float() - 128
+
+
+def task_of(recipe: Recipe, device: torch.device = CPU) -> Task:
     """Return the task of a recipe."""
     if isinstance(recipe.model, LossyConfig):
-        return Transformed(recipe, recipe.model)
+        return Transformed(recipe, recipe.model, device)
     if isinstance(recipe.model, SpatialConfig):
-        return SpatialTask(recipe, recipe.model)
-    return Photo(recipe, recipe.model)
+        return SpatialTask(recipe, recipe.model, device)
+    return Photo(recipe, recipe.model, device)

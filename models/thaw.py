@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,92 +19,16 @@ from torch import Tensor, nn
 
 from codec.contexts import offsets
 from codec.model_weights import parse_model
+from models.balance import balance, hidden_units
 from models.freeze import F64, I64, head_units, latent_units
-from models.networks import CONTEXT_UNIT, VLAE, Condition, Config
+from models.networks import CONTEXT_UNIT, VLAE, Condition, Config, Likelihood
 
 GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""
-ROUNDS = 50
-"""Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
 OUTPUT = ("weight", "bias", "multiplier")
 """Tensors of an output layer."""
 
 Tensors = dict[str, NDArray[Any]]
-
-
-class Units(NamedTuple):
-    """Hidden units of one layer, as views of parameters with the units along the first axis.
-
-    Attributes
-    ----------
-    weights : what comes in
-    biases : what else is added to the units' sums, and has their scale
-    outgoing : what reads the units
-    """
-
-    weights: list[Tensor]
-    biases: list[Tensor]
-    outgoing: list[Tensor]
-
-
-def hidden_units(model: VLAE) -> list[Units]:
-    """Return all units that follow a rectifier."""
-    net, q, prior, config = model.likelihood, model.posterior, model.prior, model.config
-    dense, channels = q.dense.weight, config.posterior[2]
-
-    def moved(begin: int, count: int) -> list[Tensor]:
-        at = slice(begin, begin + count)
-        return [model.condition.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
-
-    result = [
-        Units([q.conv1.weight], [q.conv1.bias], [q.conv2.weight.transpose(0, 1)]),
-        Units([q.conv2.weight], [q.conv2.bias], [q.conv3.weight.transpose(0, 1)]),
-        Units([q.conv3.weight], [q.conv3.bias], [dense[:, :channels].T, dense[:, channels:].T]),
-        Units([dense], [q.dense.bias, q.condition.weight.T], [q.out.weight.T]),
-        Units([prior.hidden.weight], [prior.hidden.bias, prior.condition.weight.T], [prior.out.weight.T]),
-        Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
-    ]
-    chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
-    for i in range(3):
-        biases = [chain[i].bias, *moved(i * config.width, config.width)]
-        result.append(Units([chain[i].weight], biases, [chain[i + 1].weight.T]))
-    for place, out in enumerate(net.outputs):
-        begin = place * config.head
-        at = slice(begin, begin + config.head)
-        conditioning = [net.conditioning[place - 1].weight] if place else []
-        biases = [net.split.bias[at], *moved(3 * config.width + begin, config.head)]
-        result.append(Units([net.split.weight[at], *conditioning], biases, [out.weight.T]))
-    return result
-
-
-def norm(parts: list[Tensor]) -> Tensor:
-    """Return the norm of each unit's weights in several parameters."""
-    return torch.cat([p.flatten(1) for p in parts], 1).norm(dim=1)
-
-
-@torch.no_grad()
-def balance(model: VLAE) -> None:
-    """Choose the scale of every hidden unit so that its weights in and out have equal norms, in place.
-
-    Gradient descent keeps the difference of their squares, and of all scales these make the weights
-    smallest. A unit that nothing comes into or nothing reads has no such scale: it gets the usual
-    norm of its layer.
-    """
-    layers = hidden_units(model)
-    for _ in range(ROUNDS):
-        for units in layers:
-            before, after = norm(units.weights), norm(units.outgoing)
-            dead = (before == 0) | (after == 0)
-            product = before * after
-            usual = product[~dead].median().sqrt() if (~dead).any() else torch.tensor(1.0, dtype=product.dtype)
-            one = torch.ones_like(before)
-            factor = torch.where(dead, one, (after / before).sqrt())
-            factor = torch.where(dead & (before > 0), usual / before, factor)
-            factor = torch.where(dead & (after > 0), after / usual, factor)
-            for p in units.weights + units.biases:
-                p.mul_(factor.reshape(-1, *[1] * (p.dim() - 1)))
-            for p in units.outgoing:
-                p.div_(factor.reshape(-1, *[1] * (p.dim() - 1)))
 
 
 def _fill(parameter: Tensor, values: NDArray[Any]) -> None:
@@ -142,7 +66,9 @@ def _hidden(
         _fill(layer.bias, (tensors[f"{name}.bias"] - _half(tensors, name)) / scale)
 
 
-def _output(tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F64, offset: F64 | float = 0.0) -> F64:
+def fill_output(
+    tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F64, offset: F64 | float = 0.0
+) -> F64:
     """Fill an output layer and return the float value of a unit of each sum; ``step`` is 2**-output_shift."""
     value: F64 = tensors[f"{name}.multiplier"] * step / units
     _fill(layer.weight, (tensors[f"{name}.weight"] * value).T)
@@ -150,32 +76,37 @@ def _output(tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F
     return value
 
 
-def _thaw_likelihood(tensors: Tensors, model: VLAE, step: float) -> F64:
-    """Fill the likelihood and the biases of each d; return the scale of its biases."""
-    net, width = model.likelihood, model.config.width
-    inputs = np.full(net.hidden1.in_features, float(CONTEXT_UNIT))
+def fill_likelihood(tensors: Tensors, net: Likelihood, step: float, inputs: F64) -> tuple[F64, F64]:
+    """Fill a likelihood, but for its biases; return these, rows of conditions, and their scale.
+
+    ``inputs`` are the integer units of each input.
+    """
+    width = net.config.width
     names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
     layers = [net.hidden1, net.hidden2, net.hidden3, net.split]
     for name, layer in zip(names, layers, strict=True):
         _hidden(tensors, name, layer, inputs)
         inputs = np.ones(width)
     scale, half = (np.concatenate([f(tensors, n) for n in names]) for f in (_scale, _half))
-    own = torch.zeros_like(model.off)
-    _biases(own, model.condition, (tensors["likelihood.fixed_biases"] - half) / scale)
-    for layer, part in zip(layers, own.split([layer.out_features for layer in layers]), strict=True):
-        layer.bias.copy_(part)
-    _fill(model.off, tensors["likelihood.off_biases"] / scale)
-    heads = _scale(tensors, names[3]).reshape(3, -1)
-    for place, rows in ((1, slice(0, 1)), (2, slice(1, 4))):
-        conditioning = tensors["likelihood.conditioning"][rows] * CONTEXT_UNIT / heads[place]
-        _fill(net.conditioning[place - 1].weight, conditioning.T)
-    m = model.config.mixtures
+    biases = (tensors["likelihood.fixed_biases"] - half) / scale
+    ends = np.cumsum([layer.out_features for layer in layers])[:-1]
+    for layer, part in zip(layers, np.split(biases[0], ends), strict=True):
+        _fill(layer.bias, part)
+    coded, m = net.config.coded, net.config.mixtures
+    heads = _scale(tensors, names[3]).reshape(coded.groups, -1)
+    begin = 0  # of the rows of a group's conditioning
+    for place, layer in enumerate(net.conditioning, 1):
+        end = begin + coded.features[place]
+        conditioning = tensors["likelihood.conditioning"][begin:end] * CONTEXT_UNIT / heads[place]
+        _fill(layer.weight, conditioning.T)
+        begin = end
     for place, out in enumerate(net.outputs):
-        used = 3 * m + place
+        links = coded.links[place]
+        used = 3 * m * coded.group + links
         part = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
-        offset = np.repeat([0.0, 0.5, 0.0], [2 * m, m, place])
-        _output(part, "out", out, step, head_units(m, 1, place), offset)
-    return scale
+        offset = np.append(np.tile(np.repeat([0.0, 0.5], [2 * m, m]), coded.group), np.zeros(links))
+        fill_output(part, "out", out, step, head_units(m, coded.group, links), offset)
+    return biases, scale
 
 
 def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -> None:
@@ -183,18 +114,30 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
     q, prior, n = model.posterior, model.prior, model.config.latents
     a, b, c = model.config.posterior
     for name, conv, inputs in (
-        ("conv1", q.conv1, np.full(81, float(CONTEXT_UNIT))),
+        ("conv1", q.conv1, np.full(9 * model.config.coded.planes, float(CONTEXT_UNIT))),
         ("conv2", q.conv2, np.ones(9 * a)),
         ("conv3", q.conv3, np.ones(9 * b)),
     ):
         _hidden(tensors, f"posterior.{name}", conv, inputs)
     _hidden(tensors, "posterior.dense", q.dense, np.repeat([4.0, 1.0], c), q.condition)
-    _output(tensors, "posterior.out", q.out, step, latent_units(n), np.repeat([0.0, 1.0], n))
+    fill_output(tensors, "posterior.out", q.out, step, latent_units(n), np.repeat([0.0, 1.0], n))
     _hidden(tensors, "modulation.hidden", model.modulate1, np.full(n, 8.0))
-    _output(tensors, "modulation.out", model.modulate2, step, bias_scale)
+    fill_output(tensors, "modulation.out", model.modulate2, step, bias_scale)
     _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.condition)
-    value = _output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
+    value = fill_output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
     _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
+
+
+@torch.no_grad()
+def fill_coder(tensors: Tensors, model: VLAE, output_shift: int) -> None:
+    """Fill a coder of the frozen one's shape, in place; the weights of its hidden units are balanced."""
+    step = 2.0**-output_shift
+    inputs = np.full(model.likelihood.hidden1.in_features, float(CONTEXT_UNIT))
+    biases, bias_scale = fill_likelihood(tensors, model.likelihood, step, inputs)
+    _fill(model.condition.weight, biases - biases[0])
+    _fill(model.off, tensors["likelihood.off_biases"] / bias_scale)
+    _thaw_latents(tensors, model, step, bias_scale)
+    balance(hidden_units(model))
 
 
 def frozen_header(data: bytes) -> dict[str, Any]:
@@ -283,8 +226,5 @@ def thaw(data: bytes, model: VLAE) -> None:
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     small = VLAE(frozen, len(offsets(frozen.radius))).double()
-    step = 2.0 ** -frozen_header(data)["output_shift"]
-    bias_scale = _thaw_likelihood(tensors, small, step)
-    _thaw_latents(tensors, small, step, bias_scale)
-    balance(small)
+    fill_coder(tensors, small, frozen_header(data)["output_shift"])
     _grow(small, model)

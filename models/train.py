@@ -1,32 +1,40 @@
-"""Training by a recipe: resumes from its checkpoint and stops cleanly at a time limit."""
+"""Training by a recipe: resumes from its checkpoint and stops cleanly, at a time limit or when it is told to."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import hashlib
-import json
 import logging
 import os
 import platform
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
-from codec.headers import HASH_BYTES
+from models import checkpoints
+from models.device import device_name, fast_memory
+from models.errors import TrainingError
+from models.loader import Numbers, Ordered, Pool, make_batches
+from models.noise import CPU, Noise
 from models.optimizer import Optimizer
+from models.ranks import ALONE, Ranks
 from models.recipe import Recipe, Training
+from models.start import fill, start_entry
+from models.stopping import Stop
 from models.tasks import task_of
 
 log = logging.getLogger(__name__)
+
+REPORT_STEPS = 100
+"""Between two looks at the loss: each waits for the device."""
+AGREE_STEPS = 10
+"""Between two times that several processes ask each other whether to stop."""
+LOSS_WEIGHT = 0.02
+"""Of a step's loss in the mean that is reported."""
 
 
 def _machine() -> str:
@@ -44,7 +52,7 @@ class Progress:
     history : list of dict
         Figures of every evaluation.
     start : dict or None
-        What it began from, see `start_entry`; None if from random weights.
+        What it began from, see `models.start.start_entry`; None if from random weights.
     """
 
     step: int = 0
@@ -60,139 +68,185 @@ def learning_rate(train: Training, step: int) -> float:
     return train.learning_rate * warm * train.fall(step)
 
 
-def start_entry(path: Path) -> dict[str, Any]:
-    """Return what is known of frozen weights, or of a checkpoint: its hash, and the steps and hours that made it.
-
-    Of frozen weights steps and hours stand in the model card beside them, if there is one; those of what the
-    weights themselves began from are included.
-    """
-    entry: dict[str, Any] = {"hash": hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES].hex()}
-    card = path.with_suffix(".json")
-    with safe_open(path, "np") as file:
-        progress = (file.metadata() or {}).get("progress")
-    values: dict[str, Any] = {}
-    if progress is not None:
-        found = json.loads(progress)
-        values = {"steps": found["step"], "hours": found["seconds"] / 3600, "start": found["start"]}
-    elif card.exists():
-        values = json.loads(card.read_text(encoding="utf-8"))
-    if values:
-        before = values.get("start") or {}
-        for key in ("steps", "hours"):
-            if key in values:
-                entry[key] = round(values[key] + before.get(key, 0), 2)
-    return entry
+def never() -> bool:
+    """Do not stop."""
+    return False
 
 
-def keep_memory() -> None:
-    """Let the C library keep freed memory for the next step: a third of a step went into new pages.
-
-    Only glibc has this switch; others are left as they are.
-    """
-    mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
-        libc.mallopt(top_pad, 1 << 28)
+def at_once(work: Callable[[], None]) -> None:
+    """Do some work."""
+    work()
 
 
 class Run:
-    """A training run, kept in a folder as ``checkpoint.safetensors``.
+    """A training run, kept in a folder, see `models.checkpoints`. It writes nowhere else.
 
-    A new one begins from ``start``, frozen weights or a checkpoint as its task takes them, else from random weights.
-    With ``bfloat16`` the likelihood's hidden layers are multiplied in it.
+    Parameters
+    ----------
+    data : Path
+        Holds the folders of the recipe.
+    start : Path or None
+        What a new run begins from, see `models.start.fill`; None: from random weights.
+    bfloat16 : bool
+        Whether most layers multiply in it.
+    workers : int
+        Processes that make crops; none: a thread of this one does.
+    ranks : Ranks
+        The processes that train this run together; the first one writes.
+
+    Raises
+    ------
+    RecipeError
+        A folder of the recipe is missing, or the checkpoint is that of another recipe.
+    CorruptDataError
+        The checkpoint is damaged.
     """
 
     def __init__(
-        self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None, *, bfloat16: bool = False
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        start: Path | None = None,
+        *,
+        bfloat16: bool = False,
+        device: torch.device = CPU,
+        workers: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
+        recipe.check_data(data)
         self.recipe = recipe
-        self.task = task_of(recipe)
+        self.task = task_of(recipe, device)
         self.data = data
-        self.checkpoint = folder / "checkpoint.safetensors"
+        self.folder = folder
+        self.workers = workers
+        self.ranks = ranks
+        self.share = ranks.share(recipe.train.batch)
+        self.noise = Noise(0, device, ranks)
         self.model = self.task.new_model()
         self.progress = Progress()
-        if start is not None and not self.checkpoint.exists():
-            self.task.thaw(start.read_bytes(), self.model)
+        if device.type != "cpu":
+            self.progress.machine += f", {device_name(device)}"
+        found = ranks.shared(lambda: checkpoints.load(folder))
+        if found is None and start is not None:
+            fill(self.task, self.model, start)
             self.progress.start = start_entry(start)
         self.average = copy.deepcopy(self.model)
         self.task.set_bfloat16(self.model, bfloat16)
         self.optimizer = Optimizer(self.model)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint.exists():
-            self._load()
+        if found is not None:
+            self._go_on(found)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint in place of the last.
+
+        Raises
+        ------
+        TrainingError
+            It cannot be written; the last one stays.
+        """
+        if not self.ranks.first:
+            return
         tensors = self.optimizer.state()
-        for name, p in self.model.named_parameters():
-            tensors[f"model.{name}"] = p.detach()
-        for name, p in self.average.named_parameters():
-            tensors[f"average.{name}"] = p.detach()
-        temporary = self.checkpoint.with_suffix(".part")
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(tensors, temporary, {"progress": json.dumps(asdict(self.progress))})
-        temporary.replace(self.checkpoint)
+        for part, model in (("model", self.model), ("average", self.average)):
+            tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
+        checkpoints.save(self.folder, tensors, asdict(self.progress), checkpoints.shape_of(self.recipe))
 
-    def _load(self) -> None:
-        with safe_open(self.checkpoint, "pt") as file:
-            self.progress = Progress(**json.loads(file.metadata()["progress"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.optimizer.load(tensors, self.progress.step)
+    def _go_on(self, found: checkpoints.Checkpoint) -> None:
+        checkpoints.check_shape(found, self.recipe, self.model, self.folder)
+        self.progress = Progress(**found.progress)
+        self.optimizer.load(found.tensors, self.progress.step)
         for part, model in (("model", self.model), ("average", self.average)):
             for name, p in model.named_parameters():
-                p.data.copy_(tensors[f"{part}.{name}"])
+                p.data.copy_(found.tensors[f"{part}.{name}"])
 
-    def train(self, limit_s: float, every_s: float = 600.0, evaluate_s: float = 1800.0) -> bool:
-        """Train until the recipe's last step or ``limit_s`` seconds; return whether it is finished.
+    def batches(self) -> Ordered | Pool:
+        """Return what gives the steps to come their batches; to be closed."""
+        train, device = self.recipe.train, self.task.device
+        material = self.task.material(self.data, train.seed)
+        if device.type == "cpu":
+            first, last = self.progress.step // train.uses, -(-train.steps // train.uses)
+            numbers = Numbers(first, last, train.batch, self.ranks)
+            return Ordered(make_batches(self.task, material, numbers, self.workers), train.uses)
+        numbers = Numbers(self.progress.step, 1 << 40, train.batch, self.ranks)
+        return Pool(make_batches(self.task, material, numbers, self.workers), train.uses, device)
 
-        A checkpoint is written every ``every_s`` seconds, the model evaluated every ``evaluate_s``.
+    def train(
+        self,
+        limit_s: float,
+        every_s: float = 600.0,
+        evaluate_s: float = 1800.0,
+        stop: Callable[[], bool] = never,
+    ) -> bool:
+        """Train until the recipe's last step or ``limit_s`` seconds, or until told; return whether it is finished.
+
+        A checkpoint is written every ``every_s`` seconds and at the end, the model evaluated every ``evaluate_s``
+        and at the end, which a signal to a `models.stopping.Stop` breaks off. ``stop`` is asked after each step; where
+        it returns True, the run is saved at once.
+
+        Raises
+        ------
+        TrainingError
+            An image or a checkpoint cannot be read or written, or the loss is no number; the last checkpoint stays.
         """
-        # Units that die leave denormal numbers in the momentum, on which processors are twenty times slower.
-        torch.set_flush_denormal(True)
-        keep_memory()
-        train = self.recipe.train
-        crops = self.task.material(self.data, train.seed)
+        fast_memory()
+        steps = self.recipe.train.steps
+        batches = self.batches()
         begin = saved = evaluated = time.monotonic()
-        recent = 0.0
-        batch: Any = None
-        with ThreadPoolExecutor(1) as loader:
-            coming = loader.submit(self._batch, crops, self.progress.step)
-            while self.progress.step < train.steps and time.monotonic() - begin < limit_s:
+        recent: Tensor | None = None
+        told = False
+        attempt = stop.attempt if isinstance(stop, Stop) else at_once
+
+        def keep() -> None:
+            nonlocal saved
+            if recent is not None and not torch.isfinite(recent):
                 step = self.progress.step
-                if batch is None or step % train.uses == 0:
-                    batch = coming.result()
-                    coming = loader.submit(self._batch, crops, step + train.uses)
-                loss = self._step(batch)
-                recent += 0.02 * (loss - recent) if recent else loss
-                if step % 100 == 0:
-                    log.info("step %d, loss %.4f, %.0f s", step, recent, time.monotonic() - begin)
-                if time.monotonic() - saved > every_s:
+                raise TrainingError(f"step {step}: the loss is {float(recent)}; the last checkpoint stays")
+            self.progress.seconds += time.monotonic() - saved
+            self.save()
+            saved = time.monotonic()
+
+        try:
+            while self.progress.step < steps and not told:
+                if self._agree(time.monotonic() - begin >= limit_s):
+                    break
+                loss = self.step(batches.batch(self.progress.step))
+                recent = loss.clone() if recent is None else recent.lerp_(loss, LOSS_WEIGHT)
+                if self.progress.step % REPORT_STEPS == 0:
+                    self._report(float(recent), batches, time.monotonic() - begin)
+                told = self._agree(stop())
+                if time.monotonic() - saved > every_s and not told:
+                    keep()
                     if time.monotonic() - evaluated > evaluate_s:
-                        self.evaluate()
+                        attempt(self.evaluate)
                         evaluated = time.monotonic()
-                    self.progress.seconds += time.monotonic() - saved
-                    self._save()
-                    saved = time.monotonic()
-        self.evaluate()
-        self.progress.seconds += time.monotonic() - saved
-        self._save()
-        return self.progress.step >= train.steps
+        finally:
+            batches.close()
+        keep()
+        if not told:
+            attempt(self.evaluate)
+            keep()
+        return self.progress.step >= steps
 
-    def _batch(self, crops: Any, step: int) -> Any:
-        """Return the batch of a step; ``uses`` steps see the same crops."""
-        train = self.recipe.train
-        index = step // train.uses
-        rng = np.random.default_rng((train.seed, index, 2))
-        return self.task.batch(crops.batch(index, train.batch), rng)
+    def _agree(self, flag: bool) -> bool:
+        """Return whether a flag is set, in any of the processes: they stop at the same step."""
+        asked = self.ranks.count == 1 or self.progress.step % AGREE_STEPS == 0
+        return asked and self.ranks.any(flag)
 
-    def _step(self, batch: Any) -> float:
-        train = self.recipe.train
-        step = self.progress.step
-        # torch.manual_seed would record a stack trace for every device at every call.
-        torch.default_generator.manual_seed(train.seed * 1_000_003 + step)
-        loss = self.task.loss(self.model, batch, np.random.default_rng((train.seed, step, 1)), step)
+    def _report(self, loss: float, batches: Ordered | Pool, seconds: float) -> None:
+        made, waited = batches.made * self.share / seconds, 100 * batches.waited / seconds
+        log.info(
+            "step %d, loss %.4f, %.0f s, %.0f crops/s, %.1f %% waited",
+            *(self.progress.step, loss, seconds, made, waited),
+        )
+
+    def step(self, batch: Any) -> Tensor:
+        """Take a step and return its loss, which the device may still compute."""
+        train, step = self.recipe.train, self.progress.step
+        self.noise.begin(train.seed * 1_000_003 + step)
+        loss = self.task.loss(self.model, batch, self.noise, step)
         loss.backward()
+        self.ranks.average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(learning_rate(train, step))
         weight = 1 - min(train.average, (1 + step) / (10 + step))
@@ -200,14 +254,15 @@ class Run:
             for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(p, weight)
         self.progress.step += 1
-        return float(loss.detach())
+        return loss.detach()
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> None:
         """Evaluate the averaged weights on the validation folders, log the figures and keep them."""
+        if not self.ranks.first:
+            return
         row = {"step": float(self.progress.step)}
         for folder in self.recipe.validation_folders:
             figures = self.task.evaluate(self.average, self.data / folder)
             row |= {f"{folder} {key}": value for key, value in figures.items()}
         self.progress.history.append(row)
         log.info("%s", ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
-        return row

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.transform import PATCH, SAMPLES
-from models.networks import Condition
+from models.networks import Condition, lowered
 
 INPUT_UNIT = 64.0
 """Samples a unit of the analysis network's inputs."""
@@ -70,7 +70,13 @@ class Block(nn.Module):
 
 
 class Transform(nn.Module):
-    """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit)."""
+    """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit).
+
+    Attributes
+    ----------
+    bfloat16 : bool
+        Whether the residual network multiplies in it: for training.
+    """
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class Transform(nn.Module):
         super().__init__()
         width = first.out_channels
         self.input_unit, self.unit = units
+        self.bfloat16 = False
         self.linear = nn.Conv2d(rows.shape[1], rows.shape[0], 1, bias=False)
         self.input = first
         self.blocks = nn.ModuleList([Block(width, levels) for _ in range(blocks)])
@@ -100,12 +107,13 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
-        s = self.input(x / self.input_unit)
-        for block in self.blocks:
-            s = block(s, level)
-        with torch.autocast("cpu", enabled=False):  # nothing brings back what the linear map loses
-            linear = self.linear(x)
-        return linear + self.unit * self.output(F.relu(s)).float()
+        with lowered(x, self.bfloat16):
+            s = self.input(x / self.input_unit)
+            for block in self.blocks:
+                s = block(s, level)
+            corrected = self.output(F.relu(s))
+        # Nothing brings back what the linear map loses: it is in single precision.
+        return self.linear(x) + self.unit * corrected.float()
 
 
 class Analysis(Transform):

@@ -17,12 +17,15 @@ from models import lossy  # noqa: E402
 from models.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
-from models.finish import finish, freeze  # noqa: E402
+from models.distortion import ms_ssim as structure_alike  # noqa: E402
+from models.errors import RecipeError  # noqa: E402
+from models.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
 from models.networks import bin_mass  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
 from models.tasks import task_of  # noqa: E402
+from models.thaw_lossy import thaw_lossy  # noqa: E402
 from models.train import Run  # noqa: E402
 from models.transforms import PATCH, SAMPLES, Analysis, Synthesis, linear_rows  # noqa: E402
 
@@ -109,6 +112,17 @@ def test_distortion_is_squared_error_and_lost_structure():
     assert found.tolist() == pytest.approx(lost, rel=1e-3)
 
 
+def test_ms_ssim_has_the_gradient_of_the_reference():
+    reference = pytest.importorskip("pytorch_msssim")
+    torch.manual_seed(0)
+    x = 255 * torch.rand(2, 3, 165, 178)
+    y = (x + 20 * torch.randn_like(x)).clamp(0, 255).requires_grad_()
+    found, expected = structure_alike(x, y), reference.ms_ssim(x, y, data_range=255, size_average=False)
+    assert torch.allclose(found, expected, rtol=1e-4)
+    own, other = (torch.autograd.grad(value.sum(), y)[0] for value in (found, expected))
+    assert (own - other).norm() < 1e-3 * other.norm()
+
+
 def test_rounding_has_the_gradient_of_the_identity():
     x = torch.tensor([0.2, -1.7], requires_grad=True)
     (rounded(x) * torch.tensor([2.0, 3.0])).sum().backward()
@@ -155,9 +169,9 @@ def test_compress_is_odd_and_grows():
 def test_training_lowers_the_cost_and_resumes(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "a")
-    before = run.evaluate()
+    run.evaluate()
     assert run.train(float("inf"))
-    after = run.progress.history[-1]
+    before, after = run.progress.history
     for quality in ("0.0", "0.6", "1.0"):
         assert after[f"some q={quality}"] < before[f"some q={quality}"]
     again = Run(recipe, data, tmp_path / "a")
@@ -185,9 +199,14 @@ def lively(recipe):
 
 
 @pytest.fixture(scope="module")
-def frozen(recipe, lively, data):
+def weights(recipe, lively, data):
     torch.set_num_threads(1)
-    return parse_model(freeze(task_of(recipe), lively, task_of(recipe).material(data, 2)))
+    return freeze(task_of(recipe), lively, task_of(recipe).material(data, 2))
+
+
+@pytest.fixture(scope="module")
+def frozen(weights):
+    return parse_model(weights)
 
 
 @pytest.mark.parametrize("condition", [0, 31, 50, 99])
@@ -199,6 +218,33 @@ def test_a_frozen_model_is_the_float_one(lively, frozen, data, condition):
     # Another quality has other biases and steps.
     other = float_code(lively, samples, (condition / 99 + 0.5) % 1, sample=False)
     assert abs(other.psnr - before.psnr) > 0.5
+
+
+@pytest.mark.parametrize("condition", [0, 31, 99])
+def test_a_thawed_model_computes_what_the_frozen_one_does(recipe, weights, frozen, data, condition):
+    thawed = task_of(recipe).new_model()
+    thaw_lossy(weights, thawed)
+    samples = centre(load_images(data / "some")[1], 96, 8)
+    before, after = frozen_code(frozen, samples, condition), float_code(thawed, samples, condition / 99, sample=False)
+    assert after.bits == pytest.approx(before.bits, rel=0.005)
+    assert after.psnr == pytest.approx(before.psnr, abs=0.02)
+    steps = thawed.steps(thawed.level(torch.tensor([condition / 99])))[0, :, 0, 0]
+    np.testing.assert_allclose(steps.detach(), frozen.transforms.steps[condition] / 65536, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model.limit": 255}, "limit is 511, not 255"),
+        ({"model.synthesis_blocks": 2}, "synthesis has 1 blocks, not 2"),
+        ({"model.width": 24}, "a tensor has|a layer has shape"),
+        ({"model.levels": 4}, "a tensor has"),
+        ({"model.coder": load_recipe("lossy").model.vlae | {"width": 128}}, "the coder has another width"),
+    ],
+)
+def test_a_lossy_model_of_another_shape_is_not_thawed(weights, change, says):
+    with pytest.raises(ValueError, match=says):
+        thaw_lossy(weights, task_of(load_recipe("lossy", SMALL | change)).new_model())
 
 
 def test_frozen_transforms_are_near_the_float_ones(lively, frozen, data):
@@ -245,9 +291,9 @@ def test_the_card_says_what_freezing_costs(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "run")
     assert run.train(float("inf"))
-    card = finish(run, tmp_path)
-    assert json.loads((tmp_path / "lossy-2.json").read_text()) == card
-    weights = (tmp_path / "lossy-2.safetensors").read_bytes()
+    card = finish(run)
+    assert json.loads((run.folder / CARD).read_text()) == card
+    weights = (run.folder / FROZEN).read_bytes()
     model = parse_model(weights)
     assert (model.hash.hex(), len(weights)) == (card["hash"], card["weights_bytes"])
     assert (model.kind, model.conditions) == ("tensor", 100)
@@ -279,8 +325,15 @@ def test_figures_have_ms_ssim_where_images_are_large_enough(lively, frozen, data
     assert figures["ms_ssim"] == ms_ssim(centre(samples, 176, 8), coded.samples)
 
 
-def test_it_does_not_begin_from_frozen_weights(recipe, data, tmp_path):
+def test_a_run_begins_from_frozen_weights(recipe, weights, data, tmp_path):
     start = tmp_path / "x.safetensors"
-    start.write_bytes(b"")
-    with pytest.raises(ValueError, match="random weights"):
-        Run(recipe, data, tmp_path / "b", start)
+    start.write_bytes(weights)
+    run = Run(recipe, data, tmp_path / "b", start)
+    samples = centre(load_images(data / "some")[1], 96, 8)
+    before, after = (
+        frozen_code(parse_model(weights), samples, 50),
+        float_code(run.model, samples, 50 / 99, sample=False),
+    )
+    assert after.bits == pytest.approx(before.bits, rel=0.005)
+    with pytest.raises(RecipeError, match=r"x\.safetensors: of the frozen model limit is 511, not 255"):
+        Run(load_recipe("lossy", SMALL | {"model.limit": 255}), data, tmp_path / "c", start)

@@ -22,7 +22,7 @@ def expected_files():
     for package in ("codec", "models"):
         for path in (ROOT / package).rglob("*.py"):
             yield path.relative_to(ROOT).as_posix()
-    for pattern in ("codec/weights/*", "codec/demo.png", "codec/report.*s", "models/recipes/*.toml"):
+    for pattern in ("codec/weights/*", "codec/demo.png", "codec/report.*s", "models/*.toml", "models/recipes/*.toml"):
         found = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
         assert found, pattern
         yield from found
@@ -85,7 +85,9 @@ def test_who_only_compresses_needs_no_torch(wheel):
 def test_entry_points(wheel):
     lines = dist_info(wheel, "entry_points.txt").split("\n")
     assert lines[lines.index("[console_scripts]") + 1] == "vlae = codec.cli:main"
-    assert lines[lines.index("[vlae.commands]") + 1] == "train = models.cli:train"
+    commands = lines.index("[vlae.commands]") + 1
+    homes = {"averages": "cli", "lend": "lend", "ship": "cli", "train": "cli"}
+    assert lines[commands : commands + 4] == [f"{name} = models.{home}:{name}" for name, home in homes.items()]
 
 
 def test_the_models_are_small(wheel):

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import torch
 
-from models.finish import finish
+from models.finish import FROZEN, finish
 from models.recipe import load_recipe
 from models.train import Run
 
@@ -54,8 +54,7 @@ def schedule(recipe: str) -> dict[str, Any]:
 
 def weights_of(runs: Path, name: str) -> Path:
     """Return where the frozen weights of a variant are; the command above writes them."""
-    recipe = load_recipe(VARIANTS[name].recipe)
-    return runs / name / f"{recipe.name}-{recipe.number}.safetensors"
+    return runs / name / FROZEN
 
 
 @click.command()
@@ -78,7 +77,7 @@ def main(names: tuple[str, ...], data: Path, runs: Path, threads: int, limit: fl
         if not run.train(end - time.monotonic()):
             click.echo(f"{name}: stopped at step {run.progress.step}: the same command goes on", err=True)
             return
-        card = finish(run, runs / name)
+        card = finish(run)
         click.echo(f"{name}: {card['validation']}")
 
 

@@ -1,0 +1,55 @@
+"""Random numbers of a step, drawn on the device: they depend on the recipe's seed and the step alone.
+
+Processes that share a batch draw the numbers of all its crops and take those of their own, so what is learned does
+not depend on how many they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.ranks import ALONE, Ranks
+
+CPU = torch.device("cpu")
+
+
+class Noise:
+    """A source of random numbers.
+
+    Attributes
+    ----------
+    host : numpy.random.Generator
+        For choices that all crops of a batch share.
+    """
+
+    def __init__(self, seed: int = 0, device: torch.device = CPU, ranks: Ranks = ALONE) -> None:
+        self.device = device
+        self.ranks = ranks
+        self.generator: torch.Generator | None = torch.Generator(device)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Begin anew with a seed."""
+        self.host = np.random.default_rng(seed)
+        if self.generator is not None:
+            self.generator.manual_seed(seed)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers within 0..1, floats; the first axis are this process's crops."""
+        return self._own(torch.rand(self._all(shape), generator=self.generator, device=self.device))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal numbers; shaped as those of `uniform`."""
+        return self._own(torch.randn(self._all(shape), generator=self.generator, device=self.device))
+
+    def integers(self, below: int, *shape: int) -> Tensor:
+        """Return numbers 0..below - 1, int64; shaped as those of `uniform`."""
+        return self._own(torch.randint(below, self._all(shape), generator=self.generator, device=self.device))
+
+    def _all(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.ranks.count * shape[0], *shape[1:])
+
+    def _own(self, numbers: Tensor) -> Tensor:
+        return numbers.chunk(self.ranks.count)[self.ranks.rank]

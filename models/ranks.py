@@ -1,0 +1,103 @@
+"""The processes that train one model together: each takes its share of a batch's crops.
+
+torchrun starts them, on one machine or several, and tells each its rank by environment variables. Gradients and
+what a loss needs of a whole batch are means over all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from codec.errors import CodecError
+from models.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process, ``rank`` of ``count``."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """Return how many crops of a batch each process takes.
+
+        Raises
+        ------
+        RecipeError
+            They cannot be shared equally.
+        """
+        if batch % self.count:
+            raise RecipeError(f"train.batch: {self.count} processes cannot share {batch} crops equally")
+        return batch // self.count
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean over all processes of a tensor, without a gradient."""
+        if self.count == 1:
+            return value.detach()
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
+    def shared(self, make: Callable[[], Any]) -> Any:
+        """Return what the first process makes, or raise what it raises; others make nothing."""
+        if self.count == 1:
+            return make()
+        made: list[Any] = [None]
+        if self.first:
+            try:
+                made = [make()]
+            except CodecError as error:
+                made = [error]
+        distributed.broadcast_object_list(made, device=torch.device("cpu"))
+        if isinstance(made[0], CodecError):
+            raise made[0]
+        return made[0]
+
+    def any(self, flag: bool) -> bool:
+        """Return whether a flag is set in one of the processes."""
+        if self.count == 1:
+            return flag
+        found = torch.tensor(int(flag))  # on the host, where gloo adds: the device is not waited for
+        distributed.all_reduce(found)
+        return bool(found)
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Replace the gradients of all parameters by their means over all processes."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.count
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def connected(**options: Any) -> Iterator[Ranks]:
+    """Yield this process's rank, connected to the others that torchrun started; alone if it started none."""
+    if "RANK" not in os.environ:
+        yield ALONE
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, **options)
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

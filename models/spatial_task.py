@@ -49,7 +49,7 @@ class SmallPixels:
     def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
         """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
         flat = features.flatten(2).transpose(1, 2)
-        nothing = features.new_zeros(1, 1, self.config.bias_count)
+        nothing = features.new_zeros(1, 1, self.config.bias_count, dtype=torch.float32)
         if self.config.kind == "bits":
             return self._of_bits(model, images, flat, nothing)
         errors = torch.zeros(len(images), dtype=torch.int64, device=images.device)

@@ -112,6 +112,17 @@ def test_a_stopped_run_resumes_to_the_bit(data, trained, tmp_path):
         assert torch.equal(a, b)
 
 
+def test_steps_in_bfloat16_have_about_the_same_loss(data, trained, tmp_path):
+    losses = []
+    for bfloat16 in (False, True):
+        run = Run(trained.recipe, data, tmp_path / str(bfloat16), trained.folder, bfloat16=bfloat16)
+        batches = run.batches()
+        losses.append(float(run.step(batches.batch(0))))
+        batches.close()
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 def test_a_run_begins_from_a_checkpoint(data, trained, tmp_path):
     run = Run(trained.recipe, data, tmp_path, trained.folder)
     assert run.progress.step == 0

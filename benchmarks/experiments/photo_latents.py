@@ -26,8 +26,10 @@ from torch.nn import functional as F
 from benchmarks.experiments.training import train_for
 from codec import contexts
 from models.data import Crops, centre, load_images
+from models.inputs import Inputs, Pixels
 from models.networks import VLAE, Config, sample_planes
-from models.objective import Inputs, Pixels, latent_bits, pixel_bits
+from models.noise import Noise
+from models.objective import latent_bits, pixel_bits
 from models.recipe import load_recipe
 
 U8 = NDArray[np.uint8]
@@ -100,8 +102,9 @@ class Photo(nn.Module):
 
     def __init__(self, arm: Arm) -> None:
         super().__init__()
-        self.gather = Inputs(contexts.offsets(arm.config.radius))
-        self.coder = VLAE(arm.config, len(self.gather.offsets))
+        offsets = contexts.offsets(arm.config.radius)
+        self.gather = Inputs(offsets)
+        self.coder = VLAE(arm.config, len(offsets))
         self.coder.likelihood.bfloat16 = True
         if arm.offset:
             self.offset = Offset(arm.config.bias_count)
@@ -154,10 +157,11 @@ def bits_of(model: Photo, given: Material, biases: Tensor, count: int, rng: np.r
     top, left = ((a[..., None] + b).reshape(len(a), -1, 1) for a, b in ((given.top, row), (given.left, column)))
     y, x = rng.integers(0, tile, (2, *top.shape[:2], count // side**2))
     errors = torch.zeros(len(top), dtype=torch.int64)
-    return pixel_bits(model.coder, model.gather, given.pieces, given.pieces, Pixels(y + top, x + left), biases, errors)
+    pixels = Pixels(torch.from_numpy(y + top), torch.from_numpy(x + left))
+    return pixel_bits(model.coder, model.gather, given.pieces, given.pieces, pixels, biases, errors)
 
 
-def style(model: Photo, given: Material) -> tuple[Tensor, Tensor]:
+def style(model: Photo, given: Material, noise: Noise) -> tuple[Tensor, Tensor]:
     """Return the biases (B, tiles, bias_count) that latents set, and the KL divergence in bits of each piece (B,)."""
     config = model.coder.config
     b, t = given.windows.shape[:2]
@@ -167,18 +171,18 @@ def style(model: Photo, given: Material) -> tuple[Tensor, Tensor]:
     none = torch.zeros(len(tiles), dtype=torch.int64)
     means, scales = model.coder.posterior(sample_planes(tiles, model.gather.table), none)
     shape = (b * t, side, side, config.latents)
-    z, prior, posterior = latent_bits(model.coder, means.view(shape), scales.view(shape), none[: b * t])
+    z, prior, posterior = latent_bits(model.coder, means.view(shape), scales.view(shape), none[: b * t], noise)
     biases = model.coder.biases(z.flatten(0, 2), none)
     return biases.unflatten(0, (b, -1)), (prior - posterior).view(b, -1).sum(1)
 
 
-def loss(model: Photo, given: Material, rng: np.random.Generator) -> Tensor:
+def loss(model: Photo, given: Material, rng: np.random.Generator, noise: Noise) -> Tensor:
     """Return minus the ELBO, bits a sub-pixel."""
     b, t = given.top.shape
     biases, kl = model.coder.biases(None, torch.zeros(b, dtype=torch.int64))[:, None], torch.zeros(b)
     if model.coder.config.latents:
         on = torch.from_numpy(rng.random((b, 1, 1)) >= DROP_LATENTS)
-        own, bits = style(model, given)
+        own, bits = style(model, given, noise)
         biases, kl = torch.where(on, own, biases), bits * on.flatten()
     if hasattr(model, "offset"):
         biases = biases + (model.offset(given.windows) * torch.from_numpy(rng.random((b, 1)) >= DROP_OFFSET))[:, None]
@@ -196,7 +200,7 @@ def train(arm: Arm, data: Path, path: Path, seconds: float) -> tuple[Photo, int]
         return material(crops.batch(step, PIECES), *rng.integers(0, PIECE - WINDOW + 1, (2, PIECES, WINDOWS)))
 
     def lost(given: Material, step: int, fall: float) -> Tensor:
-        return loss(model, given, np.random.default_rng((1, step, 1)))
+        return loss(model, given, np.random.default_rng((1, step, 1)), Noise(step))
 
     return model, train_for(seconds, model, batch, lost, RATE, path)
 
@@ -207,13 +211,12 @@ def judged(model: Photo, image: U8) -> dict[str, float]:
     corners = np.mgrid[0 : piece.shape[1] : WINDOW, 0 : piece.shape[2] : WINDOW].reshape(2, 1, -1)
     given = material(np.ascontiguousarray(piece), *corners)
     windows = corners.shape[2]
-    torch.manual_seed(0)
     row: dict[str, float] = {}
     for key in ("on", "off") if model.coder.config.latents else ("off",):
         with torch.no_grad():
             biases, kl = model.coder.biases(None, torch.zeros(1, dtype=torch.int64))[:, None], 0.0
             if key == "on":
-                biases, bits = style(model, given)
+                biases, bits = style(model, given, Noise())
                 kl = float(bits) / piece.size
         moved = torch.zeros(1, 1, model.coder.config.bias_count, requires_grad=True)
 

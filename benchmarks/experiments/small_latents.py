@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.experiments.training import train_for
+from models.noise import Noise
 from models.recipe import load_recipe
 from models.small import load_small
 from models.spatial import SpatialConfig
@@ -63,14 +64,14 @@ def arms() -> dict[str, SpatialConfig]:
 @torch.no_grad()
 def judged(task: SpatialTask, model: torch.nn.Module, path: Path, *, alone: bool) -> dict[str, float]:
     """Return bits/dim of small images with latents, KL counted, and without."""
-    torch.manual_seed(0)
     images = torch.from_numpy(load_small(path, task.crop)[:IMAGES])
     row = {"off": 0.0, "on": 0.0, "KL": 0.0}
+    noise = Noise()
     for some in images.split(AT_ONCE):
         nothing = torch.zeros(len(some), dtype=torch.bool)
-        row["off"] += float(task.terms(model, some, nothing)[0].sum())
+        row["off"] += float(task.terms(model, some, noise, nothing)[0].sum())
         if not alone:
-            bits, latent = task.terms(model, some)
+            bits, latent = task.terms(model, some, noise)
             kl = float((latent.prior_bits - latent.posterior_bits).sum())
             row["on"] += float(bits.sum()) + kl
             row["KL"] += kl
@@ -108,8 +109,9 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
             if alone:  # nothing around z is computed
                 features = torch.zeros(len(images), task.config.features, task.crop, task.crop)
                 return task.pixels.bits(model, images, features).mean() / images[0].numel()
-            on = torch.rand(len(images)) >= DROP
-            bits, latent = task.terms(model, images, on)
+            noise = Noise(step)
+            on = noise.uniform(len(images)) >= DROP
+            bits, latent = task.terms(model, images, noise, on)
             kl = ((latent.prior_bits - latent.posterior_bits) * on[:, None, None]).mean(0)
             price = min(1.0, step / RISE_STEPS)
             return (bits.mean() + price * kl.clamp(min=FREE_BITS * fall).sum()) / images[0].numel()

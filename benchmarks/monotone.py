@@ -19,7 +19,6 @@ from tqdm import tqdm
 import codec
 from benchmarks.common import markdown_table
 from benchmarks.drawn import DRAWINGS
-from benchmarks.rd import rgb_images
 from codec import container, image_io
 from codec.choice import reach
 from codec.encoder import Encoder, File
@@ -74,7 +73,12 @@ def main(folder: Path | None, limit: int | None, every: int) -> None:
     """Print the smallest step of size and of PSNR of each image of FOLDER, or of ten drawn pictures."""
     qualities = [quality for quality in range(1, MAX_QUALITY + 1) if quality % every == 0]
     drawn = [(name, draw()) for name, draw in DRAWINGS.items()]
-    images = (drawn if folder is None else list(rgb_images(folder)))[:limit]
+    if folder is None:
+        images = drawn[:limit]
+    else:
+        from benchmarks.rd import rgb_images  # with it comes what only the extra bench has
+
+        images = list(rgb_images(folder))[:limit]
     rows = [["image", "qualities", "least growth of the file", "least gain of PSNR"]]
     for name, image in tqdm(images, unit="image", leave=False, disable=None):
         growths, gains = zip(*steps(curve(image, qualities)), strict=True)

@@ -7,10 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from safetensors.torch import save_file
 from tiny_runs import TINY, draw_images
 
 torch = pytest.importorskip("torch")
+
+from safetensors.torch import save_file  # noqa: E402
 
 from codec import cli  # noqa: E402
 from codec.errors import CorruptDataError  # noqa: E402

@@ -1,6 +1,6 @@
 """What latents are worth to photographs, with the adaptation of biases in training and in files.
 
-    python -m benchmarks.experiments.photo_latents --data DIR --runs DIR [--minutes 6]
+    python -m benchmarks.experiments.photo_latents --data DIR --runs DIR [--minutes 5]
 
 An arm is a likelihood at one of several sizes, with some latents for each tile, which set its biases, or without; the
 twin without latents spends as many multiply-adds on its likelihood. All arms train for the same processor time.
@@ -12,7 +12,6 @@ image, so that z learns what varies within the image. Bits are minus the ELBO: K
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.experiments.training import train_for
+from benchmarks.experiments.training import arm_options, begin, train_for
 from codec import contexts
 from models.data import Crops, centre, load_images
 from models.inputs import Inputs, Pixels
@@ -239,16 +238,10 @@ def judged(model: Photo, image: U8) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder of weights and figures.")
-@click.option("--minutes", type=float, default=10.0, help="Processor time of an arm's training.")
-@click.option("--only", default="", help="Arms whose names hold this.")
+@arm_options(minutes=5.0)
 def main(data: Path, runs: Path, minutes: float, only: str) -> None:
     """Train all arms and print a table."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    runs.mkdir(parents=True, exist_ok=True)
+    begin(runs)
     click.echo("| arm | steps | MAC a pixel | " + " | ".join(
         f"{folder}: plain, off | plain, on | searched, off | searched, on | of it KL" for folder in FOLDERS
     ) + " |")  # fmt: skip

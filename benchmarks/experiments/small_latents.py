@@ -10,7 +10,6 @@ dropped in a share of training, so that a single file may go without. Bits/dim a
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.experiments.training import train_for
+from benchmarks.experiments.training import arm_options, begin, train_for
 from models.noise import Noise
 from models.recipe import load_recipe
 from models.small import load_small
@@ -79,16 +78,10 @@ def judged(task: SpatialTask, model: torch.nn.Module, path: Path, *, alone: bool
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder of weights and figures.")
-@click.option("--minutes", type=float, default=15.0, help="Processor time of an arm's training.")
-@click.option("--only", default="", help="Arms whose names hold this.")
+@arm_options(minutes=15.0)
 def main(data: Path, runs: Path, minutes: float, only: str) -> None:
     """Train all arms and print a table."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    runs.mkdir(parents=True, exist_ok=True)
+    begin(runs)
     recipe = load_recipe("tiny")
     columns = " | ".join(f"{images}: off | on | of it KL" for images in ("CIFAR-10", "photographs"))
     click.echo(f"| window, latents | steps | MAC a pixel | {columns} |")

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import click
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from models.device import fast_memory
 from models.optimizer import Optimizer
 
 WARMUP_STEPS = 150
@@ -23,6 +25,30 @@ FALL = 0.5
 Batch = TypeVar("Batch")
 
 log = logging.getLogger(__name__)
+
+
+def arm_options(minutes: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what adds the options that all experiments with arms have; ``minutes`` is the default."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option("--only", default="", help="Arms whose names hold this."),
+            click.option("--minutes", default=minutes, help="Processor time of an arm's training."),
+            click.option("--runs", type=click.Path(path_type=Path), required=True, help="For weights and figures."),
+            click.option("--data", type=click.Path(path_type=Path, exists=True), required=True),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def begin(runs: Path) -> None:
+    """Make the folder of an experiment, and let torch have one thread: processor time is that of the main one."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    fast_memory()
+    runs.mkdir(parents=True, exist_ok=True)
 
 
 def train_for(

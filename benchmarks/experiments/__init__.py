@@ -1,0 +1,1 @@
+"""Experiments that decide which models are built; docs/EXPERIMENTS.md has what they found."""

@@ -165,16 +165,20 @@ def _thaw_likelihood(tensors: Tensors, model: VLAE, step: float) -> F64:
     for layer, part in zip(layers, own.split([layer.out_features for layer in layers]), strict=True):
         layer.bias.copy_(part)
     _fill(model.off, tensors["likelihood.off_biases"] / scale)
-    heads = _scale(tensors, names[3]).reshape(3, -1)
-    for place, rows in ((1, slice(0, 1)), (2, slice(1, 4))):
-        conditioning = tensors["likelihood.conditioning"][rows] * CONTEXT_UNIT / heads[place]
-        _fill(net.conditioning[place - 1].weight, conditioning.T)
-    m = model.config.mixtures
+    coded, m = model.config.coded, model.config.mixtures
+    heads = _scale(tensors, names[3]).reshape(coded.groups, -1)
+    begin = 0  # of the rows of a group's conditioning
+    for place, layer in enumerate(net.conditioning, 1):
+        end = begin + coded.features[place]
+        conditioning = tensors["likelihood.conditioning"][begin:end] * CONTEXT_UNIT / heads[place]
+        _fill(layer.weight, conditioning.T)
+        begin = end
     for place, out in enumerate(net.outputs):
-        used = 3 * m + place
+        links = coded.links[place]
+        used = 3 * m * coded.group + links
         part = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
-        offset = np.repeat([0.0, 0.5, 0.0], [2 * m, m, place])
-        _output(part, "out", out, step, head_units(m, 1, place), offset)
+        offset = np.append(np.tile(np.repeat([0.0, 0.5], [2 * m, m]), coded.group), np.zeros(links))
+        _output(part, "out", out, step, head_units(m, coded.group, links), offset)
     return scale
 
 
@@ -183,7 +187,7 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
     q, prior, n = model.posterior, model.prior, model.config.latents
     a, b, c = model.config.posterior
     for name, conv, inputs in (
-        ("conv1", q.conv1, np.full(81, float(CONTEXT_UNIT))),
+        ("conv1", q.conv1, np.full(9 * model.config.coded.planes, float(CONTEXT_UNIT))),
         ("conv2", q.conv2, np.ones(9 * a)),
         ("conv3", q.conv3, np.ones(9 * b)),
     ):
@@ -195,6 +199,15 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
     _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.condition)
     value = _output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
     _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
+
+
+@torch.no_grad()
+def fill_coder(tensors: Tensors, model: VLAE, output_shift: int) -> None:
+    """Fill a coder of the frozen one's shape, in place; the weights of its hidden units are balanced."""
+    step = 2.0**-output_shift
+    bias_scale = _thaw_likelihood(tensors, model, step)
+    _thaw_latents(tensors, model, step, bias_scale)
+    balance(model)
 
 
 def frozen_header(data: bytes) -> dict[str, Any]:
@@ -283,8 +296,5 @@ def thaw(data: bytes, model: VLAE) -> None:
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     small = VLAE(frozen, len(offsets(frozen.radius))).double()
-    step = 2.0 ** -frozen_header(data)["output_shift"]
-    bias_scale = _thaw_likelihood(tensors, small, step)
-    _thaw_latents(tensors, small, step, bias_scale)
-    balance(small)
+    fill_coder(tensors, small, frozen_header(data)["output_shift"])
     _grow(small, model)

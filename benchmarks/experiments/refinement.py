@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from codec.metrics import psnr
 from codec.model import Model
 from codec.model_weights import parse_model
 from codec.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
+from codec.shipped import weights_path
 from codec.transform import PATCH, Transforms, analyse
 from models.data import centre, load_images
 from models.distortion import distortion
@@ -44,7 +44,6 @@ from models.lossy import Lossy, LossyConfig, price, rounded, tensor_bits
 from models.recipe import Recipe, load_recipe
 from models.thaw_lossy import thaw_lossy
 
-WEIGHTS = "weights/lossy-2.safetensors"
 RECIPE = "lossy"
 FOLDERS = ("photos_valid", "photos_past_valid")
 QUALITIES = (20, 40, 60, 80)
@@ -59,11 +58,11 @@ class Tools:
     """The shipped model: frozen, and thawed for gradients."""
 
     def __init__(self) -> None:
-        data = (files("codec") / WEIGHTS).read_bytes()
+        data = weights_path(RECIPE).read_bytes()
         self.frozen: Model = parse_model(data)
         self.recipe: Recipe = load_recipe(RECIPE)
         if self.frozen.transforms is None or not isinstance(self.recipe.model, LossyConfig):
-            raise TypeError(f"{WEIGHTS}: expected a lossy model")
+            raise TypeError(f"recipe {RECIPE}: expected a lossy model")
         self.transforms: Transforms = self.frozen.transforms
         self.model = Lossy(self.recipe.model)
         thaw_lossy(data, self.model)
@@ -218,18 +217,25 @@ class Descent:
     kind: str = "recipe"
     contexts: bool = True
     rate: float = 0.03
+    own: bool = True
+    first: int = 0
+    low: float = 2.0
+    high: float = 16.0
 
     def __call__(self, case: Case) -> I16:
         """Return the numbers (h, w, C)."""
         limit = case.tools.frozen.layout.high
-        y = case.y.clone().requires_grad_()
+        y = case.y.clone()
+        if self.first:
+            y = 0.5*y+0.5*to_tensor(Effort(self.first)(case))
+        y.requires_grad_()
         adam = torch.optim.Adam([y], self.rate, betas=(0.9, 0.99))
         generator = torch.Generator().manual_seed(0)
         for step in range(self.steps):
             done = step / self.steps
             adam.param_groups[0]["lr"] = self.rate * 0.1**done
-            q = ROUNDINGS[self.rounding](y.clamp(-limit, limit), done, generator)
-            cost = case.lost(q, self.kind) + case.bits(q if self.contexts else q.detach(), q)
+            q = ROUNDINGS[self.rounding](y.clamp(-limit, limit), self.low*(self.high/self.low)**done, generator)
+            cost = case.lost(q, self.kind) + case.bits(q if self.contexts else q.detach(), q if self.own else q.detach())
             adam.zero_grad()
             cost.backward()
             adam.step()
@@ -244,7 +250,7 @@ def through(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
 
 def soft(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
     """Return a staircase with slopes that get steeper as ``done`` goes from 0 to 1."""
-    sharpness = 2.0 * 8.0**done
+    sharpness = done
     middle = y.detach().floor() + 0.5
     return middle + torch.tanh(sharpness * (y - middle)) / (2 * np.tanh(sharpness / 2))
 

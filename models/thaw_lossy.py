@@ -105,7 +105,8 @@ def thaw_lossy(data: bytes, model: Lossy) -> None:
     shape = {"kind": "tensor", "channels": config.channels, "groups": config.groups, "limit": config.limit}
     shape |= {"references": config.references, "posterior_channels": config.planes}
     shape |= {name: config.vlae[name] for name in ("radius", "mixtures", "tile", "latents", "grid")}
-    different = [f"{name} is {header.get(name)}, not {value}" for name, value in shape.items() if header.get(name) != value]
+    found = {name: header.get(name) for name in shape}
+    different = [f"{name} is {found[name]}, not {value}" for name, value in shape.items() if found[name] != value]
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     _thaw_network(tensors, "analysis", model.analysis, 1.0, 2.0**Y_BITS)

@@ -23,6 +23,7 @@ from models.lossy import COARSEST, compress, first_steps, near, price, rounded, 
 from models.networks import bin_mass  # noqa: E402
 from models.recipe import load_recipe  # noqa: E402
 from models.tasks import task_of  # noqa: E402
+from models.thaw_lossy import thaw_lossy  # noqa: E402
 from models.train import Run  # noqa: E402
 from models.transforms import PATCH, SAMPLES, Analysis, Synthesis, linear_rows  # noqa: E402
 
@@ -152,6 +153,12 @@ def test_compress_is_odd_and_grows():
     assert (seen.diff() > 0).all()
 
 
+def test_compress_has_a_gradient_at_zero_too():
+    values = torch.tensor([-0.001, 0.0, 0.001], requires_grad=True)
+    compress(values).sum().backward()
+    assert values.grad.tolist() == pytest.approx([0.5 / math.log(2)] * 3, rel=1e-3)
+
+
 def test_training_lowers_the_cost_and_resumes(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "a")
@@ -185,9 +192,14 @@ def lively(recipe):
 
 
 @pytest.fixture(scope="module")
-def frozen(recipe, lively, data):
+def weights(recipe, lively, data):
     torch.set_num_threads(1)
-    return parse_model(freeze(task_of(recipe), lively, task_of(recipe).material(data, 2)))
+    return freeze(task_of(recipe), lively, task_of(recipe).material(data, 2))
+
+
+@pytest.fixture(scope="module")
+def frozen(weights):
+    return parse_model(weights)
 
 
 @pytest.mark.parametrize("condition", [0, 31, 50, 99])
@@ -199,6 +211,33 @@ def test_a_frozen_model_is_the_float_one(lively, frozen, data, condition):
     # Another quality has other biases and steps.
     other = float_code(lively, samples, (condition / 99 + 0.5) % 1, sample=False)
     assert abs(other.psnr - before.psnr) > 0.5
+
+
+@pytest.mark.parametrize("condition", [0, 31, 99])
+def test_a_thawed_model_computes_what_the_frozen_one_does(recipe, weights, frozen, data, condition):
+    thawed = task_of(recipe).new_model()
+    thaw_lossy(weights, thawed)
+    samples = centre(load_images(data / "some")[1], 96, 8)
+    before, after = frozen_code(frozen, samples, condition), float_code(thawed, samples, condition / 99, sample=False)
+    assert after.bits == pytest.approx(before.bits, rel=0.005)
+    assert after.psnr == pytest.approx(before.psnr, abs=0.02)
+    steps = thawed.steps(thawed.level(torch.tensor([condition / 99])))[0, :, 0, 0]
+    np.testing.assert_allclose(steps.detach(), frozen.transforms.steps[condition] / 65536, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model.limit": 255}, "limit is 511, not 255"),
+        ({"model.synthesis_blocks": 2}, "synthesis has 1 blocks, not 2"),
+        ({"model.width": 24}, "a tensor has|a layer has shape"),
+        ({"model.levels": 4}, "a tensor has"),
+        ({"model.coder": load_recipe("lossy").model.vlae | {"width": 128}}, "the coder has another width"),
+    ],
+)
+def test_a_lossy_model_of_another_shape_is_not_thawed(weights, change, says):
+    with pytest.raises(ValueError, match=says):
+        thaw_lossy(weights, task_of(load_recipe("lossy", SMALL | change)).new_model())
 
 
 def test_frozen_transforms_are_near_the_float_ones(lively, frozen, data):

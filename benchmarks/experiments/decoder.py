@@ -72,7 +72,7 @@ class Arm:
 
 
 ARMS = {
-    "dense": Arm("dense 3×3, 3 blocks of 192", "dense"),
+    "dense": Arm("dense 3 x 3, 3 blocks of 192", "dense"),
     "depthwise": Arm("depthwise, 8 blocks of 256, hidden 512", Shape()),
     "fine": Arm("depthwise, 6 blocks of 256, then 2 of 96 at 1/4", Shape(blocks=6, fine_width=96, fine_blocks=2)),
     "depthwise-5": Arm("depthwise, 5 blocks of 256", Shape(blocks=5)),

@@ -115,7 +115,8 @@ class Case:
         else:
             error = (restored - self.x).square()
             if kind == "masked":
-                error = error * F.interpolate(torch.tensor(self.worth / WORTH_UNIT).float()[None, None], scale_factor=PATCH)
+                worth_px = torch.tensor(np.kron(self.worth, np.ones((PATCH, PATCH))) / WORTH_UNIT)
+                error = error * worth_px.float()
             lost = error.mean()
         return self.pixels * self.price * lost
 
@@ -216,26 +217,19 @@ class Descent:
     quantiser: bool = False
     kind: str = "recipe"
     contexts: bool = True
-    rate: float = 0.03
-    own: bool = True
-    first: int = 0
-    low: float = 2.0
-    high: float = 16.0
+    rate: float = 0.1
 
     def __call__(self, case: Case) -> I16:
         """Return the numbers (h, w, C)."""
         limit = case.tools.frozen.layout.high
-        y = case.y.clone()
-        if self.first:
-            y = 0.5*y+0.5*to_tensor(Effort(self.first)(case))
-        y.requires_grad_()
+        y = case.y.clone().requires_grad_()
         adam = torch.optim.Adam([y], self.rate, betas=(0.9, 0.99))
         generator = torch.Generator().manual_seed(0)
         for step in range(self.steps):
             done = step / self.steps
             adam.param_groups[0]["lr"] = self.rate * 0.1**done
-            q = ROUNDINGS[self.rounding](y.clamp(-limit, limit), self.low*(self.high/self.low)**done, generator)
-            cost = case.lost(q, self.kind) + case.bits(q if self.contexts else q.detach(), q if self.own else q.detach())
+            q = ROUNDINGS[self.rounding](y.clamp(-limit, limit), done, generator)
+            cost = case.lost(q, self.kind) + case.bits(q if self.contexts else q.detach(), q)
             adam.zero_grad()
             cost.backward()
             adam.step()
@@ -250,7 +244,7 @@ def through(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
 
 def soft(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
     """Return a staircase with slopes that get steeper as ``done`` goes from 0 to 1."""
-    sharpness = done
+    sharpness = 2.0 * 8.0**done
     middle = y.detach().floor() + 0.5
     return middle + torch.tanh(sharpness * (y - middle)) / (2 * np.tanh(sharpness / 2))
 
@@ -340,8 +334,9 @@ def compared(rows: list[dict[str, Any]], method: str) -> list[str]:
         return points
 
     cells = [method, str(len(shared))]
-    for metric in (lambda decibels, _: decibels, lambda _, alike: ms_ssim_db(alike)):
-        cells.append(f"{bd_rate(curve(other, metric), curve(own, metric), *BD_RANGE_BPP):+.1f} %")
+    metrics = (lambda decibels, _: decibels, lambda _, alike: ms_ssim_db(alike))
+    saved = [bd_rate(curve(other, metric), curve(own, metric), *BD_RANGE_BPP) for metric in metrics]
+    cells += [f"{percent:+.1f} %" for percent in saved]
     cost = np.mean([own[key]["cost_bpp"] / other[key]["cost_bpp"] for key in shared])
     cells += [f"{100 * (cost - 1):+.1f} %", f"{np.mean([own[key]['seconds'] for key in shared]):.2f}"]
     return cells

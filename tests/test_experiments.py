@@ -26,19 +26,19 @@ def case():
     y, x = np.mgrid[0:176, 0:176] / 9.0
     planes = np.stack([np.sin(x * (1 + c) / 2) * np.cos(y) for c in range(3)], -1)
     noise = np.random.default_rng(0).normal(0, 3, planes.shape)
-    samples = np.clip(128 + 60 * planes + noise, 0, 255).astype(np.uint8)
+    samples = np.clip(128 + 90 * planes + 8 * noise, 0, 255).astype(np.uint8)  # lively: numbers have neighbours
     return refinement.Case(refinement.Tools(), samples, 40)
 
 
 def test_roundings_become_whole_numbers():
     y = torch.tensor([0.1, -0.3, 2.8, -4.7], requires_grad=True)
     generator = torch.Generator().manual_seed(0)
-    for name, rounding in refinement.ROUNDINGS.items():
-        late = rounding(y, 1.0, generator)
-        assert (late - late.round()).abs().max() < 0.07, name
-        (gradient,) = torch.autograd.grad(rounding(y, 0.0, generator).sum(), y)
-        assert (gradient >= 0).all(), name
-        assert gradient.any(), name
+    for rounding in (refinement.staircase, lambda y, done: refinement.at_random(y, done, generator)):
+        late = rounding(y, 1.0)
+        assert (late - late.round()).abs().max() < 0.07
+        (gradient,) = torch.autograd.grad(rounding(y, 0.0).sum(), y)
+        assert (gradient >= 0).all()
+        assert gradient.any()
 
 
 def test_efforts_are_those_of_the_codec(case):
@@ -48,7 +48,7 @@ def test_efforts_are_those_of_the_codec(case):
 
 def test_descent_lowers_the_cost_that_files_have(case):
     nearest = refinement.measure(case, refinement.Effort(1))
-    found = refinement.measure(case, refinement.Descent(6, "soft"))
+    found = refinement.measure(case, refinement.Descent(6))
     assert found["cost_bpp"] < 0.99 * nearest["cost_bpp"]
 
 
@@ -57,9 +57,10 @@ def test_float_costs_are_those_of_files(case):
     q = refinement.to_tensor(numbers)
     file = refinement.measure(case, lambda _: numbers)
     with torch.no_grad():
-        bits, lost = float(case.bits(q, q)), float(case.lost(q, "recipe"))
-    assert bits == pytest.approx(file["bpp"] * case.pixels, rel=0.01)
-    assert bits + lost == pytest.approx(file["cost_bpp"] * case.pixels, rel=0.01)
+        bits, lost = float(case.bits(q, q)), float(case.lost(q))
+    heads = 2 * 64  # of the messages of both lanes
+    assert bits + heads == pytest.approx(file["bpp"] * case.pixels, rel=0.005)
+    assert bits + heads + lost == pytest.approx(file["cost_bpp"] * case.pixels, rel=0.005)
 
 
 def test_a_step_moves_y_against_the_gradient(case):
@@ -72,14 +73,14 @@ def test_the_table_compares_with_effort_2(tmp_path):
     rows = [
         {"image": "a", "quality": quality, "method": method, "bpp": share * rate, "psnr_db": decibels}
         | {"ms_ssim": 1 - 10 ** (-decibels / 20), "cost_bpp": share * rate, "seconds": 1.0}
-        for method, share in (("effort 2", 1.0), ("Adam 10, soft", 0.9))
+        for method, share in (("effort 2", 1.0), ("Adam 10", 0.9))
         for quality, rate, decibels in ((20, 0.2, 28.0), (40, 0.5, 31.0), (60, 1.0, 35.0), (80, 2.0, 39.0))
     ]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = CliRunner().invoke(refinement.main, ["table", "--results", str(file)])
     assert found.exit_code == 0, found.output
-    assert "| Adam 10, soft | 4 | -10.0 % | -10.0 % | -10.0 % | 1.00 |" in found.output
+    assert "| Adam 10 | 4 | -10.0 % | -10.0 % | -10.0 % | 1.00 |" in found.output
 
 
 def test_arms_differ_in_what_they_train_alone():

@@ -40,7 +40,7 @@ from codec.shipped import weights_path
 from codec.transform import PATCH, Transforms, analyse
 from models.data import centre, load_images
 from models.distortion import distortion
-from models.lossy import Lossy, LossyConfig, price, rounded, tensor_bits
+from models.lossy import Lossy, LossyConfig, price, tensor_bits
 from models.recipe import Recipe, load_recipe
 from models.thaw_lossy import thaw_lossy
 
@@ -50,6 +50,8 @@ QUALITIES = (20, 40, 60, 80)
 SIDE = 256
 BD_RANGE_BPP = (0.15, 2.5)
 BASELINE = "effort 2"
+SHARE = 0.75
+"""Of the way that y goes in one of `Steps`, as in `codec.lossy`."""
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
@@ -104,20 +106,16 @@ class Case:
         """Return the bits of ``coded`` where contexts hold other values, a scalar."""
         return tensor_bits(self.tools.model, contexts, coded, self.biases).sum()
 
-    def lost(self, q: Tensor, kind: str) -> Tensor:
-        """Return the priced distortion of q in bits: of the recipe, squared error masked as in the encoder, or plain.
+    def lost(self, q: Tensor, *, structure: bool = True) -> Tensor:
+        """Return the priced distortion of q in bits: the recipe's, or without ``structure`` mean squared error.
 
-        Plain squared error counts as much as the recipe's two parts do in photographs together.
+        Once, squared error counts about as much as the recipe's two parts do in photographs together.
         """
         restored = self.tools.model.synthesise(q * self.steps, self.level)
-        if kind == "recipe":
+        if structure:
             lost = distortion(restored, self.x, self.tools.recipe.train).sum()
         else:
-            error = (restored - self.x).square()
-            if kind == "masked":
-                worth_px = torch.tensor(np.kron(self.worth, np.ones((PATCH, PATCH))) / WORTH_UNIT)
-                error = error * worth_px.float()
-            lost = error.mean()
+            lost = (restored - self.x).square().mean()
         return self.pixels * self.price * lost
 
     def quantised(self, y: Tensor) -> I16:
@@ -166,18 +164,12 @@ class Steps:
     Attributes
     ----------
     steps : int
-    kind : str
-        Of distortion, see `Case.lost`.
     contexts : bool
         Whether the gradient counts what q does to the bits of what is coded after it.
-    share : float
-        Of the way that y goes.
     """
 
     steps: int
-    kind: str = "recipe"
     contexts: bool = True
-    share: float = 0.75
 
     def __call__(self, case: Case) -> I16:
         """Return the numbers (h, w, C)."""
@@ -185,11 +177,11 @@ class Steps:
         numbers = case.quantised(y)
         for _ in range(self.steps):
             q = to_tensor(numbers).requires_grad_()
-            cost = case.lost(q, self.kind)
+            cost = case.lost(q)
             if self.contexts:
                 cost = cost + case.bits(q, q.detach())
             (gradient,) = torch.autograd.grad(cost, q)
-            y = y + self.share * (q.detach() - gradient / (2 * case.curvature) - y)
+            y = y + SHARE * (q.detach() - gradient / (2 * case.curvature) - y)
             numbers = case.quantised(y)
         return numbers
 
@@ -201,22 +193,23 @@ class Descent:
     Attributes
     ----------
     steps : int
-    rounding : str
-        "through": nearest numbers, with the gradient of the identity. "soft": a smooth staircase. "gumbel": one of
-        both neighbours at random, relaxed (SGA; Yang, Bamler and Mandt, *Improving inference for neural image
-        compression*, NeurIPS 2020).
+    random : bool
+        Whether rounding goes to one of both neighbours at random, relaxed (SGA; Yang, Bamler and Mandt, *Improving
+        inference for neural image compression*, NeurIPS 2020), or along a smooth staircase.
     quantiser : bool
-    kind, contexts
+    contexts : bool
         As of `Steps`.
+    structure : bool
+        As of `Case.lost`.
     rate : float
         First learning rate, in steps of y; it falls to a tenth.
     """
 
     steps: int
-    rounding: str = "gumbel"
+    random: bool = False
     quantiser: bool = False
-    kind: str = "recipe"
     contexts: bool = True
+    structure: bool = True
     rate: float = 0.1
 
     def __call__(self, case: Case) -> I16:
@@ -228,8 +221,9 @@ class Descent:
         for step in range(self.steps):
             done = step / self.steps
             adam.param_groups[0]["lr"] = self.rate * 0.1**done
-            q = ROUNDINGS[self.rounding](y.clamp(-limit, limit), done, generator)
-            cost = case.lost(q, self.kind) + case.bits(q if self.contexts else q.detach(), q)
+            bounded = y.clamp(-limit, limit)
+            q = at_random(bounded, done, generator) if self.random else staircase(bounded, done)
+            cost = case.lost(q, structure=self.structure) + case.bits(q if self.contexts else q.detach(), q)
             adam.zero_grad()
             cost.backward()
             adam.step()
@@ -237,19 +231,14 @@ class Descent:
         return case.quantised(found) if self.quantiser else to_numbers(found, limit)
 
 
-def through(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
-    """Return the nearest numbers, with the gradient of the identity."""
-    return rounded(y)
-
-
-def soft(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
+def staircase(y: Tensor, done: float) -> Tensor:
     """Return a staircase with slopes that get steeper as ``done`` goes from 0 to 1."""
     sharpness = 2.0 * 8.0**done
     middle = y.detach().floor() + 0.5
     return middle + torch.tanh(sharpness * (y - middle)) / (2 * np.tanh(sharpness / 2))
 
 
-def gumbel(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
+def at_random(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
     """Return a relaxed random choice of the numbers below and above, the likelier the nearer."""
     heat = 0.5 * 0.1**done
     below = y.detach().floor()
@@ -260,29 +249,24 @@ def gumbel(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
     return below + share
 
 
-ROUNDINGS: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
-    "through": through,
-    "soft": soft,
-    "gumbel": gumbel,
-}
 METHODS: dict[str, Callable[[Case], I16]] = {
     "effort 1": Effort(1),
     "effort 2": Effort(2),
     "effort 3": Effort(3),
-    **{f"{n} gradient steps": Steps(n) for n in (1, 2, 4, 10)},
-    "1 gradient step, contexts out": Steps(1, contexts=False),
+    "1 gradient step": Steps(1),
+    "2 gradient steps": Steps(2),
     "2 gradient steps, contexts out": Steps(2, contexts=False),
-    "4 gradient steps, contexts out": Steps(4, contexts=False),
-    "1 gradient step, masked squared error": Steps(1, "masked"),
-    "2 gradient steps, masked squared error": Steps(2, "masked"),
-    "2 gradient steps, masked squared error, contexts out": Steps(2, "masked", contexts=False),
-    **{f"Adam {n}, soft": Descent(n, "soft", rate=0.1) for n in (10, 30, 100)},
-    **{f"Adam {n}, soft, quantiser": Descent(n, "soft", True, rate=0.1) for n in (10, 30, 100)},
-    **{f"Adam {n}, through": Descent(n, "through", rate=0.1) for n in (10, 30, 100)},
-    **{f"Adam {n}, gumbel": Descent(n, "gumbel", rate=0.05) for n in (30, 100, 300)},
-    **{f"Adam {n}, gumbel, quantiser": Descent(n, "gumbel", True, rate=0.05) for n in (30, 100)},
-    "Adam 100, soft, contexts out": Descent(100, "soft", contexts=False, rate=0.1),
-    "Adam 100, soft, squared error": Descent(100, "soft", kind="plain", rate=0.1),
+    "Adam 2": Descent(2, rate=0.15),
+    "Adam 5": Descent(5),
+    "Adam 10": Descent(10),
+    "Adam 30": Descent(30, rate=0.05),
+    "Adam 100": Descent(100, rate=0.03),
+    "Adam 300": Descent(300, rate=0.02),
+    "Adam 5, then the quantiser": Descent(5, quantiser=True),
+    "Adam 10, contexts out": Descent(10, contexts=False),
+    "Adam 10, squared error": Descent(10, structure=False),
+    "Adam 100, at random": Descent(100, random=True, rate=0.05),
+    "Adam 300, at random": Descent(300, random=True, rate=0.03),
 }
 
 
@@ -374,8 +358,8 @@ def run(methods: tuple[str, ...], data: Path, results: Path, images: int) -> Non
 def table(results: Path) -> None:
     """Print what methods gained against effort 2."""
     rows = rows_of(results)
+    names = {row["method"] for row in rows}
     head = ["method", "cases", "BD-rate, PSNR", "BD-rate, MS-SSIM", "cost", "s a case"]
-    names = list(dict.fromkeys(row["method"] for row in rows))
     click.echo(markdown_table([head, *(compared(rows, name) for name in METHODS if name in names)]))
 
 

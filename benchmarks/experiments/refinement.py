@@ -11,6 +11,7 @@ of this process on one thread. Figures are kept in a file of JSON lines and not 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
-from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db
+from benchmarks.quality import Curve, bd_rate, ms_ssim, ms_ssim_db
 from codec import lossy as codec_lossy
 from codec import vlae
 from codec.headers import Latents
@@ -40,6 +41,7 @@ from codec.shipped import weights_path
 from codec.transform import PATCH, Transforms, analyse
 from models.data import centre, load_images
 from models.distortion import distortion
+from models.freeze_transforms import CONDITIONS
 from models.lossy import Lossy, LossyConfig, price, tensor_bits
 from models.recipe import Recipe, load_recipe
 from models.thaw_lossy import thaw_lossy
@@ -52,8 +54,14 @@ BD_RANGE_BPP = (0.15, 2.5)
 BASELINE = "effort 2"
 SHARE = 0.75
 """Of the way that y goes in one of `Steps`, as in `codec.lossy`."""
+FIGURES = ("bpp", "psnr_db", "ms_ssim", "cost_bpp")
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
+
+
+def price_of(quality: int) -> float:
+    """Return the bits a pixel that a distortion of one is worth at a quality 1 to 100."""
+    return float(price(torch.tensor((quality - 1) / (CONDITIONS - 1))))
 
 
 class Tools:
@@ -76,11 +84,11 @@ class Case:
 
     def __init__(self, tools: Tools, samples: U8, quality: int) -> None:
         self.tools, self.samples, self.condition = tools, samples, quality - 1
-        model, share = tools.model, torch.tensor([self.condition / (len(tools.transforms.steps) - 1)])
+        model, share = tools.model, torch.tensor([self.condition / (CONDITIONS - 1)])
         self.pixels = samples.shape[0] * samples.shape[1]
         self.x = torch.tensor(samples).permute(2, 0, 1)[None].float() - 128
         self.level = model.level(share)
-        self.price = float(price(share))
+        self.price = price_of(quality)
         self.steps = torch.tensor(tools.transforms.steps[self.condition] / 65536.0).float()[None, :, None, None]
         self.biases = model.coder.biases(None, self.level)[:, None]
 
@@ -271,7 +279,7 @@ METHODS: dict[str, Callable[[Case], I16]] = {
 
 
 def measure(case: Case, method: Callable[[Case], I16]) -> dict[str, Any]:
-    """Return the figures of a method."""
+    """Return the figures of a method; ``cost_bpp`` is bits and priced distortion, what training makes small."""
     begin = time.process_time()
     numbers = method(case)
     seconds = time.process_time() - begin
@@ -309,16 +317,21 @@ def compared(rows: list[dict[str, Any]], method: str) -> list[str]:
     shared = sorted(own.keys() & other.keys())
     qualities = sorted({quality for _, quality in shared})
 
-    def curve(found: dict[Any, dict[str, Any]], metric: Callable[[float, float], float]) -> list[tuple[float, float]]:
+    def curve(found: dict[Any, dict[str, Any]], decibels: Callable[[dict[str, float]], float]) -> Curve:
         points = []
         for quality in qualities:
             cases = [found[key] for key in shared if key[1] == quality]
-            mean = {name: float(np.mean([case[name] for case in cases])) for name in ("bpp", "psnr_db", "ms_ssim")}
-            points.append((mean["bpp"], metric(mean["psnr_db"], mean["ms_ssim"])))
+            mean = {name: float(np.mean([case[name] for case in cases])) for name in FIGURES}
+            mean["lost"] = (mean["cost_bpp"] - mean["bpp"]) / price_of(quality)
+            points.append((mean["bpp"], decibels(mean)))
         return points
 
     cells = [method, str(len(shared))]
-    metrics = (lambda decibels, _: decibels, lambda _, alike: ms_ssim_db(alike))
+    metrics: tuple[Callable[[dict[str, float]], float], ...] = (
+        lambda mean: mean["psnr_db"],
+        lambda mean: ms_ssim_db(mean["ms_ssim"]),
+        lambda mean: -10 * math.log10(mean["lost"]),
+    )
     saved = [bd_rate(curve(other, metric), curve(own, metric), *BD_RANGE_BPP) for metric in metrics]
     cells += [f"{percent:+.1f} %" for percent in saved]
     cost = np.mean([own[key]["cost_bpp"] / other[key]["cost_bpp"] for key in shared])
@@ -359,7 +372,7 @@ def table(results: Path) -> None:
     """Print what methods gained against effort 2."""
     rows = rows_of(results)
     names = {row["method"] for row in rows}
-    head = ["method", "cases", "BD-rate, PSNR", "BD-rate, MS-SSIM", "cost", "s a case"]
+    head = ["method", "cases", "BD-rate, PSNR", "BD-rate, MS-SSIM", "BD-rate, distortion", "cost", "s a case"]
     click.echo(markdown_table([head, *(compared(rows, name) for name in METHODS if name in names)]))
 
 

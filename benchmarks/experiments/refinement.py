@@ -310,6 +310,14 @@ def rows_of(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
+def saved(other: Curve, own: Curve) -> str:
+    """Return the BD-rate between two curves, in percent."""
+    try:
+        return f"{bd_rate(other, own, *BD_RANGE_BPP):+.1f} %"
+    except ValueError:  # a method gave less quality for more bits, or was measured at one quality
+        return "none"
+
+
 def compared(rows: list[dict[str, Any]], method: str) -> list[str]:
     """Return a row of the table: a method against the baseline, on the cases for which both were measured."""
     own = {(row["image"], row["quality"]): row for row in rows if row["method"] == method}
@@ -332,8 +340,7 @@ def compared(rows: list[dict[str, Any]], method: str) -> list[str]:
         lambda mean: ms_ssim_db(mean["ms_ssim"]),
         lambda mean: -10 * math.log10(mean["lost"]),
     )
-    saved = [bd_rate(curve(other, metric), curve(own, metric), *BD_RANGE_BPP) for metric in metrics]
-    cells += [f"{percent:+.1f} %" for percent in saved]
+    cells += [saved(curve(other, metric), curve(own, metric)) for metric in metrics]
     cost = np.mean([own[key]["cost_bpp"] / other[key]["cost_bpp"] for key in shared])
     cells += [f"{100 * (cost - 1):+.1f} %", f"{np.mean([own[key]['seconds'] for key in shared]):.2f}"]
     return cells

@@ -46,9 +46,10 @@ def test_efforts_are_those_of_the_codec(case):
     assert np.array_equal(refinement.Effort(2)(case), coded.encoded.samples)
 
 
-def test_descent_lowers_the_cost_that_files_have(case):
+@pytest.mark.parametrize("method", [refinement.Descent(6), refinement.Bounded(4)])
+def test_descent_lowers_the_cost_that_files_have(case, method):
     nearest = refinement.measure(case, refinement.Effort(1))
-    found = refinement.measure(case, refinement.Descent(6))
+    found = refinement.measure(case, method)
     assert found["cost_bpp"] < 0.99 * nearest["cost_bpp"]
 
 

@@ -55,6 +55,8 @@ BASELINE = "effort 2"
 SHARE = 0.75
 """Of the way that y goes in one of `Steps`, as in `codec.lossy`."""
 FIGURES = ("bpp", "psnr_db", "ms_ssim", "cost_bpp")
+GRADIENT = 0.5
+"""Bits a step of y: what is called a small gradient in `Bounded`."""
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
@@ -239,6 +241,34 @@ class Descent:
         return case.quantised(found) if self.quantiser else to_numbers(found, limit)
 
 
+@dataclass(frozen=True)
+class Bounded:
+    """Few steps along the gradient, each of at most ``rate`` of a step of y: what an encoder has time for.
+
+    A gradient g moves y by rate * g / (abs(g) + GRADIENT), the rate falling to a tenth, through the same staircase
+    as `Descent`.
+
+    Attributes
+    ----------
+    steps : int
+    rate : float
+    """
+
+    steps: int
+    rate: float = 0.2
+
+    def __call__(self, case: Case) -> I16:
+        """Return the numbers (h, w, C)."""
+        limit, y = case.tools.frozen.layout.high, case.y
+        for step in range(self.steps):
+            done = step / self.steps
+            bounded = y.clamp(-limit, limit).requires_grad_()
+            q = staircase(bounded, done)
+            (gradient,) = torch.autograd.grad(case.lost(q) + case.bits(q, q), bounded)
+            y = y - self.rate * 0.1**done * gradient / (gradient.abs() + GRADIENT)
+        return to_numbers(y, limit)
+
+
 def staircase(y: Tensor, done: float) -> Tensor:
     """Return a staircase with slopes that get steeper as ``done`` goes from 0 to 1."""
     sharpness = 2.0 * 8.0**done
@@ -264,6 +294,8 @@ METHODS: dict[str, Callable[[Case], I16]] = {
     "1 gradient step": Steps(1),
     "2 gradient steps": Steps(2),
     "2 gradient steps, contexts out": Steps(2, contexts=False),
+    "3 bounded steps": Bounded(3),
+    "5 bounded steps": Bounded(5),
     "Adam 2": Descent(2, rate=0.15),
     "Adam 5": Descent(5),
     "Adam 10": Descent(10),

@@ -62,17 +62,21 @@ class Arm:
     ----------
     title : str
     synthesis : Shape, "dense" or None
+    edges : bool
+        Whether a dense synthesis repeats the edges of the image, where others see zeros outside.
     width : int or None
         Of an entropy model's hidden layers.
     """
 
     title: str
     synthesis: Shape | str | None = None
+    edges: bool = False
     width: int | None = None
 
 
 ARMS = {
     "dense": Arm("dense 3 x 3, 3 blocks of 192", "dense"),
+    "dense-edges": Arm("the same, edges repeated", "dense", edges=True),
     "depthwise": Arm("depthwise, 8 blocks of 256, hidden 512", Shape()),
     "fine": Arm("depthwise, 6 blocks of 256, then 2 of 96 at 1/4", Shape(blocks=6, fine_width=96, fine_blocks=2)),
     "depthwise-5": Arm("depthwise, 5 blocks of 256", Shape(blocks=5)),
@@ -103,6 +107,9 @@ def new_model(arm: Arm, base: Lossy) -> Lossy:
         model.synthesis = DepthwiseSynthesis(config.channels, arm.synthesis, config.levels)
     else:
         model.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
+        for layer in model.synthesis.modules():
+            if isinstance(layer, nn.Conv2d) and arm.edges:
+                layer.padding_mode = "replicate"
     if arm.width is None:
         model.synthesis.linear.load_state_dict(base.synthesis.linear.state_dict())
         model.synthesis.requires_grad_(True)

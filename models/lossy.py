@@ -86,7 +86,9 @@ class LossyConfig:
 
 def compress(values: Tensor) -> Tensor:
     """Return what networks see of values of y, and of their differences."""
-    return torch.sign(values) * torch.log2(1 + values.abs() / 2)
+    # In what is written for other values, nothing has a gradient at zero, where most values are.
+    linear = values / (2 * math.log(2))
+    return torch.where(values == 0, linear, torch.sign(values) * torch.log2(1 + values.abs() / 2))
 
 
 def rounded(values: Tensor) -> Tensor:

@@ -49,10 +49,29 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-class Optimizer:
-    """Steps all parameters of a model; its state is a flat dict of tensors."""
+def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
+    """Return about what `orthogonal` does, in half its time on processors that multiply bfloat16 faster.
 
-    def __init__(self, model: nn.Module) -> None:
+    Here each round multiplies the matrix itself: a product of several polynomials would leave too few of the bits.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrix / (matrix.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = (x.T if tall else x).bfloat16()
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).to(matrix.dtype)
+
+
+class Optimizer:
+    """Steps all parameters of a model; its state is a flat dict of tensors.
+
+    With ``bfloat16`` Muon finds its orthogonal matrices in it.
+    """
+
+    def __init__(self, model: nn.Module, *, bfloat16: bool = False) -> None:
+        self.orthogonal = orthogonal_bfloat16 if bfloat16 else orthogonal
         self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
@@ -72,7 +91,7 @@ class Optimizer:
                     continue
                 mean = self.momentum[name]
                 mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                update = orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
+                update = self.orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
                 if DECAYED.fullmatch(name):
                     p.mul_(1 - DECAY * MUON_RATE * rate)
                 shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5

@@ -11,6 +11,8 @@ deblocking comes from. Quality moves the biases of the blocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -83,17 +85,15 @@ class Transform(nn.Module):
         rows: NDArray[np.float64],
         first: nn.Conv2d,
         last: nn.Conv2d,
-        blocks: int,
-        levels: int,
+        blocks: Iterable[nn.Module],
         units: tuple[float, float],
     ) -> None:
         super().__init__()
-        width = first.out_channels
         self.input_unit, self.unit = units
         self.bfloat16 = False
         self.linear = nn.Conv2d(rows.shape[1], rows.shape[0], 1, bias=False)
         self.input = first
-        self.blocks = nn.ModuleList([Block(width, levels) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(blocks)
         self.output = last
         with torch.no_grad():
             self.linear.weight[:, :, 0, 0] = torch.from_numpy(rows)
@@ -107,13 +107,20 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
+        return self.mapped(x) + self.learned(x, level)
+
+    def mapped(self, x: Tensor) -> Tensor:
+        """Return the linear part of the transform of x, in float32: nothing brings back what it loses."""
+        return self.linear(x)
+
+    def learned(self, x: Tensor, level: Tensor) -> Tensor:
+        """Return the network's part of the transform of x, in float32; ``level`` is as `Condition` takes it."""
         with lowered(x, self.bfloat16):
             s = self.input(x / self.input_unit)
             for block in self.blocks:
                 s = block(s, level)
             corrected = self.output(F.relu(s))
-        # Nothing brings back what the linear map loses: it is in single precision.
-        return self.linear(x) + self.unit * corrected.float()
+        return self.unit * corrected.float()
 
 
 class Analysis(Transform):
@@ -122,7 +129,8 @@ class Analysis(Transform):
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(SAMPLES, width, 1)
         last = nn.Conv2d(width, channels, 3, padding=1)
-        super().__init__(linear_rows(channels), first, last, blocks, levels, (INPUT_UNIT, Y_UNIT))
+        stack = [Block(width, levels) for _ in range(blocks)]
+        super().__init__(linear_rows(channels), first, last, stack, (INPUT_UNIT, Y_UNIT))
 
     def forward(self, image: Tensor, level: Tensor) -> Tensor:
         """Return y (B, channels, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
@@ -135,7 +143,8 @@ class Synthesis(Transform):
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(channels, width, 3, padding=1)
         last = nn.Conv2d(width, SAMPLES, 1)
-        super().__init__(linear_rows(channels).T.copy(), first, last, blocks, levels, (Y_UNIT, PATCH))
+        stack = [Block(width, levels) for _ in range(blocks)]
+        super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""

@@ -166,6 +166,12 @@ def test_compress_is_odd_and_grows():
     assert (seen.diff() > 0).all()
 
 
+def test_compress_has_a_gradient_at_zero_too():
+    values = torch.tensor([-0.001, 0.0, 0.001], requires_grad=True)
+    compress(values).sum().backward()
+    assert values.grad.tolist() == pytest.approx([0.5 / math.log(2)] * 3, rel=1e-3)
+
+
 def test_training_lowers_the_cost_and_resumes(recipe, data, tmp_path):
     torch.set_num_threads(1)
     run = Run(recipe, data, tmp_path / "a")

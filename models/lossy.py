@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec import contexts
+from models.blocks import DepthwiseAnalysis, DepthwiseSynthesis, Shape
 from models.networks import VLAE, Coded, Config, bin_mass
 from models.noise import Noise
 from models.objective import latent_bits
-from models.transforms import OPPONENTS, Analysis, Synthesis
+from models.transforms import OPPONENTS, Analysis, Synthesis, Transform
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
 """Bits per pixel that a distortion of one is worth, at the lowest and the highest quality."""
@@ -44,6 +45,10 @@ class LossyConfig:
     width : int
         Of the transforms.
     analysis_blocks, synthesis_blocks : int
+    expansion : int
+        Hidden units of a block for each of its channels, if blocks are depthwise (`models.blocks`); 0: dense.
+    fine_width, analysis_fine_blocks, synthesis_fine_blocks : int
+        Of depthwise transforms at a quarter of the resolution; 0 without.
     levels : int
         Of quality that have parameters of their own.
     limit : int
@@ -66,6 +71,24 @@ class LossyConfig:
     references: int
     planes: int
     vlae: dict[str, int | tuple[int, ...]]
+    expansion: int = 0
+    fine_width: int = 0
+    analysis_fine_blocks: int = 0
+    synthesis_fine_blocks: int = 0
+
+    def transforms(self) -> tuple[Transform, Transform]:
+        """Return a fresh analysis and a fresh synthesis."""
+        c = self
+        if not c.expansion:
+            return (
+                Analysis(c.channels, c.width, c.analysis_blocks, c.levels),
+                Synthesis(c.channels, c.width, c.synthesis_blocks, c.levels),
+            )
+        shape = partial(Shape, c.width, expansion=c.expansion, fine_width=c.fine_width)
+        return (
+            DepthwiseAnalysis(c.channels, shape(c.analysis_blocks, fine_blocks=c.analysis_fine_blocks), c.levels),
+            DepthwiseSynthesis(c.channels, shape(c.synthesis_blocks, fine_blocks=c.synthesis_fine_blocks), c.levels),
+        )
 
     @property
     def coder(self) -> Config:
@@ -119,8 +142,7 @@ class Lossy(nn.Module):
         super().__init__()
         self.config = config
         self.offsets = contexts.offsets(config.coder.radius)
-        self.analysis = Analysis(config.channels, config.width, config.analysis_blocks, config.levels)
-        self.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
+        self.analysis, self.synthesis = config.transforms()
         self.coder = VLAE(config.coder, len(self.offsets))
         steps = first_steps(config.levels)[:, None].expand(config.levels, config.channels)
         self.log_steps = nn.Parameter(torch.log(steps).clone())

@@ -15,6 +15,7 @@ from codec.model import Model
 from models.compare import float_code, lossy_figures, photo_percent
 from models.data import Crops, centre, load_images
 from models.distortion import distortion
+from models.errors import TrainingError
 from models.evaluate import folder_bpsp
 from models.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
 from models.freeze_transforms import freeze_transforms, gains, watch_transforms
@@ -234,6 +235,8 @@ class Transformed:
 
     def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
         """Return the weights file; the crops tell what errors of y do."""
+        if self.config.expansion:
+            raise TrainingError("depthwise transforms cannot be frozen yet: vlae averages keeps what was trained")
         rng = np.random.default_rng(self.recipe.train.seed)
         gain = gains(model, centred(self.batch(crops, rng)), rng)
         return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))

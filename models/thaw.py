@@ -21,7 +21,7 @@ from codec.contexts import offsets
 from codec.model_weights import parse_model
 from models.balance import balance, hidden_units
 from models.freeze import F64, I64, head_units, latent_units
-from models.networks import CONTEXT_UNIT, VLAE, Condition, Config, Likelihood
+from models.networks import CONTEXT_UNIT, SAMPLES, VLAE, Coded, Condition, Config, Likelihood
 
 GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""
@@ -147,12 +147,13 @@ def frozen_header(data: bytes) -> dict[str, Any]:
     return numbers
 
 
-def frozen_config(data: bytes) -> Config:
-    """Return the shape of a frozen model."""
+def frozen_config(data: bytes, coded: Coded = SAMPLES) -> Config:
+    """Return the shape of a frozen model, or of what codes ``coded`` in it."""
     header, tensors = frozen_header(data), load(data)
     modulation, prior = (tensors[f"{name}.hidden.weight"].shape[1] for name in ("modulation", "prior"))
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
     return Config(
+        coded=coded,
         **{key: header[key] for key in ("radius", "mixtures", "tile", "latents", "grid")},
         width=tensors["likelihood.hidden2.weight"].shape[1],
         head=tensors["likelihood.outputs.weight"].shape[1],
@@ -164,13 +165,13 @@ def frozen_config(data: bytes) -> Config:
 
 def _grow(small: VLAE, model: VLAE) -> None:
     """Copy a model into one with more contexts and hidden units, which only new units read yet."""
-    old, new = small.config, model.config
+    old, new, coded = small.config, model.config, model.config.coded
     width, head = np.arange(old.width), np.arange(old.head)
     contexts = [tuple(o) for o in offsets(new.radius)]
     seen = np.array([contexts.index(tuple(o)) for o in offsets(old.radius)])
-    levels = 3 * len(contexts) + np.arange(3)
-    inputs = np.append(3 * seen[:, None] + np.arange(3), levels)
-    heads = np.concatenate([i * new.head + head for i in range(3)])
+    levels = coded.channels * len(contexts) + np.arange(coded.references)
+    inputs = np.append(coded.channels * seen[:, None] + np.arange(coded.channels), levels)
+    heads = np.concatenate([i * new.head + head for i in range(coded.groups)])
     biases = np.concatenate([i * new.width + width for i in range(3)] + [3 * new.width + heads])
     # Where a parameter's axes are indexed by units of which there may be more.
     places: dict[str, dict[int, I64]] = {
@@ -182,8 +183,8 @@ def _grow(small: VLAE, model: VLAE) -> None:
         "likelihood.hidden3.bias": {0: width},
         "likelihood.split.weight": {0: heads, 1: width},
         "likelihood.split.bias": {0: heads},
-        **{f"likelihood.conditioning.{i}.weight": {0: head} for i in (0, 1)},
-        **{f"likelihood.outputs.{i}.weight": {1: head} for i in (0, 1, 2)},
+        **{f"likelihood.conditioning.{i}.weight": {0: head} for i in range(coded.groups - 1)},
+        **{f"likelihood.outputs.{i}.weight": {1: head} for i in range(coded.groups)},
         "condition.weight": {1: biases},
         "off": {0: biases},
         "modulate1.weight": {0: np.arange(old.modulation)},
@@ -200,6 +201,21 @@ def _grow(small: VLAE, model: VLAE) -> None:
 
 
 @torch.no_grad()
+def thaw_coder(data: bytes, model: VLAE) -> None:
+    """Fill a freshly initialised model with weights that compute what a frozen one computes; as of `thaw`."""
+    tensors, frozen, config = load(data), frozen_config(data, model.config.coded), model.config
+    different = []
+    for field in fields(Config):
+        have, want = getattr(frozen, field.name), getattr(config, field.name)
+        if want != have and not (field.name in GROWING and want > have):
+            different.append(f"{field.name} is {have}, not {want}")
+    if different:
+        raise ValueError(f"of the frozen model {', '.join(different)}")
+    small = VLAE(frozen, len(offsets(frozen.radius))).double()
+    fill_coder(tensors, small, frozen_header(data)["output_shift"])
+    _grow(small, model)
+
+
 def thaw(data: bytes, model: VLAE) -> None:
     """Fill a freshly initialised model with weights that compute what a frozen model computes.
 
@@ -217,14 +233,4 @@ def thaw(data: bytes, model: VLAE) -> None:
         The model has another shape.
     """
     parse_model(data)  # refuses what is not a model
-    tensors, frozen, config = load(data), frozen_config(data), model.config
-    different = []
-    for field in fields(Config):
-        have, want = getattr(frozen, field.name), getattr(config, field.name)
-        if want != have and not (field.name in GROWING and want > have):
-            different.append(f"{field.name} is {have}, not {want}")
-    if different:
-        raise ValueError(f"of the frozen model {', '.join(different)}")
-    small = VLAE(frozen, len(offsets(frozen.radius))).double()
-    fill_coder(tensors, small, frozen_header(data)["output_shift"])
-    _grow(small, model)
+    thaw_coder(data, model)

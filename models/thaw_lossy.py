@@ -22,8 +22,8 @@ from codec.quantisation import STEP_BITS, VALUE_BITS, Y_BITS
 from codec.transform_weights import block_count
 from models.freeze import F64, half
 from models.lossy import COARSEST, Lossy
-from models.thaw import Tensors, fill_coder, frozen_header
-from models.transforms import OPPONENTS, Transform
+from models.thaw import Tensors, frozen_header, thaw_coder
+from models.transforms import OPPONENTS, Analysis, Synthesis, Transform
 
 UNIT = 1024.0
 """Integers that are one in a stream and in a hidden layer."""
@@ -56,6 +56,10 @@ def _thaw_layer(tensors: Tensors, name: str, layer: nn.Conv2d, unit: float) -> F
 
 def _thaw_network(tensors: Tensors, prefix: str, net: Transform, gain: float, unit: float) -> None:
     """Fill a transform; ``gain`` and ``unit`` are integers of an input and of a result for each float one."""
+    value = np.ldexp(tensors[f"{prefix}.linear.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / unit
+    _fill_rows(net.linear, tensors[f"{prefix}.linear.weight"].T * (gain * value[:, None]))
+    if not isinstance(net, Analysis | Synthesis):
+        return
     count = block_count(tensors, prefix)
     if count != len(net.blocks):
         raise ValueError(f"of the frozen model {prefix} has {count} blocks, not {len(net.blocks)}")
@@ -69,8 +73,6 @@ def _thaw_network(tensors: Tensors, prefix: str, net: Transform, gain: float, un
     value = np.ldexp(tensors[f"{prefix}.output.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / (unit * net.unit)
     _fill_rows(net.output, tensors[f"{prefix}.output.weight"].T * (UNIT * value[:, None]))
     _fill(net.output.bias, tensors[f"{prefix}.output.bias"] * value)
-    value = np.ldexp(tensors[f"{prefix}.linear.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / unit
-    _fill_rows(net.linear, tensors[f"{prefix}.linear.weight"].T * (gain * value[:, None]))
 
 
 def _thaw_steps(steps: NDArray[np.int32], model: Lossy) -> None:
@@ -84,13 +86,16 @@ def _thaw_steps(steps: NDArray[np.int32], model: Lossy) -> None:
 
 @torch.no_grad()
 def thaw_lossy(data: bytes, model: Lossy) -> None:
-    """Fill a model with weights that compute what a frozen model of the same shape computes, within rounding.
+    """Fill a model with weights that compute what a frozen model computes, within rounding.
+
+    Transforms whose networks are of another kind have the frozen linear maps alone, and their networks as they are.
 
     Parameters
     ----------
     data : bytes
         A weights file, as `models.freeze.weights_file` returns it.
     model : Lossy
+        Its coder may be larger, as of `models.thaw.thaw`.
 
     Raises
     ------
@@ -104,7 +109,6 @@ def thaw_lossy(data: bytes, model: Lossy) -> None:
     config = model.config
     shape = {"kind": "tensor", "channels": config.channels, "groups": config.groups, "limit": config.limit}
     shape |= {"references": config.references, "posterior_channels": config.planes}
-    shape |= {name: config.vlae[name] for name in ("radius", "mixtures", "tile", "latents", "grid")}
     found = {name: header.get(name) for name in shape}
     different = [f"{name} is {found[name]}, not {value}" for name, value in shape.items() if found[name] != value]
     if different:
@@ -112,7 +116,4 @@ def thaw_lossy(data: bytes, model: Lossy) -> None:
     _thaw_network(tensors, "analysis", model.analysis, 1.0, 2.0**Y_BITS)
     _thaw_network(tensors, "synthesis", model.synthesis, 2.0**VALUE_BITS, 1.0)
     _thaw_steps(tensors["synthesis.steps"], model)
-    try:
-        fill_coder(tensors, model.coder, header["output_shift"])
-    except RuntimeError as error:  # torch's, of tensors of other sizes
-        raise ValueError(f"of the frozen model the coder has another width: {error}") from error
+    thaw_coder(data, model.coder)

@@ -10,6 +10,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle  # noqa: E402
+
 from codec.metrics import ms_ssim  # noqa: E402
 from codec.model_weights import parse_model  # noqa: E402
 from codec.transform import analyse, synthesise  # noqa: E402
@@ -18,7 +20,7 @@ from models.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.data import centre, load_images  # noqa: E402
 from models.distortion import distortion  # noqa: E402
 from models.distortion import ms_ssim as structure_alike  # noqa: E402
-from models.errors import RecipeError  # noqa: E402
+from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.freeze_transforms import gains  # noqa: E402
 from models.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
@@ -238,6 +240,31 @@ def test_a_thawed_model_computes_what_the_frozen_one_does(recipe, weights, froze
     np.testing.assert_allclose(steps.detach(), frozen.transforms.steps[condition] / 65536, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recipe, weights):
+    larger = load_recipe("lossy-depthwise", SMALL | {"model.fine_width": 8})
+    assert larger.model.vlae["width"] > recipe.model.vlae["width"]
+    fresh, thawed = (task_of(one).new_model() for one in (larger, recipe))
+    for model in (fresh, thawed):
+        thaw_lossy(weights, model)
+    level = thawed.level(torch.tensor([0.4]))
+    y = torch.randint(-3, 4, (1, 24, 6, 7), generator=torch.Generator().manual_seed(0)).float()
+    bits = [float(tensor_bits(model, y, y, model.coder.biases(None, level)[:, None])) for model in (fresh, thawed)]
+    assert bits[0] == pytest.approx(bits[1], rel=1e-4)
+    assert torch.equal(fresh.steps(level), thawed.steps(level))
+    # A fresh network adds nothing yet.
+    assert torch.allclose(fresh.synthesise(y, level), pixel_shuffle(thawed.synthesis.mapped(y), 8), atol=1e-4)
+    samples = torch.linspace(-100, 100, 3 * 48 * 56).view(1, 3, 48, 56)
+    expected = thawed.analysis.mapped(pixel_unshuffle(samples, 8))
+    assert torch.allclose(fresh.analyse(samples, level), expected, atol=1e-3)
+
+
+def test_depthwise_transforms_are_not_frozen_yet():
+    task = task_of(load_recipe("lossy-depthwise", SMALL))
+    with pytest.raises(TrainingError, match="cannot be frozen yet"):
+        task.freeze(task.new_model(), {}, np.zeros((1, 64, 64, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -245,7 +272,7 @@ def test_a_thawed_model_computes_what_the_frozen_one_does(recipe, weights, froze
         ({"model.synthesis_blocks": 2}, "synthesis has 1 blocks, not 2"),
         ({"model.width": 24}, "a tensor has|a layer has shape"),
         ({"model.levels": 4}, "a tensor has"),
-        ({"model.coder": load_recipe("lossy").model.vlae | {"width": 128}}, "the coder has another width"),
+        ({"model.coder": load_recipe("lossy").model.vlae | {"width": 128}}, "width is 256, not 128"),
     ],
 )
 def test_a_lossy_model_of_another_shape_is_not_thawed(weights, change, says):

@@ -40,7 +40,7 @@ def page(tmp_path_factory):
     drawn = demo.draw()
     for name, size in ((HOSTILE, (64, 48)), ("image 10.png", (100, 80)), ("image 9.png", (80, 70))):
         Image.fromarray(drawn[: size[1], : size[0]]).save(folder / name)
-    Image.fromarray(np.eye(40, dtype=np.uint8)).convert("P").save(folder / "palette.png")
+    Image.fromarray(np.eye(40, dtype=bool)).save(folder / "stored.png")  # bilevel
     target = folder / "page.html"
     assert cli.run(["measure", str(folder), "--quality", "60", "--html", str(target)]) == 0
     return target.as_uri()
@@ -124,7 +124,7 @@ def test_a_click_on_a_header_sorts_and_another_reverses(tab, page):
             assert set(texts[len(known) :]) <= {"\N{EN DASH}"}
         assert sorted(rows()) == sorted(before)
     assert len(known) == 3  # the stored one has no prediction
-    names = [HOSTILE, "image 9.png", "image 10.png", "palette.png"]
+    names = [HOSTILE, "image 9.png", "image 10.png", "stored.png"]
     for sort, expected in (("ascending", names), ("descending", names[::-1])):
         assert click(tab, 0) == sort
         assert [row[0].rsplit("/", 1)[1] for row in rows()] == expected

@@ -50,6 +50,8 @@ WATCHED_PIXELS = 1 << 17
 DIP = 3.0
 """Of the PSNR of a drawn picture, dB: it falls less than this while quality grows. Of eighteen it fell by 2.8 at most,
 where large places are smooth."""
+FINE_PSNR, FINE_DIP = 42.0, 10.0
+"""From this PSNR on errors of flat places are 1 or 2, and come and go: it fell by 9 dB."""
 MOST_LOOKS = 24
 """Lower qualities that are looked at, should PSNR hardly grow."""
 
@@ -143,7 +145,7 @@ def _of_quality(encoder: Encoder, lossy: Lossy, quality: int) -> File:
         return file
     for lower in range(quality - 1, max(quality - MOST_LOOKS, 1) - 1, -1):
         other = lossy(lower)
-        if other.psnr < best.psnr - DIP:
+        if other.psnr < best.psnr - (DIP if best.psnr < FINE_PSNR else FINE_DIP):
             break
         longest = max(longest, other.size)
         if other.psnr > best.psnr:

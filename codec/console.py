@@ -112,7 +112,7 @@ def check_source(name: str, folder: bool = False) -> str:
     """
     if not name:
         raise click.UsageError("file: expected a name, got an empty one")
-    if Path(name).is_dir():
+    if name != STANDARD and Path(name).is_dir():
         if not folder:
             raise click.UsageError(f"{name}: is a folder, expected a file")
         if Path(name).resolve() == Path(Path(name).resolve().anchor):

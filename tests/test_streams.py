@@ -62,6 +62,13 @@ def test_archives_go_through_standard_streams(tmp_path, capfdbinary, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_folder_that_is_called_as_standard_input_is_another_thing(capfdbinary, monkeypatch):
+    Path("-").mkdir()
+    give(monkeypatch, Path("bits.vlae").read_bytes())
+    assert cli.run(["info", "-"]) == 0
+    assert b"stored" in capfdbinary.readouterr().out
+
+
 def test_names_that_are_no_files_are_refused_in_one_line(name, tmp_path, capfd):
     before = sorted(tmp_path.iterdir())
     for line in (

@@ -61,7 +61,6 @@ def test_archives_go_through_standard_streams(tmp_path, capfdbinary, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bits.png", "bits.vlae", "out"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "/"])
 def test_a_folder_that_is_called_as_standard_input_is_another_thing(capfdbinary, monkeypatch):
     Path("-").mkdir()
     give(monkeypatch, Path("bits.vlae").read_bytes())
@@ -69,6 +68,7 @@ def test_a_folder_that_is_called_as_standard_input_is_another_thing(capfdbinary,
     assert b"stored" in capfdbinary.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
 def test_names_that_are_no_files_are_refused_in_one_line(name, tmp_path, capfd):
     before = sorted(tmp_path.iterdir())
     for line in (

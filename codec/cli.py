@@ -364,7 +364,7 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(error, EXIT_CORRUPT)
     except UnsupportedError as error:
         return _fail(error, EXIT_UNSUPPORTED)
-    except BrokenPipeError:
+    except SystemExit:  # click makes this of a broken pipe, and of nothing else here
         return EXIT_PIPE
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error, EXIT_OTHER)

@@ -1,5 +1,6 @@
 """The command: outputs, exit codes, and what goes to which stream."""
 
+import errno
 import io
 import json
 import resource
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import __version__, cli, container, demo, headers, kernels
+from codec import __version__, api, cli, container, demo, headers, kernels
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -304,3 +305,12 @@ def test_what_a_lossy_file_does_without_is_told(tmp_path, capfd, mode, line):
     assert f"{path}: {line}, --lossless keeps it\n" in capfd.readouterr().err
     assert cli.run(["compress", str(path), "--lossless", "-o", str(tmp_path / "b.vlae")]) == 0
     assert "became" not in capfd.readouterr().err
+
+
+def test_a_broken_pipe_is_told_as_shells_do(monkeypatch, tmp_path):
+    def broken(*arguments, **options):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(api, "info", broken)
+    (tmp_path / "some").write_bytes(b"")
+    assert cli.run(["info", str(tmp_path / "some")]) == 141

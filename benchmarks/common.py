@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codec import image_io
 from codec.errors import ImageError
+from codec.image_files import pillow
 
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -105,7 +105,7 @@ def load_images(path: Path) -> Iterator[tuple[Path, Image.Image]]:
 
 def _load(file: Path) -> Image.Image | None:
     try:
-        return image_io.load_image(file)
+        return pillow.load_image(file)
     except ImageError as error:
         print(f"left out: {error}", file=sys.stderr)
         return None

@@ -15,10 +15,10 @@ from typing import Any
 import click
 import torch
 
-from models.evaluate import folder_bpsp
-from models.recipe import load_recipe
-from models.rounding import Rounder
-from models.train import Run
+from models.data.rounding import Rounder
+from models.recipes.recipe import load_recipe
+from models.tasks.evaluate import folder_bpsp
+from models.training.run import Run
 
 SMALL: dict[str, Any] = {
     "model.width": 64,

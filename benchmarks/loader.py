@@ -19,10 +19,10 @@ import click
 import torch
 
 from benchmarks.common import markdown_table
-from models.loader import Items, Numbers, Ordered, make_batches
 from models.ranks import ALONE
-from models.recipe import load_recipe
-from models.train import Run
+from models.recipes.recipe import load_recipe
+from models.training.loader import Items, Numbers, Ordered, make_batches
+from models.training.run import Run
 
 BATCHES = 1 << 40
 WARM_STEPS = 3

@@ -19,12 +19,13 @@ from tqdm import tqdm
 import codec
 from benchmarks.common import markdown_table
 from benchmarks.drawn import DRAWINGS
-from codec import container, image_io
-from codec.choice import reach
-from codec.encoder import Encoder, File
-from codec.goals import DEFAULT_EFFORT, goal_of
-from codec.headers import MAX_QUALITY
-from codec.metrics import psnr
+from codec.format import container
+from codec.format.headers import MAX_QUALITY
+from codec.image_files import pillow
+from codec.images.choice import reach
+from codec.images.fidelities import Encoder, File
+from codec.images.goals import DEFAULT_EFFORT, goal_of
+from codec.images.metrics import psnr
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Remembering(Encoder):
 
 def curve(image: Image.Image, qualities: Iterable[int]) -> list[tuple[int, float]]:
     """Return bytes of the whole file and PSNR in dB of what is visible at each quality."""
-    pixels = image_io.from_pillow(image)
+    pixels = pillow.from_pillow(image)
     encoder = Remembering(image, pixels, None, DEFAULT_EFFORT, None, None)
-    samples, alpha = image_io.planes(image)
+    samples, alpha = pillow.planes(image)
     points = []
     for quality in qualities:
         data = container.pack(reach(encoder, goal_of(quality=quality)).whole())
-        points.append((len(data), psnr(samples, image_io.planes(codec.decompress(data))[0], alpha)))
+        points.append((len(data), psnr(samples, pillow.planes(codec.decompress(data))[0], alpha)))
     return points
 
 

@@ -22,12 +22,13 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
     Parameters
     ----------
-    a, b : uint8 arrays (H, W, C), H and W above `codec.metrics.MS_SSIM_SIDE_PX`
+    a, b : uint8 arrays (H, W, C), H and W above `codec.images.metrics.MS_SSIM_SIDE_PX`
 
     Notes
     -----
     Z. Wang, E. Simoncelli and A. Bovik, *Multiscale structural similarity for image quality assessment*,
-    Asilomar 2003, as computed by the library pytorch-msssim, which others publish; `codec.metrics` agrees with it.
+    Asilomar 2003, as computed by the library pytorch-msssim, which others publish; `codec.images.metrics` agrees with
+    it.
     """
     # Double precision takes twenty times as long and changes the sixth decimal.
     tensors = [torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (a, b)]

@@ -38,7 +38,7 @@ from benchmarks.common import OURS, find_files, load_images, markdown_table
 from benchmarks.lossy import CODECS, PUBLISHED_PSNR_DB
 from benchmarks.plots import plot_curves
 from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db
-from codec.metrics import MS_SSIM_SIDE_PX, psnr
+from codec.images.metrics import MS_SSIM_SIDE_PX, psnr
 
 BD_RANGE_BPP = (0.15, 2.0)
 """Below, photographs are hardly worth looking at; above, they look like their originals."""

@@ -33,9 +33,9 @@ from PIL import Image
 
 import codec
 from benchmarks.common import REFERENCE, RIVALS, load_images, markdown_table
-from codec.coders import Codec, mixture, uniform
-from codec.distributions import sample_grid
-from codec.rans import empty_message
+from codec.entropy.bits_back import Codec, mixture, uniform
+from codec.entropy.mixtures import sample_grid
+from codec.entropy.rans import empty_message
 
 SYMBOLS = 1_000_000
 REPEATS = 5
@@ -44,8 +44,8 @@ import json, resource, sys
 import codec
 action, source, target, threads, fidelity = sys.argv[1:]
 if action == "compress":
-    from codec import image_io
-    data = codec.compress(image_io.load_image(source), threads=int(threads), **json.loads(fidelity))
+    from codec.image_files import pillow
+    data = codec.compress(pillow.load_image(source), threads=int(threads), **json.loads(fidelity))
     open(target, "wb").write(data)
 else:
     codec.decompress(open(source, "rb").read(), threads=int(threads))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
-    from codec.archive import Archive
-    from codec.archive_ledger import ArchiveReport, measure_archive
-    from codec.archive_writer import add_to_archive, create_archive
+    from codec.archive.reader import Archive
+    from codec.archive.writer import add_to_archive, create_archive
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
-    from codec.headers import Latents
-    from codec.ledger import Report, measure
+    from codec.format.headers import Latents
+    from codec.ledger.archive_ledger import ArchiveReport, measure_archive
+    from codec.ledger.ledger import Report, measure
 
 __version__ = "0.1.0"
 
@@ -45,12 +45,12 @@ __all__ = [
 
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
-    "codec.archive": ("Archive",),
-    "codec.archive_ledger": ("ArchiveReport", "measure_archive"),
-    "codec.archive_writer": ("add_to_archive", "create_archive"),
-    "codec.headers": ("Latents",),
+    "codec.archive.reader": ("Archive",),
+    "codec.ledger.archive_ledger": ("ArchiveReport", "measure_archive"),
+    "codec.archive.writer": ("add_to_archive", "create_archive"),
+    "codec.format.headers": ("Latents",),
     "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),
-    "codec.ledger": ("Report", "measure"),
+    "codec.ledger.ledger": ("Report", "measure"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

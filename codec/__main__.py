@@ -1,6 +1,6 @@
 """``python -m codec`` is the command ``vlae``."""
 
-from codec.cli import main
+from codec.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -10,15 +10,17 @@ from typing import Any
 
 from PIL import Image
 
-from codec import container, decoder, image_io, metadata
-from codec.choice import pixels_for, reach
-from codec.container import Container
-from codec.encoder import Encoder, chosen_model
 from codec.errors import UnsupportedError
-from codec.goals import DEFAULT_EFFORT, checked_effort, goal_of
-from codec.headers import CodingHeader, Fidelity, Latents, band_count
-from codec.pipeline import Progress
-from codec.sources import Source, data_of, whole
+from codec.format import container, metadata
+from codec.format.container import Container
+from codec.format.headers import CodingHeader, Fidelity, Latents, band_count
+from codec.image_files import pillow
+from codec.images import decoder
+from codec.images.choice import pixels_for, reach
+from codec.images.fidelities import Encoder, chosen_model
+from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
+from codec.system.sources import Source, data_of, whole
+from codec.vlae.pipeline import Progress
 
 FIDELITY_NAMES = {
     Fidelity.STORED: "stored",
@@ -141,7 +143,7 @@ def compress(
     progress : callable, optional
         Called with the bands done and the bands in all, for every encoding that is tried.
     max_pixels : int, optional
-        Limit on width times height instead of `codec.headers.PIXEL_LIMIT`.
+        Limit on width times height instead of `codec.format.headers.PIXEL_LIMIT`.
 
     Raises
     ------
@@ -164,7 +166,7 @@ def compress(
     named = chosen_model(model, goal)
     threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
     if not isinstance(image, Image.Image):
-        image = image_io.load_image(image, max_pixels)
+        image = pillow.load_image(image, max_pixels)
     pixels = pixels_for(image, goal, max_pixels)
     file = reach(Encoder(image, pixels, latents, effort, threads, progress, model=named), goal)
     return container.pack(file.whole())
@@ -192,7 +194,7 @@ def decompress(
     data : path, bytes, bytearray, memoryview or binary file
         A text is a path.
     latents_only : bool
-        Return what the latents alone hold, see `codec.preview`: hardly more than colours of a lossless file, a
+        Return what the latents alone hold, see `codec.vlae.preview`: hardly more than colours of a lossless file, a
         coarse picture of a lossy one.
     sample : int, optional
         With ``latents_only``: a seed with which the model makes up what is left out.
@@ -234,11 +236,11 @@ def _decode(
     threads: int | None,
     progress: Progress | None,
 ) -> Image.Image:
-    from codec import preview, vlae
+    from codec.vlae import coder, preview
 
     alpha = decoder.unpack_alpha(file)
     model = decoder.load_model(coding)
-    image = vlae.decode(model, file, threads=threads, progress=progress)
+    image = coder.decode(model, file, threads=threads, progress=progress)
     values = preview.preview(image, sample) if latents_only else image.samples
     return decoder.coded_image(file, model, values, alpha, exact=not latents_only, threads=threads)
 

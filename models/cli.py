@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from models.extra import need_extra
+
 
 def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
     changes = {}
@@ -28,15 +30,6 @@ def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def _folder(exists: bool = False) -> click.Path:
     return click.Path(path_type=Path, exists=exists, file_okay=False)
-
-
-def need_extra() -> None:
-    """Refuse to go on without the packages of the extra ``train``."""
-    try:
-        import msgspec  # noqa: F401
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"this needs {error.name}: pip install vlae[train]") from error
 
 
 @contextmanager
@@ -83,12 +76,12 @@ def train(
     need_extra()
     import torch
 
-    from models.device import choose_device, has_bfloat16
-    from models.finish import finish
     from models.ranks import connected
-    from models.recipe import load_recipe
-    from models.stopping import stop_by_signals
-    from models.train import Run
+    from models.recipes.recipe import load_recipe
+    from models.training.device import choose_device, has_bfloat16
+    from models.training.finish import finish
+    from models.training.run import Run
+    from models.training.stopping import stop_by_signals
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if threads is not None:
@@ -118,7 +111,7 @@ def train(
 def ship(run: Path, number: int, name: str | None) -> None:
     """Add the frozen weights of a finished RUN to the models of this package, under a new number."""
     need_extra()
-    from models.ship import ship as add
+    from models.training.ship import ship as add
 
     with _checking():
         click.echo(json.dumps(add(run, number, name), indent=2))
@@ -129,6 +122,6 @@ def ship(run: Path, number: int, name: str | None) -> None:
 def averages(run: Path) -> None:
     """Write the averaged weights of a RUN's checkpoint as float16 into its folder, from which others may begin."""
     need_extra()
-    from models.checkpoints import save_averages
+    from models.training.checkpoints import save_averages
 
     click.echo(save_averages(run))

@@ -31,15 +31,15 @@ from torch import Tensor, nn
 
 from benchmarks.common import markdown_table
 from benchmarks.quality import bd_rate
-from codec.shipped import weights_path
-from models.blocks import DepthwiseSynthesis, Shape, multiply_adds
-from models.data import Crops, centre, load_images
-from models.device import fast_memory
-from models.lossy import Lossy, LossyConfig, price, tensor_bits
-from models.optimizer import Optimizer
-from models.recipe import load_recipe
-from models.thaw_lossy import thaw_lossy
-from models.transforms import Synthesis
+from codec.frozen.shipped import weights_path
+from models.data.crops import Crops, centre, load_images
+from models.freezing.thaw_lossy import thaw_lossy
+from models.nets.depthwise import DepthwiseSynthesis, Shape, multiply_adds
+from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
+from models.nets.transforms import Synthesis
+from models.recipes.recipe import load_recipe
+from models.training.device import fast_memory
+from models.training.optimizer import Optimizer
 
 RECIPE = "lossy"
 CROP, BATCH, CROPS = 128, 8, 5600

@@ -19,8 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from benchmarks.common import markdown_table
-from codec.convolutions import Layer, blank_plane, run_layer
-from codec.products import COLUMNS, pack, padded_rows, product
+from codec.networks.convolutions import Layer, blank_plane, run_layer
+from codec.networks.products import COLUMNS, pack, padded_rows, product
 
 SHAPE = (64, 96)
 RUNS = 7
@@ -33,7 +33,7 @@ I32 = NDArray[np.int32]
 
 @njit(nogil=True)
 def depthwise(shape: tuple[int, int], x: I16, weight: I16, bias: I32, shift: I32, limit: int, out: I16) -> None:
-    """Fill a plane with a depthwise convolution of 3 x 3; planes are those of `codec.convolutions`."""
+    """Fill a plane with a depthwise convolution of 3 x 3; planes are those of `codec.networks.convolutions`."""
     down, across = shape
     channels = len(bias)
     low, high = np.int32(-limit), np.int32(limit)

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.experiments.training import arm_options, begin, train_for
-from codec import contexts
-from models.data import Crops, centre, load_images
-from models.inputs import Inputs, Pixels
-from models.networks import VLAE, Config, sample_planes
+from codec.frozen import contexts
+from models.data.crops import Crops, centre, load_images
+from models.nets.inputs import Inputs, Pixels
+from models.nets.objective import latent_bits, pixel_bits
+from models.nets.vlae import VLAE, Config, sample_planes
 from models.noise import Noise
-from models.objective import latent_bits, pixel_bits
-from models.recipe import load_recipe
+from models.recipes.recipe import load_recipe
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -42,7 +42,7 @@ PIECES, WINDOWS, SEEN = 4, 6, 640
 RATE = 0.0015
 DROP_OFFSET, DROP_LATENTS = 0.2, 0.15
 SEARCH_STEPS, SEARCH_PIXELS, SEARCH_RATE = 160, 512, 0.012
-"""Of an encoder's search for the biases of its image, after `codec.search`."""
+"""Of an encoder's search for the biases of its image, after `codec.encoder.search`."""
 JUDGED_PIXELS = 16_000
 """Of an image."""
 FOLDERS, EVERY = ("photos_valid", "photos_past_valid"), 2

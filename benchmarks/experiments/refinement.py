@@ -29,22 +29,22 @@ from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
 from benchmarks.quality import Curve, bd_rate, ms_ssim, ms_ssim_db
-from codec import lossy as codec_lossy
-from codec import vlae
-from codec.headers import Latents
-from codec.masking import worth
-from codec.metrics import psnr
-from codec.model import Model
-from codec.model_weights import parse_model
-from codec.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
-from codec.shipped import weights_path
-from codec.transform import PATCH, Transforms, analyse
-from models.data import centre, load_images
-from models.distortion import distortion
-from models.freeze_transforms import CONDITIONS
-from models.lossy import Lossy, LossyConfig, price, tensor_bits
-from models.recipe import Recipe, load_recipe
-from models.thaw_lossy import thaw_lossy
+from codec.encoder.masking import worth
+from codec.entropy.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
+from codec.format.headers import Latents
+from codec.frozen.model import Model
+from codec.frozen.shipped import weights_path
+from codec.frozen.weights import parse_model
+from codec.images import lossy as codec_lossy
+from codec.images.metrics import psnr
+from codec.networks.transform import PATCH, Transforms, analyse
+from codec.vlae import coder
+from models.data.crops import centre, load_images
+from models.freezing.freeze_transforms import CONDITIONS
+from models.freezing.thaw_lossy import thaw_lossy
+from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
+from models.recipes.recipe import Recipe, load_recipe
+from models.tasks.distortion import distortion
 
 RECIPE = "lossy"
 FOLDERS = ("photos_valid", "photos_past_valid")
@@ -53,7 +53,7 @@ SIDE = 256
 BD_RANGE_BPP = (0.15, 2.5)
 BASELINE = "effort 2"
 SHARE = 0.75
-"""Of the way that y goes in one of `Steps`, as in `codec.lossy`."""
+"""Of the way that y goes in one of `Steps`, as in `codec.images.lossy`."""
 FIGURES = ("bpp", "psnr_db", "ms_ssim", "cost_bpp")
 GRADIENT = 0.5
 """Bits a step of y: what is called a small gradient in `Bounded`."""
@@ -103,7 +103,7 @@ class Case:
 
     @cached_property
     def worth(self) -> NDArray[np.int64]:
-        """What errors are worth at each position, see `codec.masking`."""
+        """What errors are worth at each position, see `codec.encoder.masking`."""
         return worth(self.samples)
 
     @cached_property
@@ -134,7 +134,7 @@ class Case:
         fine = to_numbers(FINE * y, FINE * limit)
         prices = self.tools.transforms.prices[self.condition].astype(np.int64)
         nearest = to_numbers(y, limit)
-        return vlae.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.worth, threads=1)
+        return coder.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.worth, threads=1)
 
 
 def to_numbers(values: Tensor, limit: int) -> I16:
@@ -316,7 +316,7 @@ def measure(case: Case, method: Callable[[Case], I16]) -> dict[str, Any]:
     numbers = method(case)
     seconds = time.process_time() - begin
     frozen, condition = case.tools.frozen, case.condition
-    coded = vlae.encode(frozen, numbers, condition, Latents.NONE, threads=1)
+    coded = coder.encode(frozen, numbers, condition, Latents.NONE, threads=1)
     decoded = codec_lossy.decoded(frozen, numbers, condition + 1, case.samples.shape, 1)
     bits = 8 * len(coded.payload)
     restored = torch.tensor(decoded).permute(2, 0, 1)[None].float() - 128

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.experiments.training import arm_options, begin, train_for
+from models.data.small import load_small
+from models.nets.spatial import SpatialConfig
 from models.noise import Noise
-from models.recipe import load_recipe
-from models.small import load_small
-from models.spatial import SpatialConfig
-from models.spatial_task import AT_ONCE, SpatialTask
+from models.recipes.recipe import load_recipe
+from models.tasks.spatial_task import AT_ONCE, SpatialTask
 
 RATE = 0.0015
 BATCH = 24

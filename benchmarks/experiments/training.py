@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.device import fast_memory
-from models.optimizer import Optimizer
+from models.training.device import fast_memory
+from models.training.optimizer import Optimizer
 
 WARMUP_STEPS = 150
 AVERAGE = 0.998

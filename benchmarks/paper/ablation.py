@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.paper.chains import code, model_of, promise
 from benchmarks.paper.digits import NATS, dynamic_test
 from benchmarks.paper.variants import STEPS, VARIANTS, weights_of
-from codec.headers import Latents
+from codec.format.headers import Latents
 
 ROWS = (
     ("no-z", "local decoder alone", 87.55, 0.0),

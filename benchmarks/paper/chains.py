@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codec import vlae
-from codec.container import payload_bytes
-from codec.evidence import elbo, importance, sample_bits
-from codec.headers import Latents
-from codec.image import Image
-from codec.model import Model
-from codec.model_weights import parse_model
-from codec.stack import Stack
+from codec.entropy.stack import Stack
+from codec.format.container import payload_bytes
+from codec.format.headers import Latents
+from codec.frozen.model import Model
+from codec.frozen.weights import parse_model
+from codec.ledger.evidence import elbo, importance, sample_bits
+from codec.vlae import coder
+from codec.vlae.bands import Image
 
 U8 = NDArray[np.uint8]
 PIECE = 50
@@ -58,19 +58,19 @@ def code(model: Model, images: U8, latents: Latents) -> Coded:
     chain: tuple[Stack, ...] = ()
     dry = []
     for values in images[::-1]:
-        encoded = vlae.encode(model, values, 0, latents, onto=chain, threads=1)
+        encoded = coder.encode(model, values, 0, latents, onto=chain, threads=1)
         chain = (*encoded.messages, *chain[encoded.lanes :])
         dry.append(encoded.dry)
-    payload, table = vlae.write_lanes(chain), vlae.lane_table(chain)
+    payload, table = coder.write_lanes(chain), coder.lane_table(chain)
     middle = time.perf_counter()
-    messages = vlae.read_lanes(payload, table)
+    messages = coder.read_lanes(payload, table)
     for values, is_dry in zip(images, reversed(dry), strict=True):
         image = Image.blank(model, values.shape, 0, min(len(table), encoded.lanes))
         image.dry = is_dry
-        vlae.pop_bands(image, messages, latents, threads=1)
+        coder.pop_bands(image, messages, latents, threads=1)
         if not np.array_equal(image.samples, values):
             raise ValueError("an image was not decoded as it was")
-    vlae.check_all_popped(messages)
+    coder.check_all_popped(messages)
     return Coded(len(images), 8 * payload_bytes(table), middle - begin, time.perf_counter() - middle)
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.common import RIVALS
 from benchmarks.paper.chains import promise
 from benchmarks.paper.digits import archived, pillow, singles, tiny_test
-from codec.shipped import weights_path
+from codec.frozen.shipped import weights_path
 
 PUBLISHED = {"Bit-Swap, chain": 3.82, "HiLLoC, chain": 3.56, "VLAE, bound": 2.95}
 """Bits per dimension of the whole test set."""

@@ -23,10 +23,10 @@ from PIL import Image as PillowImage
 
 import codec
 from benchmarks.paper.chains import evidence_gap, promise
-from codec.archive import Archive
-from codec.archive_writer import create_archive
-from codec.shipped import weights_path
-from models.small import load_small
+from codec.archive.reader import Archive
+from codec.archive.writer import create_archive
+from codec.frozen.shipped import weights_path
+from models.data.small import load_small
 
 U8 = NDArray[np.uint8]
 NATS = math.log(2)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.paper.chains import code, evidence_gap, model_of, promise
 from benchmarks.paper.digits import TESTS, spread
-from codec.headers import Latents
-from codec.shipped import weights_path
+from codec.format.headers import Latents
+from codec.frozen.shipped import weights_path
 
 
 @click.command()

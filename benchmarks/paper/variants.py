@@ -18,9 +18,9 @@ from typing import Any
 import click
 import torch
 
-from models.finish import FROZEN, finish
-from models.recipe import load_recipe
-from models.train import Run
+from models.recipes.recipe import load_recipe
+from models.training.finish import FROZEN, finish
+from models.training.run import Run
 
 STEPS = {"mnist-dynamic": 1500, "tiny": 800}
 """Of each recipe's variants."""

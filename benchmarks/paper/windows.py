@@ -20,9 +20,9 @@ from PIL import Image as PillowImage
 from benchmarks.paper.chains import code, model_of, promise
 from benchmarks.paper.digits import spread, static_test, tiny_test
 from benchmarks.paper.variants import STEPS, VARIANTS, weights_of
-from codec.headers import Latents
-from codec.image import Image
-from codec.preview import preview
+from codec.format.headers import Latents
+from codec.vlae.bands import Image
+from codec.vlae.preview import preview
 
 KINDS = {
     "digits": (("window-1x1", "window-3x2", "window-7x4"), static_test),

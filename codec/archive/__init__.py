@@ -1,0 +1,1 @@
+"""Archives: many images in one file, chained in blocks, each of which can be read alone."""

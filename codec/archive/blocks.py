@@ -1,0 +1,164 @@
+"""Blocks of an archive: images of one model are chained in one message a lane.
+
+Encoded from the last image to the first, an image borrows the bits that choose its z from the images after it;
+only the last of a chain finds none. Decoded from the first to the last. See FORMAT.md, "Archives".
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from PIL import Image
+
+from codec.entropy.rans import Message
+from codec.errors import CorruptDataError, ImageError
+from codec.format.archive_index import Block, ChainEntry, ImageEntry, telling
+from codec.format.container import holds
+from codec.format.headers import CodingHeader, Latents
+from codec.frozen.model import Model
+from codec.image_files import pillow
+from codec.images import decoder
+from codec.images.choice import pixels_for, reach
+from codec.images.fidelities import Chain, Encoder, chosen_model
+from codec.images.goals import DEFAULT_EFFORT, Goal
+from codec.system.sources import Source
+from codec.system.workers import Report
+from codec.vlae import coder
+from codec.vlae.bands import Image as Raster
+
+
+def encode_block(
+    images: Sequence[tuple[str, Image.Image | Source]],
+    goal: Goal,
+    model: str | None,
+    threads: int | None,
+    report: Report,
+) -> tuple[Block, bytes]:
+    """Return a block of named images, and its bytes; `BlockReader` is the inverse.
+
+    ``model`` names the one that codes lossless images, in place of the usual ones.
+
+    Raises
+    ------
+    ImageError
+        An image cannot be read, or not be coded without changing it.
+    ModelError
+        The weights are missing or damaged.
+    OSError
+        A file cannot be opened.
+    """
+    chains: dict[int, Chain] = {}
+    codings: dict[int, CodingHeader] = {}
+    entries: list[ImageEntry] = []
+    chunks: list[bytes] = []
+    named = chosen_model(model, goal)
+    for name, source in reversed(images):
+        image = source if isinstance(source, Image.Image) else pillow.load_image(source)
+        try:
+            pixels = pixels_for(image, goal)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named), goal)
+        parts, coding = file.container, file.container.coding
+        if coding is not None and file.chain is not None:
+            chains[coding.model] = file.chain
+            codings[coding.model] = coding
+        own = (parts.metadata, parts.adaptation, parts.alpha, b"" if coding else parts.payload)
+        lengths = (len(own[0]), len(own[1]), len(own[2]), len(own[3]))
+        entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
+        chunks.append(b"".join(own))
+        report(1)
+    models = sorted(chains)
+    data = b"".join([*(coder.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
+    shared = tuple(_chain_entry(codings[model], chains[model]) for model in models)
+    return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
+
+
+def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
+    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, coder.lane_table(chain.messages))
+
+
+class BlockReader:
+    """Decodes images of a block; going on in a chain is cheaper than going back.
+
+    Parameters
+    ----------
+    block : Block
+    data : bytes
+    threads : int, optional
+
+    Raises
+    ------
+    CorruptDataError
+        The data is not that of the block.
+    """
+
+    def __init__(self, block: Block, data: bytes, threads: int | None = None) -> None:
+        self.block = block
+        self.threads = threads
+        payloads, self._files = block.split(data)
+        self._payloads = dict(zip(block.models, payloads, strict=True))
+        self._chains: dict[int, list[int]] = {model: [] for model in block.models}
+        """By models: numbers of the images of a chain."""
+        for index, file in enumerate(self._files):
+            if file.coding is not None:
+                self._chains[file.coding.model].append(index)
+        self._left: dict[int, tuple[int, list[Message]]] = {}
+        """By models: what the chain's messages hold of images from a number on."""
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image of the block.
+
+        Raises
+        ------
+        CorruptDataError
+            It, or an image before it in its chain, is damaged.
+        ModelError
+            The model is missing or has other weights.
+        """
+        entry, file = self.block.images[index], self._files[index]
+        with telling(repr(entry.name)):
+            if file.coding is None:
+                return decoder.stored_image(file)
+            alpha = decoder.unpack_alpha(file)
+            raster = self.raster(index)
+            return decoder.coded_image(file, raster.model, raster.samples, alpha, threads=self.threads)
+
+    def raster(self, index: int) -> Raster:
+        """Return the raster of a coded image, decoding its chain from where it was left, or from its first image.
+
+        Errors are those of `image`.
+        """
+        coding = self._files[index].coding
+        if coding is None:
+            raise ValueError("expected a coded image")
+        model = decoder.load_model(coding)
+        chain = self._chains[model.number]
+        begin, messages = self._left.pop(model.number, (index + 1, []))
+        if begin > index:
+            begin, messages = 0, self._begin(model, chain)
+        for before in chain[bisect_left(chain, begin) : bisect_left(chain, index)]:
+            self._pop(model, before, messages)
+        raster = self._pop(model, index, messages)
+        if index == chain[-1]:
+            coder.check_all_popped(messages)
+        self._left[model.number] = index + 1, messages
+        return raster
+
+    def _pop(self, model: Model, index: int, messages: list[Message]) -> Raster:
+        file = self._files[index]
+        raster = coder.blank(model, file)
+        raster.dry = self.block.images[index].dry
+        latents = Latents.NONE if file.coding is None else file.coding.latents
+        coder.pop_bands(raster, messages, latents, threads=self.threads)
+        return raster
+
+    def _begin(self, model: Model, chain: list[int]) -> list[Message]:
+        """Return the messages of a chain, checked to be long enough for all its images."""
+        payload = self._payloads[model.number]
+        if not holds(sum(coder.demand(model, self._files[i].header) for i in chain), len(payload)):
+            raise CorruptDataError("chain: asks for more values than its messages can hold")
+        table = self.block.chains[self.block.models.index(model.number)].lane_table
+        return coder.read_lanes(payload, table)

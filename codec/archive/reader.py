@@ -1,0 +1,291 @@
+"""Archives: many images in one file, each of which can be read alone.
+
+`Archive` reads; `codec.archive.writer` makes archives and adds to them. See FORMAT.md, "Archives".
+The kernels and their compiler are imported where pixels are decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from codec.errors import CorruptDataError
+from codec.format.archive_index import Block, ImageEntry, index_part_bits
+from codec.format.archive_sections import START, TRAILER_BYTES, TRAILER_CRC_BYTES, read_sections
+from codec.image_files import pillow
+from codec.system import workers
+from codec.system.outputs import check_free
+from codec.system.workers import Report
+
+if TYPE_CHECKING:
+    from codec.archive.blocks import BlockReader
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an image is: the byte at which its block begins, the block, and its number in it."""
+
+    begin: int
+    block: Block
+    index: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Images of a block that are to be decoded and, where there is a target, written."""
+
+    archive: str
+    begin: int
+    block: Block
+    targets: Mapping[int, Path | None]
+    force: bool
+
+
+class Archive(Mapping[str, Image.Image]):
+    """An archive that is open for reading: a mapping from names to images, in the order in which they were added.
+
+    An image is decoded when it is asked for; in order, each once. Images carry their metadata in ``info``.
+    Other threads need an `Archive` of their own.
+
+    Parameters
+    ----------
+    path : path
+
+    Attributes
+    ----------
+    entries : dict of str to ImageEntry
+        What is said of each image, without decoding.
+    file_bytes : int
+        Length of the file.
+    ignored_bytes : int
+        Behind the last valid index: what an addition left that did not end.
+
+    Raises
+    ------
+    CorruptDataError
+        Not an archive, or damaged.
+    UnsupportedError
+        Another version of the format, more images than the limit, or one over the pixel limit.
+    OSError
+        The file cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._file = self._path.open("rb")
+        self._reader: tuple[int, BlockReader] | None = None
+        try:
+            self._sections = read_sections(self._file)
+            self.file_bytes = self._file.seek(0, os.SEEK_END)
+            self._places = self._find()
+        except BaseException:
+            self._file.close()
+            raise
+        self.entries: dict[str, ImageEntry] = {
+            name: place.block.images[place.index] for name, place in self._places.items()
+        }
+        self.ignored_bytes = self.file_bytes - self._sections[-1].end
+
+    def _find(self) -> dict[str, _Place]:
+        places: dict[str, _Place] = {}
+        for begin, block in self.blocks():
+            for index, image in enumerate(block.images):
+                if image.name in places:
+                    raise CorruptDataError(f"archive: {image.name!r} is there twice")
+                places[image.name] = _Place(begin, block, index)
+        return places
+
+    def __enter__(self) -> Archive:
+        """Return the archive."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._reader = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is an image of a name; none is decoded."""
+        return name in self._places
+
+    def __getitem__(self, name: str) -> Image.Image:
+        """Return an image.
+
+        Raises
+        ------
+        KeyError
+            There is none of this name.
+        CorruptDataError
+            Its block is damaged.
+        ModelError
+            Its model is missing or has other weights.
+        """
+        place = self._places[name]
+        if self._reader is None or self._reader[0] != place.begin:
+            from codec.archive.blocks import BlockReader
+
+            self._file.seek(place.begin)
+            self._reader = place.begin, BlockReader(place.block, self._file.read(place.block.length))
+        return self._reader[1].image(place.index)
+
+    def extract(
+        self,
+        folder: str | os.PathLike[str],
+        names: Iterable[str] | None = None,
+        *,
+        force: bool = False,
+        processes: int | None = None,
+        report: Report = lambda images: None,
+    ) -> list[Path]:
+        """Write images as PNG below a folder, and return their paths.
+
+        Parameters
+        ----------
+        folder : path
+            Made if it is missing.
+        names : iterable of str, optional
+            By default all. Those that do not end with ``.png`` get this added.
+        force : bool
+            Replace existing files.
+        processes : int, optional
+            At the same time.
+        report : callable
+            Called with numbers of images when they are done.
+
+        Raises
+        ------
+        ValueError
+            There is no such image, or a file that it would replace, or two images would have one file, or a link
+            leads out of the folder.
+        CorruptDataError, ModelError
+            As of reading an image; images before it are written then.
+        OSError
+            A file cannot be written.
+        """
+        wanted = list(self._places if names is None else dict.fromkeys(names))
+        targets: dict[Path, str] = {}
+        for name in wanted:
+            if name not in self._places:
+                raise ValueError(f"name {name!r}: not in the archive")
+            target = _target(Path(folder), name)
+            if target in targets:
+                raise ValueError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
+            check_free(target, force)
+            targets[target] = name
+        self._work({name: target for target, name in targets.items()}, force, processes, report)
+        return list(targets)
+
+    def verify(self, *, processes: int | None = None, report: Report = lambda images: None) -> None:
+        """Decode all images.
+
+        Raises
+        ------
+        CorruptDataError
+            One is damaged, or bytes follow that no index knows.
+        ModelError
+            As of reading an image.
+        """
+        self._work(dict.fromkeys(self._places), False, processes, report)
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Raise CorruptDataError if bytes follow that no index knows: images may have been cut off."""
+        if self.ignored_bytes:
+            raise CorruptDataError(
+                f"archive: all {len(self)} images are whole, but the last {self.ignored_bytes} bytes are of an "
+                "addition that did not end, or was damaged",
+                self.file_bytes - self.ignored_bytes,
+            )
+
+    def _work(self, targets: Mapping[str, Path | None], force: bool, processes: int | None, report: Report) -> None:
+        tasks: dict[int, tuple[Block, dict[int, Path | None]]] = {}
+        for name, target in targets.items():
+            place = self._places[name]
+            tasks.setdefault(place.begin, (place.block, {}))[1][place.index] = target
+        work = [_Task(str(self._path), begin, *task, force) for begin, task in sorted(tasks.items())]
+        with closing(workers.run(_decode_block, work, lambda task: len(task.targets), processes, report)) as done:
+            for _ in done:
+                pass
+
+    def blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield the byte at which each block begins, and the block; `open_block` takes both."""
+        for section in self._sections:
+            begin = section.start
+            for block in section.blocks:
+                yield begin, block
+                begin += block.length
+
+    def part_bits(self) -> dict[str, int]:
+        """Return the bits of each part of the archive; they sum to 8 times its length."""
+        blocks = [block for _, block in self.blocks()]
+        chunks = [image.chunks for image in self.entries.values()]
+        metadata, adaptation, alpha, png = (8 * sum(column) for column in zip(*chunks, strict=True))
+        index = index_part_bits(blocks)
+        return index | {
+            "header_bits": 8 * len(START),
+            "message_bits": 8 * sum(chain.payload_bytes for block in blocks for chain in block.chains),
+            "stored_bits": png,
+            "metadata_bits": metadata,
+            "adaptation_bits": adaptation,
+            "alpha_bits": alpha,
+            "checksum_bits": index["checksum_bits"] + 8 * TRAILER_CRC_BYTES * len(self._sections),
+            "trailer_bits": 8 * (TRAILER_BYTES - TRAILER_CRC_BYTES) * len(self._sections),
+            "ignored_bits": 8 * self.ignored_bytes,
+        }
+
+
+def _target(folder: Path, name: str) -> Path:
+    """Return the file of an image below a folder."""
+    target = folder / (name if name.lower().endswith(".png") else f"{name}.png")
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"output {target}: a link leads out of {folder}")
+    return target
+
+
+def open_block(path: str | os.PathLike[str], begin: int, block: Block, threads: int | None = None) -> BlockReader:
+    """Return what decodes a block of the archive at a path; `Archive.blocks` yields them.
+
+    Raises
+    ------
+    CorruptDataError
+        The block is damaged.
+    OSError
+        The file cannot be opened.
+    """
+    from codec.archive.blocks import BlockReader
+
+    with Path(path).open("rb") as file:
+        file.seek(begin)
+        return BlockReader(block, file.read(block.length), threads)
+
+
+def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None]) -> None:
+    """Decode images of a block, and write those that have a target."""
+    reader = open_block(task.archive, task.begin, task.block, threads)
+    for index, target in sorted(task.targets.items()):
+        image = reader.image(index)
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pillow.save_image(image, target, force=task.force)
+        report(1)

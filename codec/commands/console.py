@@ -1,0 +1,191 @@
+"""What the commands share: options, streams, progress on stderr, and errors that are the fault of the command line."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import click
+
+from codec.errors import CodecError
+from codec.system import outputs
+
+STANDARD = "-"
+"""Names standard input or output."""
+
+Result = TypeVar("Result")
+
+force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
+
+
+@contextmanager
+def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callable that shows units done of units in all on stderr; None if that is no terminal."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, file=sys.stderr, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        yield show
+
+
+def prepare(quiet: bool, *, for_lossy: bool) -> None:
+    """Have the kernels compiled before anything is timed or shows progress, and say so."""
+    from codec.commands import warm_up
+
+    warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy)
+
+
+def usage(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Call a function whose ValueError is the fault of the command line."""
+    try:
+        return function(*arguments, **options)
+    except CodecError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def say(line: str) -> None:
+    """Write a line to standard error; the work does not fail because nobody can read it."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        _discard(2)
+
+
+def flush_output() -> bool:
+    """Return whether all that was printed could be written; what could not is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(1)
+        return False
+    return True
+
+
+def _discard(number: int) -> None:
+    """Lead a stream that cannot be written to nowhere: the interpreter's own flush at exit must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def open_streams() -> None:
+    """Let the descriptors 0, 1 and 2 be those of standard streams: a file that is opened must not become one of them.
+
+    A stream that is closed is opened in the wrong direction, so that whoever uses it gets an error.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        if not _is_open(number):
+            os.open(os.devnull, flags)  # the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def check_source(name: str, folder: bool = False) -> str:
+    """Return the name of a file that is to be read, or, where that is possible, of a folder.
+
+    Raises
+    ------
+    click.UsageError
+        It is empty, or a folder where a file is expected.
+    """
+    if not name:
+        raise click.UsageError("file: expected a name, got an empty one")
+    if name != STANDARD and Path(name).is_dir():
+        if not folder:
+            raise click.UsageError(f"{name}: is a folder, expected a file")
+        if Path(name).resolve() == Path(Path(name).resolve().anchor):
+            raise click.UsageError(f"{name}: is the whole file system, expected a folder of images")
+    return name
+
+
+def check_target(name: str, force: bool, *sources: str) -> None:
+    """Raise click.UsageError if an output cannot be written, or is one of the sources: before any work is done."""
+    terminal = outputs.descriptor(name) if name != STANDARD else 1
+    if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
+        raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
+    if name == STANDARD:
+        outputs.check_descriptor(1, "standard output")
+        return
+    if not outputs.is_stream(name) and Path(name).is_file():
+        for source in sources:
+            if source != STANDARD and Path(source).exists() and Path(name).samefile(source):
+                raise click.UsageError(f"output {name}: is the source")
+    usage(outputs.check_output, name, force)
+
+
+def is_stream(name: str) -> bool:
+    """Return whether a name is that of a stream, a pipe or a device, whose bytes are read once."""
+    return name == STANDARD or outputs.is_stream(name)
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input.
+
+    Raises
+    ------
+    OSError
+        It is closed.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "is closed", "standard input")
+    return sys.stdin.buffer
+
+
+def standard_output() -> BinaryIO:
+    """Return a file that writes to standard output."""
+    return outputs.to_descriptor(os.dup(1), "standard output")
+
+
+def read(name: str) -> bytes:
+    """Return the bytes of a file or of standard input."""
+    return standard_input().read() if name == STANDARD else Path(name).read_bytes()
+
+
+def write(name: str, data: bytes, force: bool) -> None:
+    """Write a file or to standard output, see `codec.system.outputs.output`."""
+    if name == STANDARD:
+        with standard_output() as file:
+            file.write(data)
+    else:
+        usage(outputs.write_file, name, data, force=force)
+
+
+@contextmanager
+def seekable(name: str) -> Iterator[Path]:
+    """Yield the path of a file: a temporary one of what a stream holds."""
+    if not is_stream(name):
+        yield Path(name)
+        return
+    with standard_input() if name == STANDARD else open(name, "rb") as source, outputs.spooled(source) as path:
+        yield path
+
+
+def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
+    """Return the images of a folder, and lines to say of what is left out; not of what is no image if ``quiet``."""
+    from codec.system import folders
+
+    found = folders.find_images(folder, below=below)
+    worth = found.unreadable or (found.others and not quiet)
+    return found.images, [f"vlae: {found.left_out(folder)}"] if worth else []

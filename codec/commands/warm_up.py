@@ -1,0 +1,82 @@
+"""First use: the kernels are compiled for this machine's processor once, and kept in numba's cache.
+
+The cache lies beside the modules or, where the installation is read-only, in the user's cache folder
+(``NUMBA_CACHE_DIR`` names another).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numba.core.event import Event, Listener, install_listener
+
+from codec.format.headers import Latents
+from codec.frozen.model import Model
+from codec.frozen.shipped import LOSSY, load_model
+from codec.images import lossy
+from codec.images.goals import EFFORTS
+from codec.networks.transform import PATCH
+from codec.vlae.bands import Image
+from codec.vlae.coder import Encoded, decode_bands, encode
+
+
+class _Announcer(Listener):  # type: ignore[misc]
+    """Calls a function with one line when something is compiled, not loaded, for the first time."""
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self.announce = announce
+        self.said = False
+
+    def on_start(self, event: Event) -> None:
+        """Announce the first of all compilations."""
+        if not self.said:
+            self.said = True
+            self.announce("compiling for this machine, once: about half a minute")
+
+    def on_end(self, event: Event) -> None:
+        """Say nothing."""
+
+
+def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
+    """Load or compile all kernels, by coding a tiny image.
+
+    Parameters
+    ----------
+    announce : callable
+        Called with one line before the first kernel is compiled; not if all can be loaded.
+    for_lossy : bool
+        Whether kernels are for lossy files, or for others.
+    """
+    with install_listener("numba:compile", _Announcer(announce)):
+        if for_lossy:
+            _code_lossy()
+        else:
+            _code_samples()
+
+
+def _code_samples() -> None:
+    model = load_model()
+    # Three bands: the first gets its bits back.
+    samples = np.zeros((3 * model.tile, 2, 3), dtype=np.uint8)
+    encoded = encode(model, samples, 0, Latents.BITS_BACK)
+    encode(model, samples, 1, Latents.NONE)
+    image = _decode(model, encoded)
+    with ThreadPoolExecutor(1) as pool:
+        image.adapt(False, 1, pool, 1)
+
+
+def _code_lossy() -> None:
+    model = load_model(LOSSY)
+    rows = np.arange(3 * PATCH * model.tile) % 256
+    samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
+    coded = lossy.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
+    _decode(model, coded.encoded)
+
+
+def _decode(model: Model, encoded: Encoded) -> Image:
+    """Decode what was encoded at condition 0."""
+    image = Image.blank(model, encoded.samples.shape, 0, encoded.lanes)
+    decode_bands(image, encoded.payload, encoded.lane_table, encoded.latents)
+    return image

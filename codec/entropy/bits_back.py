@@ -1,0 +1,194 @@
+"""Codecs and how they compose, after craystack: a codec is a push and a pop that undo each other.
+
+    pop(push(message, x)) = (message, x)        what was coded comes back
+    push(pop(message))    = message             what was sampled can be returned: bits-back needs it
+
+`bits_back` is the heart of the project: with a prior p(z), a likelihood p(x|z) and a posterior
+q(z|x) it codes x in log q(z|x) - log p(x|z) - log p(z) bits, in expectation minus the ELBO
+(Hinton and van Camp 1993; Frey 1997; Townsend, Bird and Barber 2019, equation 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.compiled import kernel
+from codec.entropy.mixtures import COMPONENTS, Grid, Tables, ideal_bits, interval, load_tables, pop, prepare
+from codec.entropy.rans import PRECISION, Message, check_not_dry, drop, peek, push, reserve
+
+I64 = NDArray[np.int64]
+
+
+class Codec(NamedTuple):
+    """A push and a pop. Both may reuse the arrays of the message they are given."""
+
+    push: Callable[[Message, Any], Message]
+    pop: Callable[[Message], tuple[Message, Any]]
+
+
+class Intervals(NamedTuple):
+    """What a codec of symbols would push: start and frequency of each, and their ideal bits in sum."""
+
+    starts: NDArray[np.uint32]
+    freqs: NDArray[np.uint32]
+    ideal_bits: float
+
+    @property
+    def coded_bits(self) -> float:
+        """Sum of -log2 of the frequencies as probabilities."""
+        return float(PRECISION * self.freqs.size - np.log2(self.freqs, dtype=np.float64).sum())
+
+
+@kernel
+def push_intervals(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]) -> None:
+    """Push symbols from the last to the first, so that they pop from the first to the last."""
+    for i in range(len(starts) - 1, -1, -1):
+        push(message, starts[i], freqs[i])
+
+
+@kernel
+def _mixture_intervals(
+    symbols: I64,
+    raw: I64,
+    mixtures: int,
+    grid: Grid,
+    table: Tables,
+    starts: NDArray[np.uint32],
+    freqs: NDArray[np.uint32],
+) -> float:
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
+    bits = 0.0
+    for i in range(len(symbols)):
+        prepare(raw[i], mixtures, 0, prepared, table)
+        starts[i], freqs[i] = interval(symbols[i], grid, prepared, table)
+        bits += ideal_bits(symbols[i], grid, mixtures, raw[i], 0, table.normal)
+    return bits
+
+
+@kernel
+def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: Tables, symbols: I64) -> None:
+    prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)
+    for i in range(len(symbols)):
+        prepare(raw[i], mixtures, 0, prepared, table)
+        symbols[i] = pop(message, grid, prepared, table)
+
+
+def mixture_intervals(symbols: I64, raw: I64, grid: Grid, table: Tables | None = None) -> Intervals:
+    """Return the intervals of symbols (N,) under mixtures with raw parameters (N, 3 M); as of `mixture`."""
+    starts = np.zeros(len(symbols), dtype=np.uint32)
+    freqs = np.zeros(len(symbols), dtype=np.uint32)
+    bits = _mixture_intervals(symbols, raw, raw.shape[1] // 3, grid, table or load_tables(), starts, freqs)
+    return Intervals(starts, freqs, bits)
+
+
+def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec:
+    """Return the codec of symbols (N,), int64 in 0..grid.count - 1, each with its own mixture.
+
+    Parameters
+    ----------
+    raw : int64 array (N, 3 M)
+        Logits, means and scales; see `codec.entropy.mixtures`.
+    table : Tables or None
+        Of the components; None of logistics.
+    """
+
+    def push_symbols(message: Message, symbols: I64) -> Message:
+        intervals = mixture_intervals(symbols, raw, grid, table)
+        message = reserve(message, len(symbols))
+        push_intervals(message, intervals.starts, intervals.freqs)
+        return message
+
+    def pop_symbols(message: Message) -> tuple[Message, I64]:
+        symbols = np.zeros(len(raw), dtype=np.int64)
+        message = reserve(message, 0)
+        _mixture_pop(message, raw, raw.shape[1] // 3, grid, table or load_tables(), symbols)
+        check_not_dry(message)
+        return message, symbols
+
+    return Codec(push_symbols, pop_symbols)
+
+
+def uniform(count: int, bits: int) -> Codec:
+    """Return the codec of ``count`` numbers of ``bits`` bits each, 1 <= bits <= 24; int64 arrays."""
+    freq = 1 << (PRECISION - bits)
+
+    def push_numbers(message: Message, numbers: I64) -> Message:
+        message = reserve(message, count)
+        starts = (numbers * freq).astype(np.uint32)
+        push_intervals(message, starts, np.full(count, freq, dtype=np.uint32))
+        return message
+
+    def pop_numbers(message: Message) -> tuple[Message, I64]:
+        numbers = np.zeros(count, dtype=np.int64)
+        _uniform_pop(message, freq, numbers)
+        check_not_dry(message)
+        return message, numbers
+
+    return Codec(push_numbers, pop_numbers)
+
+
+@kernel
+def _uniform_pop(message: Message, freq: int, numbers: I64) -> None:
+    for i in range(len(numbers)):
+        numbers[i] = peek(message) // freq
+        drop(message, numbers[i] * freq, freq)
+
+
+def chain(codecs: Sequence[Codec]) -> Codec:
+    """Return the codec of a list with one value for each codec; they pop in the order given."""
+
+    def push_all(message: Message, values: Sequence[Any]) -> Message:
+        for codec, value in zip(reversed(codecs), reversed(values), strict=True):
+            message = codec.push(message, value)
+        return message
+
+    def pop_all(message: Message) -> tuple[Message, list[Any]]:
+        values = []
+        for codec in codecs:
+            message, value = codec.pop(message)
+            values.append(value)
+        return message, values
+
+    return Codec(push_all, pop_all)
+
+
+def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Callable[[Any], Codec]) -> Codec:
+    """Return the codec of x whose latents z cost log q(z|x) - log p(z) bits only.
+
+    Parameters
+    ----------
+    prior : Codec of z
+    likelihood : from z to the Codec of x
+    posterior : from x to the Codec of z
+        z is popped from it: bits already in the message choose z, and decoding returns them.
+    """
+
+    def push_both(message: Message, x: Any) -> Message:
+        message, z = posterior(x).pop(message)
+        message = likelihood(z).push(message, x)
+        return prior.push(message, z)
+
+    def pop_both(message: Message) -> tuple[Message, Any]:
+        message, z = prior.pop(message)
+        message, x = likelihood(z).pop(message)
+        return posterior(x).push(message, z), x
+
+    return Codec(push_both, pop_both)
+
+
+def two_part(prior: Codec, likelihood: Callable[[Any], Codec], choose: Callable[[Any], Any]) -> Codec:
+    """Return the codec of x that sends the z that ``choose`` picks for x: -log p(z) - log p(x|z) bits."""
+
+    def push_both(message: Message, x: Any) -> Message:
+        z = choose(x)
+        return prior.push(likelihood(z).push(message, x), z)
+
+    def pop_both(message: Message) -> tuple[Message, Any]:
+        message, z = prior.pop(message)
+        return likelihood(z).pop(message)
+
+    return Codec(push_both, pop_both)

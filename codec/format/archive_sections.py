@@ -1,0 +1,167 @@
+"""Archives: where they begin, where their sections end, and how the last one is found.
+
+    magic | version | section | section | ...        section: blocks | index | trailer
+
+Every addition is a section of its own behind those before. A reader takes the last valid trailer, and from
+there goes back from section to section. See FORMAT.md, "Archives".
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from codec.errors import CorruptDataError, UnsupportedError
+from codec.format.archive_index import Block, unpack_index
+from codec.format.headers import VERSION
+
+MAGIC = b"VLAR"
+START = MAGIC + bytes([VERSION])
+"""Begins an archive; the first section follows."""
+TRAILER_MAGIC = b"VLAR-end"
+"""Eight bytes, so that no payload has them by chance."""
+
+IMAGE_LIMIT = 1 << 18
+"""Images of an archive: an index of them takes some 200 MiB of memory."""
+INDEX_LIMIT = 1 << 26
+"""Bytes of an index: 2^18 images with names of 200 bytes."""
+CANDIDATE_LIMIT = 64
+"""Places that look like a trailer and are none, which a reader passes over on its way back to the last valid one."""
+SEARCH_BYTES = 1 << 20
+"""Read at a time on that way."""
+
+_TRAILER = struct.Struct("<8sQII")  # magic, section_bytes, index_bytes, index_crc
+_CRC = struct.Struct("<I")
+TRAILER_BYTES = _TRAILER.size + _CRC.size
+TRAILER_CRC_BYTES = 2 * _CRC.size
+"""Of a trailer: the checksums of the index and of its own other fields."""
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins as archives do.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one addition wrote.
+
+    Attributes
+    ----------
+    start, end : int
+        Bytes of the archive between which it lies.
+    index_bytes : int
+    blocks : tuple of Block
+        They lie one after the other from ``start``.
+    """
+
+    start: int
+    end: int
+    index_bytes: int
+    blocks: tuple[Block, ...]
+
+
+def pack_trailer(index: bytes, section_bytes: int) -> bytes:
+    """Return the trailer that ends a section of so many bytes, its own included."""
+    fields = _TRAILER.pack(TRAILER_MAGIC, section_bytes, len(index), zlib.crc32(index))
+    return fields + _CRC.pack(zlib.crc32(fields))
+
+
+@dataclass(frozen=True)
+class _Trailer:
+    """A section's bounds and its index, not yet unpacked."""
+
+    start: int
+    end: int
+    index: bytes
+
+
+def _read(file: BinaryIO, begin: int, end: int) -> bytes:
+    file.seek(begin)
+    return file.read(end - begin)
+
+
+def _trailer(file: BinaryIO, end: int) -> _Trailer | None:
+    """Return what the trailer that ends at a byte says, None if there is no valid one."""
+    data = _read(file, max(end - TRAILER_BYTES, 0), end)
+    if len(data) != TRAILER_BYTES or _CRC.unpack_from(data, _TRAILER.size)[0] != zlib.crc32(data[: _TRAILER.size]):
+        return None
+    magic, section_bytes, index_bytes, index_crc = _TRAILER.unpack_from(data)
+    start = end - section_bytes
+    index_end = end - TRAILER_BYTES
+    if magic != TRAILER_MAGIC or start < len(START) or not 1 <= index_bytes <= min(INDEX_LIMIT, index_end - start):
+        return None
+    index = _read(file, index_end - index_bytes, index_end)
+    return _Trailer(start, end, index) if zlib.crc32(index) == index_crc else None
+
+
+def _last_trailer(file: BinaryIO, length: int) -> _Trailer:
+    """Return the last valid trailer, from behind which whatever a crash left is passed over."""
+    low = length
+    candidates = 0
+    while low > len(START):
+        # A trailer begins in [low, high); its magic may reach beyond.
+        high, low = low, max(low - SEARCH_BYTES, len(START))
+        area = _read(file, low, min(high + len(TRAILER_MAGIC) - 1, length))
+        place = area.rfind(TRAILER_MAGIC)
+        while place >= 0:
+            found = _trailer(file, low + place + TRAILER_BYTES)
+            if found is not None:
+                return found
+            candidates += 1
+            if candidates == CANDIDATE_LIMIT:
+                raise CorruptDataError(f"archive: no valid index after {candidates} damaged ones")
+            place = area.rfind(TRAILER_MAGIC, 0, place + len(TRAILER_MAGIC) - 1)
+    raise CorruptDataError("archive: no valid index, the file was damaged or cut")
+
+
+def read_sections(file: BinaryIO) -> list[Section]:
+    """Return the sections of an archive from the first to the last.
+
+    Raises
+    ------
+    CorruptDataError
+        Not an archive, no valid trailer, or a section that is damaged or contradicts itself.
+    UnsupportedError
+        Another version, more images than the limit, or one over the pixel limit.
+    """
+    length = file.seek(0, 2)
+    start = _read(file, 0, len(START))
+    if start[: len(MAGIC)] != MAGIC:
+        raise CorruptDataError(f"archive: expected magic {MAGIC!r}, got {start[: len(MAGIC)]!r}", 0)
+    if len(start) == len(START) and start != START:
+        raise UnsupportedError(f"archive: expected format version {VERSION}, got {start[-1]}")
+    trailers = [_last_trailer(file, length)]
+    while trailers[-1].start > len(START):
+        end = trailers[-1].start
+        before = _trailer(file, end)
+        if before is None:
+            raise CorruptDataError(f"archive: expected the end of a section at byte {end}", end)
+        trailers.append(before)
+    sections = []
+    images = 0
+    for trailer in reversed(trailers):
+        blocks = []
+        for block in unpack_index(trailer.index):
+            images += len(block.images)
+            if images > IMAGE_LIMIT:
+                raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images")
+            blocks.append(block)
+        section = Section(trailer.start, trailer.end, len(trailer.index), tuple(blocks))
+        expected = sum(block.length for block in blocks) + section.index_bytes + TRAILER_BYTES
+        if section.end - section.start != expected:
+            raise CorruptDataError(
+                f"archive: expected a section of {expected} bytes, got {section.end - section.start}", section.start
+            )
+        sections.append(section)
+    return sections

@@ -1,0 +1,1 @@
+"""One frozen model: what it codes, what it sees, its networks p(x|z), p(z) and q(z|x), and its weights."""

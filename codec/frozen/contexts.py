@@ -1,0 +1,102 @@
+"""Which decoded pixels the likelihood of a pixel may look at, and how they enter the network.
+
+A pixel (y, x) belongs to wave ``x + SLOPE * y``. All pixels of a wave are coded together, so a
+context k rows up and j columns to the right is legal if and only if ``j <= SLOPE * k - 1``:
+it then belongs to an earlier wave. See FORMAT.md, "Waves and contexts".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+SLOPE = 2
+"""Columns a wave advances per row; 2 makes 1,790 waves of 768x512 and allows north-east contexts."""
+
+ORDER = (1, 0, 2)
+"""Channels in coding order: green, red, blue. Green predicts the others best."""
+
+NO_PIXEL = 128
+"""Sample that stands for the missing neighbours of the very first pixel: mid grey."""
+
+REFERENCE = ((0, -1, 2), (1, 0, 2), (1, 1, 1), (1, -1, -1))
+"""(k, j, weight) of the reference of a sample: (2 W + 2 N + NE - NW) / 4, clipped to 0..255."""
+
+
+def offsets(radius: int) -> IntArray:
+    """Return the legal contexts within a radius, nearest rows first.
+
+    Parameters
+    ----------
+    radius : int
+        Contexts satisfy ``k**2 + j**2 <= radius * (radius + 1)``: a disc without its corners.
+
+    Returns
+    -------
+    int64 array (P, 2)
+        Rows up k >= 0 and columns to the right j of each context.
+    """
+    reach = radius * (radius + 1)
+    pairs = [
+        (k, j)
+        for k in range(radius + 1)
+        for j in range(-radius, min(radius, SLOPE * k - 1) + 1)
+        if k * k + j * j <= reach
+    ]
+    return np.array(pairs, dtype=np.int64)
+
+
+def window(columns: int, rows: int) -> IntArray:
+    """Return the legal contexts of a window, nearest rows first; as of `offsets`.
+
+    Parameters
+    ----------
+    columns, rows : int
+        A and B: from ``columns // 2`` to the left to as many to the right, in so many rows above; in the
+        pixel's own row what is to the left.
+
+    Notes
+    -----
+    The windows of Chen et al. (2017), less the contexts of near rows that a wave does not allow.
+    """
+    reach = columns // 2
+    pairs = [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def neighbour(y: IntArray, x: IntArray, k: IntArray, j: IntArray, width: int) -> IntArray:
+    """Return where the context (k, j) of the pixel (y, x) is read, as an index into the raster.
+
+    Inside the image that is (y - k, x + j). Rows above the image are replaced by its first row,
+    with j cut to what is legal there; in the first row by the pixel to the left; columns outside
+    by the nearest column, and left of the first column by the pixel above. The very first pixel
+    has no neighbour and gets -1.
+
+    Parameters
+    ----------
+    y, x, k, j : int64 arrays that broadcast
+    width : int
+        Columns of the image.
+
+    Returns
+    -------
+    int64 array
+        ``row * width + column`` of an already coded pixel, or -1.
+
+    Notes
+    -----
+    FORMAT.md, "Waves and contexts". `codec.vlae.wavefront` has the same rule for one pixel.
+    """
+    k_eff = np.minimum(k, y)
+    j_eff = np.where(k_eff == k, j, np.minimum(j, SLOPE * k_eff - 1))
+    row = y - k_eff
+    column = np.clip(x + j_eff, 0, width - 1)
+    # In the pixel's own row everything that is not strictly to its left is replaced.
+    own = k_eff == 0
+    column = np.where(own, np.minimum(column, x - 1), column)
+    above = own & (column < 0)
+    row = np.where(above, y - 1, row)
+    column = np.where(above, 0, column)
+    return np.where(row < 0, -1, row * width + column)

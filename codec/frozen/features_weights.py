@@ -1,0 +1,96 @@
+"""The weights of the networks of `codec.frozen.features`: which tensors they are and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codec.entropy.mixtures import Grid
+from codec.errors import ModelError
+from codec.format.headers import MAX_BAND_HEIGHT
+from codec.frozen import features
+from codec.frozen.features import Limits, SpatialNetworks
+from codec.frozen.layout import Layout
+from codec.frozen.transform_weights import NETWORK, Tensors, block_count, blocks, layer
+from codec.networks.convolutions import Layer
+
+CONFIG = {
+    "window_columns": (1, 33),
+    "window_rows": (0, 16),
+    "patch": (1, 16),
+    "cell": (1, 16),
+    "band": (1, 64),
+    "features": (1, 64),
+    "neighbours": (0, 6),
+    "stream_limit": (1, 32767),
+    "hidden_limit": (1, 32767),
+    "feature_limit": (1, 32767),
+}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+PREFIXES = ("posterior", "features")
+LIMIT_NAMES = ("stream_limit", "hidden_limit", "feature_limit")
+
+
+def tile(config: dict[str, Any]) -> int:
+    """Return the side of a cell in pixels."""
+    side: int = config["patch"] * config["cell"]
+    return side
+
+
+def tensor_shapes(tensors: Tensors, config: dict[str, Any], channels: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of every tensor; widths and blocks are read from some."""
+    latents, area, patches = config["latents"], config["patch"] ** 2, config["cell"] ** 2
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    streams = {
+        "posterior": tensors["posterior.input.weight"].shape[-1],
+        "features": tensors["features.output.weight"].shape[0] // 9,
+    }
+    layers = {
+        "posterior.input": (9 * channels * area, streams["posterior"]),
+        "posterior.out": (patches * streams["posterior"], 2 * latents),
+        "features.dense": (latents, patches * streams["features"]),
+        "features.output": (9 * streams["features"], area * config["features"]),
+    }
+    for prefix in PREFIXES:
+        width = streams[prefix]
+        for i in range(block_count(tensors, prefix)):
+            layers |= {f"{prefix}.block{i + 1}.{name}": (9 * width, width) for name in ("hidden", "residual")}
+    for name, (inputs, outputs) in layers.items():
+        shapes[f"{name}.weight"] = (NETWORK, (inputs, outputs))
+        shapes[f"{name}.bias"] = ("int32", (outputs,))
+        shapes[f"{name}.shift"] = ("int8", (outputs,))
+    return shapes
+
+
+def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, bias_count: int) -> SpatialNetworks:
+    """Return the networks of a weights file's tensors, whose shapes are right.
+
+    Raises
+    ------
+    ModelError
+        A sum could leave int32, a network has no units, or a band more rows than a file can say.
+    """
+    if config["band"] * tile(config) > MAX_BAND_HEIGHT:
+        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * tile(config)}")
+    for name in ("posterior.input", "features.dense"):
+        if not tensors[f"{name}.weight"].size:
+            raise ModelError(f"{name}: expected at least one unit")
+    limits = Limits(*(config[name] for name in LIMIT_NAMES))
+
+    def own(name: str, side: int, largest: int) -> Layer:
+        return layer(tensors, name, side, largest, 1)
+
+    return SpatialNetworks(
+        layout=coded,
+        patch=config["patch"],
+        cell=config["cell"],
+        latents=config["latents"],
+        grid=grid,
+        bias_count=bias_count,
+        limits=limits,
+        input=own("posterior.input", 3, features.largest_centred(coded)),
+        blocks=blocks(tensors, "posterior", limits.stream, limits.hidden, 1),
+        out=own("posterior.out", 1, limits.stream),
+        dense=own("features.dense", 1, config["grid"]),
+        feature_blocks=blocks(tensors, "features", limits.stream, limits.hidden, 1),
+        output=own("features.output", 3, limits.stream),
+    )

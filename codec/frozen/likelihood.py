@@ -1,0 +1,300 @@
+"""The likelihood p(x|z) of pixels: contexts in, the raw parameters of a mixture for each channel out.
+
+A small network of integers runs at every pixel (of a tensor: at every position); its biases are set by
+the tile's latents, the condition and the file's adaptation. The head of a place (`codec.frozen.layout`) sees
+the channels coded before.
+See FORMAT.md, "Waves and contexts" and "Likelihood".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from codec.entropy.mixtures import COMPONENTS
+from codec.frozen.contexts import SLOPE
+from codec.frozen.layout import Layout
+from codec.networks.products import I16, I32, activate, padded_columns, padded_rows, product
+
+I64 = NDArray[np.int64]
+Raster = NDArray[Any]
+"""Samples are uint8, tensors int16; kernels are compiled for each."""
+
+
+class Network(NamedTuple):
+    """The likelihood's weights for the loop.
+
+    Attributes
+    ----------
+    offsets : int64 array (P, 2), contexts
+    reference : int64 array (4, 2), place among the contexts and weight; (0, 2) where nothing has a reference
+    layout : Layout
+    w1, w2, w3, split : int16 arrays, from `codec.networks.products.pack`
+    shift1, shift2, shift3, shift_heads : int32 arrays (units,), of the activations
+    conditioning : int32 array (features, head), what each feature of the layout adds
+    outputs : int16 array (places, ...), `codec.networks.products.pack` of each place's
+    output_bias, multiplier : int64 arrays (places, outputs)
+        Of each channel 3 M, then the coefficients; places of fewer than the most leave some unused.
+    shift : int, of all outputs
+    limit : int, largest activation
+    mixtures, tile : int
+    radius : int
+        How far contexts reach, in rows or columns.
+    """
+
+    offsets: I64
+    reference: I64
+    layout: Layout
+    w1: I16
+    w2: I16
+    w3: I16
+    split: I16
+    shift1: I32
+    shift2: I32
+    shift3: I32
+    shift_heads: I32
+    conditioning: I32
+    outputs: I16
+    output_bias: I64
+    multiplier: I64
+    shift: int
+    limit: int
+    mixtures: int
+    tile: int
+    radius: int
+
+
+class Band(NamedTuple):
+    """Where a band lies in its image, and what its pixels are coded with.
+
+    Attributes
+    ----------
+    image : uint8 or int16 array (H * W * channels,)
+        Decoded samples, a grey image has its channel three times; or those of a tensor.
+    source : array like ``image``
+        What is coded. Of a decoded image the raster itself: its samples lie in the same bins.
+    width : int
+    top, rows : int
+    places : int, all of the layout, or 1: the first one's channel stands for all
+    max_error : int
+    known : int
+        Places whose values are those of ``source``, where the others' are decoded; 0 but for samples of the model.
+    prices : int64 array (channels,), or empty
+        What `codec.entropy.rate_distortion.cheapest` weighs errors with, where values are chosen.
+    worth : int64 array (H * W,), or empty
+        Of errors at a position where values are chosen, see `codec.encoder.masking.worth`.
+    biases : int32 array (tiles of the band, bias count)
+    features : int16 array (rows * width, F)
+        What latents say of each pixel; F may be 0.
+    """
+
+    image: Raster
+    source: Raster
+    width: int
+    top: int
+    rows: int
+    places: int
+    max_error: int
+    known: int
+    prices: I64
+    worth: I64
+    biases: I32
+    features: I16
+
+
+class Work(NamedTuple):
+    """Buffers of one thread; ``ys`` (rows in the band) and ``xs`` say which pixels are worked."""
+
+    inputs: I16
+    h1: I16
+    h2: I16
+    h3: I16
+    act: I16
+    sums: I32
+    heads: I32
+    out: I32
+    ref: I64
+    tiles: I64
+    ys: I64
+    xs: I64
+    steps: I64
+    places: I64
+    near: I64
+    prepared: I64
+    raw: I64
+    shifts: I64
+
+
+def make_work(network: Network, pixels: int) -> Work:
+    """Return buffers for ``pixels`` pixels at once."""
+    rows = padded_rows(pixels)
+    width = padded_columns(len(network.shift2))
+    head = network.conditioning.shape[1]
+    places, outs = network.output_bias.shape
+    channels = len(network.layout.order)
+
+    def i16(columns: int) -> I16:
+        return np.zeros((rows, columns), dtype=np.int16)
+
+    def i32(columns: int) -> I32:
+        return np.zeros((rows, padded_columns(columns)), dtype=np.int32)
+
+    return Work(
+        i16(2 * network.w1.shape[1]),
+        i16(width),
+        i16(width),
+        i16(width),
+        i16(padded_columns(head)),
+        i32(width),
+        i32(places * head),
+        i32(outs),
+        np.zeros((pixels, channels), dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
+        np.zeros(pixels, dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(len(network.offsets), dtype=np.int64),
+        np.zeros(3 * COMPONENTS, dtype=np.int64),
+        np.zeros((pixels, outs), dtype=np.int64),
+        np.zeros((pixels, max(network.layout.sizes)), dtype=np.int64),
+    )
+
+
+@njit
+def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
+    """Return `codec.frozen.contexts.neighbour` of one pixel."""
+    up = min(k, y)
+    if up < k:
+        j = min(j, SLOPE * up - 1)
+    column = min(max(x + j, 0), width - 1)
+    if up == 0:
+        column = min(column, x - 1)
+        if column < 0:
+            return (y - 1) * width if y > 0 else -1
+    return (y - up) * width + column
+
+
+@njit
+def _gather(count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill the network's inputs (count, `Layout.inputs` + F) and the references (count, channels) of pixels."""
+    image, width, layout, offsets = band.image, band.width, network.layout, network.offsets
+    steps, places, near = work.steps, work.places, work.near
+    inputs, ref, compress = work.inputs, work.ref, layout.compress
+    contexts, channels, features = len(offsets), len(layout.order), band.features
+    shown = 1 if layout.grey else channels
+    zero = layout.high - layout.low  # where the table has the difference 0
+    for p in range(contexts):
+        steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
+    for i in range(count):
+        y, x = band.top + work.ys[i], work.xs[i]
+        if y >= network.radius and x >= network.radius and x + network.radius < width:
+            for p in range(contexts):
+                places[p] = channels * (y * width + x) + steps[p]
+        else:
+            for p in range(contexts):
+                places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+        begin = shown * contexts + min(shown, layout.references)
+        for f in range(features.shape[1]):
+            inputs[i, begin + f] = features[work.ys[i] * width + x, f]
+        for c in range(shown):
+            for p in range(contexts):
+                place = places[p]
+                if place < 0:
+                    near[p] = layout.missing
+                elif layout.grey:
+                    near[p] = (np.int64(image[place]) + 2 * np.int64(image[place + 1]) + image[place + 2] + 2) >> 2
+                else:
+                    near[p] = image[place + c]
+            if c < layout.references:
+                total = 2
+                for r in range(len(network.reference)):
+                    total += network.reference[r, 1] * near[network.reference[r, 0]]
+                ref[i, c] = min(max(total >> 2, layout.low), layout.high)
+                inputs[i, shown * contexts + c] = (ref[i, c] - layout.missing) >> layout.level_shift
+            base = zero - ref[i, c]
+            for p in range(contexts):
+                inputs[i, shown * p + c] = compress[near[p] + base]
+        for c in range(shown, channels):
+            ref[i, c] = ref[i, 0]
+
+
+@njit
+def _hidden(
+    count: int, x: I16, weight: I16, sums: I32, at: int, shift: I32, tiles: I64, band: Band, limit: int, out: I16
+) -> None:
+    """Fill the activations of a layer whose biases begin at ``at``."""
+    product(count, x, weight, sums)
+    for i in range(count):
+        activate(sums[i], band.biases[tiles[i], at : at + len(shift)], shift, limit, out[i])
+
+
+@njit
+def run_body(count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill ``work`` up to the heads' sums for the first ``count`` pixels of its ``ys`` and ``xs``."""
+    tiles, limit = work.tiles, network.limit
+    units = len(network.shift2)
+    across = (band.width + network.tile - 1) // network.tile
+    for i in range(count):
+        y, x = work.ys[i], work.xs[i]
+        tiles[i] = y // network.tile * across + x // network.tile
+    _gather(count, band, network, work)
+    _hidden(count, work.inputs, network.w1, work.sums, 0, network.shift1, tiles, band, limit, work.h1)
+    _hidden(count, work.h1, network.w2, work.sums, units, network.shift2, tiles, band, limit, work.h2)
+    _hidden(count, work.h2, network.w3, work.sums, 2 * units, network.shift3, tiles, band, limit, work.h3)
+    product(count, work.h3, network.split, work.heads)
+
+
+@njit
+def _see(place: int, count: int, band: Band, network: Network, work: Work) -> None:
+    """Add to the sums of a place's head what the channels before say."""
+    layout, image, ref, heads = network.layout, band.image, work.ref, work.heads
+    channels, head = len(layout.order), network.conditioning.shape[1]
+    zero = layout.high - layout.low
+    for f in range(layout.feature_begins[place], layout.feature_begins[place + 1]):
+        c, other = layout.features[f, 0], layout.features[f, 1]
+        weights = network.conditioning[f]
+        for i in range(count):
+            at = channels * ((band.top + work.ys[i]) * band.width + work.xs[i])
+            value = np.int64(image[at + c]) - ref[i, c]
+            if other >= 0:
+                value = min(max(value - (np.int64(image[at + other]) - ref[i, other]), -zero), zero)
+            said = np.int32(layout.compress[value + zero])
+            row = heads[i, place * head : (place + 1) * head]
+            for u in range(head):
+                row[u] = np.int32(row[u] + np.int32(said * weights[u]))
+
+
+@njit
+def run_head(place: int, count: int, band: Band, network: Network, work: Work) -> None:
+    """Fill ``act``, and ``raw`` parameters with the ``shifts`` of their means, of a place's channels.
+
+    Its head sees the channels before.
+    """
+    layout, heads, act, out, raw, ref = network.layout, work.heads, work.act, work.out, work.raw, work.ref
+    order, head = layout.order, network.conditioning.shape[1]
+    shift_head = network.shift_heads[place * head : (place + 1) * head]
+    begin = 3 * len(network.shift2) + place * head
+    _see(place, count, band, network, work)
+    for i in range(count):
+        row = heads[i, place * head : (place + 1) * head]
+        activate(row, band.biases[work.tiles[i], begin : begin + head], shift_head, network.limit, act[i])
+    product(count, act, network.outputs[place], out)
+    middle = 1 << (network.shift - 1)
+    first, size = layout.begins[place], layout.begins[place + 1] - layout.begins[place]
+    coefficients, mixed = layout.coefficients[place], 3 * network.mixtures * size
+    used = mixed + coefficients
+    bias, multiplier = network.output_bias[place, :used], network.multiplier[place, :used]
+    for i in range(count):
+        for q in range(used):
+            raw[i, q] = ((np.int64(out[i, q]) + bias[q]) * multiplier[q] + middle) >> network.shift
+        for q in range(size):
+            work.shifts[i, q] = ref[i, order[first + q]] << 8
+        at = len(order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
+        for q in range(coefficients):
+            moved = raw[i, mixed + q] * (np.int64(band.image[at + order[q]]) - ref[i, order[q]])
+            for k in range(size):
+                work.shifts[i, k] += moved

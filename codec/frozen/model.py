@@ -1,0 +1,135 @@
+"""Frozen models: what one is.
+
+`codec.frozen.weights` makes one of a weights file, `codec.frozen.shipped` loads those that ship. The networks around z
+are of two kinds: `codec.frozen.modulation` and `codec.frozen.features`. See FORMAT.md, "Models" and "Exact networks".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.entropy.mixtures import Grid, Tables, load_tables
+from codec.frozen.layout import Layout
+from codec.frozen.likelihood import Network, Raster
+from codec.frozen.prior import Prior
+from codec.networks.layers import BIAS_LIMIT
+from codec.networks.products import I16, I32
+from codec.networks.transform import Transforms
+
+ADAPTATION_STEP = 4
+"""A unit of adaptation changes an activation by this much."""
+
+I64 = NDArray[np.int64]
+
+
+class LatentNetworks(Protocol):
+    """The networks around z."""
+
+    def posterior(self, area: Raster, condition: int) -> I64:
+        """Return the raw parameters (tiles * latents, 3) of q(z|x) for the decoded pixels (rows, columns, channels).
+
+        They are those of a band, filled up to whole tiles.
+        """
+
+    def moved(self, z: I64 | None, tiles: int) -> I64:
+        """Return what latents z (tiles, latents), or their absence, add to the likelihood's biases (tiles, count)."""
+
+    def features(self, z: I64 | None, down: int, across: int) -> I16:
+        """Return the features (rows, columns, F) that the latents of a band of ``down`` x ``across`` tiles make."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A frozen model: what `codec.vlae.coder` needs of it.
+
+    Attributes
+    ----------
+    number, name : identity
+    hash : bytes
+        First 4 bytes of the SHA-256 of the weights file.
+    kind : str
+        What it codes: "samples" of images, their "bits", or a "tensor".
+    tile : int
+        Pixels of a tile's side.
+    band : int
+        Rows of tiles in a band.
+    latents : int
+        Latents of a tile.
+    conditions : int
+        Rows of biases it has: one for each d of samples, for each quality of a tensor.
+    grid : Grid
+        Of latents.
+    normal : bool
+        Whether latents have normal distributions, or logistic ones.
+    adaptable : bool
+        Whether files may change its biases.
+    needs_latents : bool
+        Whether the likelihood never did without latents in training: images that find bits to borrow have them.
+    networks : LatentNetworks
+    transforms : Transforms or None
+        Between samples and the tensor that is coded, if the model has them.
+    """
+
+    number: int
+    name: str
+    hash: bytes
+    kind: str
+    tile: int
+    band: int
+    latents: int
+    conditions: int
+    grid: Grid
+    normal: bool
+    adaptable: bool
+    needs_latents: bool
+    network: Network
+    fixed_biases: I64
+    networks: LatentNetworks
+    prior_weights: Prior
+    prior_biases: I64
+    transforms: Transforms | None
+
+    @property
+    def layout(self) -> Layout:
+        """What is coded."""
+        return self.network.layout
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what is coded."""
+        return np.dtype(np.int16 if self.kind == "tensor" else np.uint8)
+
+    @property
+    def latent_tables(self) -> Tables:
+        """Tables of the distributions of latents."""
+        return load_tables(normal=self.normal)
+
+    def biases(self, z: I64 | None, condition: int, tiles: int, adaptation: I64 | None) -> I32:
+        """Return the likelihood's biases (tiles, bias count).
+
+        Parameters
+        ----------
+        z : int64 array (tiles, latents), or None: latents off
+        adaptation : int64 array (bias count,) or None
+            What the file's adaptation adds, in units of `adaptation_units`.
+        """
+        moved = self.networks.moved(z, tiles)
+        if adaptation is not None:
+            moved = moved + adaptation * self.adaptation_units
+        biases: I32 = np.clip(self.fixed_biases[condition] + moved, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+        return biases
+
+    @property
+    def adaptation_units(self) -> I64:
+        """Return by how much a unit of the adaptation moves each bias, (bias count,)."""
+        net = self.network
+        shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads])
+        return ADAPTATION_STEP << shifts.astype(np.int64)
+
+    def prior(self, condition: int) -> Prior:
+        """Return the prior's weights for one condition."""
+        return self.prior_weights._replace(bias=self.prior_biases[condition])

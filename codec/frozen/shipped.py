@@ -1,0 +1,69 @@
+"""The models that ship with the package: their numbers, weights and cards.
+
+A bitstream has no meaning without its model, so the weights ship with the package and a file names
+its model by number and by a hash of the weights.
+See FORMAT.md, "Models".
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from codec.errors import ModelError
+from codec.frozen.model import Model
+from codec.frozen.weights import parse_model
+from codec.networks import layers
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
+"""Numbers of the models that `compress` uses."""
+
+
+def weights_path(name: str) -> Path:
+    """Return the weights file of a model by its name.
+
+    Raises
+    ------
+    ValueError
+        There is no such model; says which there are.
+    """
+    paths = {path.stem.rpartition("-")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    if name not in paths:
+        raise ValueError(f"model: expected one of {', '.join(paths)}, got {name!r}")
+    return paths[name]
+
+
+def named_model(name: str) -> Model:
+    """Return a model that ships, by its name; errors are those of `weights_path` and `load_model`."""
+    return load_model(int(weights_path(name).stem.rpartition("-")[2]))
+
+
+def model_for(max_error: int | None) -> Model:
+    """Return the model with which `compress` codes images within ``max_error``, None if lossily; as of `load_model`."""
+    if max_error is None:
+        return load_model(LOSSY)
+    return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
+
+
+@lru_cache(maxsize=8)
+def load_model(number: int = LOSSLESS) -> Model:
+    """Return a model that ships with the package, checked.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, its file is damaged, or this machine's arithmetic is not exact.
+    """
+    paths = sorted(WEIGHTS.glob(f"*-{number}.safetensors"))
+    if not paths:
+        raise ModelError(f"model {number} is not installed")
+    layers.self_test()
+    return parse_model(paths[0].read_bytes())
+
+
+def model_cards() -> list[dict[str, Any]]:
+    """Return the cards of all models that ship: data, training, machine, figures."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS.glob("*.json"))]

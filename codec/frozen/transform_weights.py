@@ -1,0 +1,165 @@
+"""The weights of the transforms: which tensors they are, and what is refused.
+
+Their layers and residual blocks are read as those of `codec.frozen.features` are, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.errors import ModelError
+from codec.networks import layers
+from codec.networks.convolutions import I64, Last, Layer
+from codec.networks.products import I16, pack
+from codec.networks.quantisation import VALUE_LIMIT
+from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
+
+SUM_LIMIT = (1 << 31) - 1
+MULTIPLIER_LIMIT = 1 << 30
+"""Two products with sums of 2**31 stay below 2**62 together."""
+NETWORK = "int8"
+"""Type of the networks' weights; the linear maps have int16."""
+CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+PREFIXES = ("analysis.", "synthesis.")
+"""Of the names of their tensors."""
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def block_count(tensors: Tensors, prefix: str) -> int:
+    """Return how many residual blocks a network has."""
+    count = 0
+    while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
+        count += 1
+    return count
+
+
+def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of every tensor of the transforms; widths, blocks and levels are read from some.
+
+    Raises
+    ------
+    KeyError, ValueError, IndexError
+        A tensor that says how wide the others are is missing or misshapen.
+    """
+    conditions, channels = tensors["synthesis.steps"].shape
+    levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
+    rows = ("int32", (conditions, channels))
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": rows, "analysis.prices": rows}
+    for prefix, before, first, after, last in (
+        ("analysis", SAMPLES, 1, channels, 3),
+        ("synthesis", channels, 3, SAMPLES, 1),
+    ):
+        width = tensors[f"{prefix}.input.weight"].shape[-1]
+        layers = {f"{prefix}.input": first * first * before}
+        for i in range(block_count(tensors, prefix)):
+            layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
+        for name, inputs in layers.items():
+            bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
+            shapes[f"{name}.weight"] = (NETWORK, (inputs, width))
+            shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
+            shapes[f"{name}.shift"] = ("int8", (width,))
+        shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
+        shapes[f"{prefix}.output.weight"] = (NETWORK, (last * last * width, after))
+        shapes[f"{prefix}.output.bias"] = ("int32", (after,))
+        for name in ("linear", "output"):
+            shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
+    return shapes
+
+
+def _check(tensors: Tensors, config: dict[str, Any]) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    layers.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
+    try:
+        expected = tensor_shapes(tensors)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ModelError(f"transforms: a tensor is missing or misshapen: {error!r}") from error
+    layers.check_tensors("transforms", tensors, expected, MULTIPLIER_LIMIT)
+    for name, tensor in tensors.items():
+        if not tensor.size:
+            raise ModelError(f"{name}: expected a tensor that is not empty, got {tensor.shape}")
+        if name.endswith(".biases") and len(tensor) > len(tensors["synthesis.steps"]):
+            raise ModelError(f"{name}: expected at most {len(tensors['synthesis.steps'])} rows, got {len(tensor)}")
+    for name, least in (("synthesis.steps", 1), ("analysis.prices", 0)):
+        if (tensors[name] < least).any():
+            raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
+
+
+def packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
+    """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could leave int32."""
+    weight = tensors[f"{name}.weight"]
+    layers.check_bound(name, weight, largest, np.abs(biases).max(0), SUM_LIMIT)
+    return pack(weight)
+
+
+def layer(tensors: Tensors, name: str, side: int, largest: int, conditions: int) -> Layer:
+    """Return a layer whose inputs are within ``largest``; ModelError if a sum could leave int32."""
+    levels = f"{name}.biases"
+    rows = tensors[levels] if levels in tensors else tensors[f"{name}.bias"][None]
+    biases = layers.between_levels(rows, conditions)
+    weight = packed(tensors, name, largest, biases)
+    return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side)
+
+
+def blocks(
+    tensors: Tensors, prefix: str, stream_limit: int, hidden_limit: int, conditions: int
+) -> tuple[tuple[Layer, Layer], ...]:
+    """Return the residual blocks of a network, each a hidden and a residual layer; ModelError as of `layer`."""
+    return tuple(
+        (
+            layer(tensors, f"{prefix}.block{i + 1}.hidden", 3, stream_limit, conditions),
+            layer(tensors, f"{prefix}.block{i + 1}.residual", 3, hidden_limit, conditions),
+        )
+        for i in range(block_count(tensors, prefix))
+    )
+
+
+def _transform(
+    tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
+) -> Transform:
+    """Return a transform whose inputs are within ``largest``."""
+    conditions = len(tensors["synthesis.steps"])
+    linear, output = f"{prefix}.linear", f"{prefix}.output"
+    bias = tensors[f"{output}.bias"].astype(np.int64)
+    last = Last(
+        packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
+        tensors[f"{linear}.multiplier"].astype(np.int64),
+        packed(tensors, output, stream_limit, bias[None]),
+        bias,
+        tensors[f"{output}.multiplier"].astype(np.int64),
+        sides[1],
+    )
+    first = layer(tensors, f"{prefix}.input", sides[0], largest, conditions)
+    return Transform(first, blocks(tensors, prefix, stream_limit, hidden_limit, conditions), last)
+
+
+def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
+    """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
+
+    Parameters
+    ----------
+    tensors : dict of arrays
+        As `tensor_shapes` has them; others are left alone.
+    config : dict
+        Has the entries of `CONFIG`; others are left alone.
+
+    Raises
+    ------
+    ModelError
+        A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIXES)}
+    _check(own, config)
+    limits = config["stream_limit"], config["hidden_limit"]
+    return Transforms(
+        _transform(own, "analysis", (1, 3), CENTRE, *limits),
+        _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
+        np.ascontiguousarray(own["synthesis.steps"]),
+        own["analysis.linear.weight"].astype(np.float64),
+        np.ascontiguousarray(own["analysis.prices"]),
+        *limits,
+    )

@@ -1,0 +1,309 @@
+"""The weights of models: which tensors they are, what is refused, and how `codec.frozen.model` takes them.
+
+A weights file is a safetensors file of integers, with a configuration in its metadata; `models.freezing.freeze` writes
+it. See FORMAT.md, "Models" and "Exact networks".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from codec.entropy.mixtures import COMPONENTS, Grid, number_grid
+from codec.errors import ModelError
+from codec.format.headers import HASH_BYTES
+from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
+from codec.frozen.layout import Layout
+from codec.frozen.likelihood import Network
+from codec.frozen.model import LatentNetworks, Model
+from codec.frozen.prior import NEIGHBOURS, Prior
+from codec.frozen.transform_weights import Tensors
+from codec.networks import layers
+from codec.networks.layers import BIAS_LIMIT
+from codec.networks.products import pack
+from codec.networks.transform import Transforms
+
+MULTIPLIER_LIMIT = 1 << 38
+"""With sums of 2**24 a product stays below 2**62."""
+
+CONFIG = {
+    "number": (0, 65535),
+    "mixtures": (1, COMPONENTS),
+    "latents": (1, 256),
+    "grid": (1, 1023),
+    "activation_limit": (1, 32767),
+    "output_shift": (30, 40),
+}
+"""Whole numbers in a weights file's metadata, and their ranges."""
+TENSOR_CONFIG = {
+    "channels": (1, 1024),
+    "groups": (1, 1024),
+    "limit": (1, layout.TENSOR_LIMIT),
+    "references": (0, 1024),
+    "posterior_channels": (1, 1024),
+    "conditions": (1, 100),
+}
+"""Those that only models of tensors have; references and posterior_channels are at most channels."""
+KINDS = {"modulation": ("samples", "tensor"), "spatial": ("samples", "bits")}
+"""Networks around z, and what models with them may code."""
+DISTRIBUTIONS = ("logistic", "normal")
+"""Of latents."""
+SHOWN = ("colours", "grey")
+"""What contexts show of samples."""
+USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "logistic", "window_shows": "colours"}
+"""What a configuration need not say."""
+
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def config_layout(config: dict[str, Any]) -> Layout:
+    """Return what a model codes."""
+    if config["kind"] == "tensor":
+        return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
+    return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()
+
+
+def config_contexts(config: dict[str, Any]) -> tuple[contexts.IntArray, int]:
+    """Return the contexts (P, 2) of a model, and how far they reach."""
+    if config["networks"] == "modulation":
+        return contexts.offsets(config["radius"]), config["radius"]
+    columns, rows = config["window_columns"], config["window_rows"]
+    return contexts.window(columns, rows), max(columns // 2, rows)
+
+
+def tensor_shapes(tensors: Tensors, config: dict[str, Any]) -> Shapes:
+    """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
+    n, m, coded = config["latents"], config["mixtures"], config_layout(config)
+    spatial = config["networks"] == "spatial"
+    places = len(coded.sizes)
+    inputs = coded.inputs(len(config_contexts(config)[0])) + (config["features"] if spatial else 0)
+    outputs = max(3 * m * size + count for size, count in zip(coded.sizes, coded.coefficients.tolist(), strict=True))
+    width = tensors["likelihood.hidden2.weight"].shape[-1]
+    head = tensors["likelihood.outputs.weight"].shape[1]
+    levels, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
+    prior = tensors["prior.hidden.weight"].shape[-1]
+    neighbours = config["neighbours"] if spatial else 1
+    shapes: Shapes = {}
+    for name, before, after in (
+        ("likelihood.hidden1", inputs, width),
+        ("likelihood.hidden2", width, width),
+        ("likelihood.hidden3", width, width),
+        ("likelihood.split", width, places * head),
+        ("prior.hidden", neighbours * (n + 1), prior),
+    ):
+        shapes[f"{name}.weight"] = ("int16", (before, after))
+        shapes[f"{name}.shift"] = ("int8", (after,))
+    if spatial:
+        shapes |= {"prior.own.weight": ("int16", (n, prior))}
+        shapes |= features_weights.tensor_shapes(tensors, config, len(coded.order))
+    else:
+        shapes |= modulation_weights.tensor_shapes(tensors, config, levels, biases)
+    return shapes | {
+        "prior.hidden.biases": ("int32", (levels, prior)),
+        "prior.out.weight": ("int16", (prior, 2 * n)),
+        "prior.out.bias": ("int32", (2 * n,)),
+        "prior.out.multiplier": ("int64", (2 * n,)),
+        "prior.channels": ("int32", (2 * n, n)),
+        "likelihood.conditioning": ("int32", (len(coded.features), head)),
+        "likelihood.outputs.weight": ("int16", (places, head, outputs)),
+        "likelihood.outputs.bias": ("int32", (places, outputs)),
+        "likelihood.outputs.multiplier": ("int32", (places, outputs)),
+        "likelihood.fixed_biases": ("int32", (levels, biases)),
+    }
+
+
+def _take_transforms(tensors: Tensors) -> Tensors:
+    """Take the tensors of the transforms out of a file's and return them."""
+    return {name: tensors.pop(name) for name in list(tensors) if name.startswith(transform_weights.PREFIXES)}
+
+
+def _parse_transforms(own: Tensors, tensors: Tensors, config: dict[str, Any]) -> Transforms:
+    """Return the transforms of their own tensors; ModelError if they are for another tensor than the rest codes."""
+    transforms = transform_weights.parse(own, config)
+    expected = (config["conditions"], config["channels"])
+    if transforms.steps.shape != expected:
+        raise ModelError(f"synthesis.steps: expected {expected}, got {transforms.steps.shape}")
+    levels = len(tensors["likelihood.fixed_biases"])
+    for name, tensor in own.items():
+        if name.endswith(".biases") and len(tensor) != levels:
+            raise ModelError(f"{name}: expected {levels} rows, got {len(tensor)}")
+    return transforms
+
+
+def _choice(config: dict[str, Any], name: str, choices: Iterable[str]) -> None:
+    """Raise ModelError if a word of the configuration is none of those that there are."""
+    if config[name] not in choices:
+        raise ModelError(f"{name}: expected one of {', '.join(choices)}, got {config[name]!r}")
+
+
+def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    _choice(config, "networks", KINDS)
+    _choice(config, "kind", KINDS[config["networks"]])
+    _choice(config, "latent_distribution", DISTRIBUTIONS)
+    _choice(config, "window_shows", SHOWN)
+    kind, spatial = config["kind"], config["networks"] == "spatial"
+    own = features_weights.CONFIG if spatial else modulation_weights.CONFIG
+    layers.check_numbers(config, CONFIG | own | (TENSOR_CONFIG if kind == "tensor" else {}))
+    if not spatial:
+        modulation_weights.check_tile(config)
+    levels = len(tensors["likelihood.fixed_biases"])
+    if spatial and levels != 1:
+        raise ModelError(f"likelihood.fixed_biases: expected 1 row, got {levels}")
+    if kind == "tensor":
+        channels = config["channels"]
+        if channels % config["groups"]:
+            raise ModelError(f"groups: expected a divisor of {channels}, got {config['groups']}")
+        for name in ("references", "posterior_channels"):
+            if config[name] > channels:
+                raise ModelError(f"{name}: expected at most {channels}, got {config[name]}")
+        if not 1 <= levels <= config["conditions"]:
+            raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
+    layers.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
+    if spatial and len(tensors["prior.hidden.shift"]) % config["latents"]:
+        raise ModelError(f"prior.hidden: expected as many units for each of {config['latents']} latents")
+
+
+def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) -> Network:
+    """Return the likelihood's network; ModelError if a sum could leave the range in which it is exact."""
+    limit = config["activation_limit"]
+    offsets, reach = config_contexts(config)
+    references = contexts.REFERENCE if coded.references else ()
+    places = [
+        (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight) for k, j, weight in references
+    ]
+    names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
+    weights = [t[f"{name}.weight"] for name in names]
+    conditioning = t["likelihood.conditioning"]
+    outputs = t["likelihood.outputs.weight"]
+    output_bias = t["likelihood.outputs.bias"].astype(np.int64)
+    largest = np.full(weights[0].shape[0], float(coded.largest_input))
+    largest[coded.inputs(len(offsets)) :] = config.get("feature_limit", 0)
+    for i, weight in enumerate(weights):
+        bias = np.full(weight.shape[1], float(BIAS_LIMIT))
+        if i == 3:  # the heads also add what the channels before say
+            said = float(coded.compress[-1]) * np.abs(conditioning.astype(np.float64))
+            bias += np.concatenate([said[a:b].sum(0) for a, b in pairwise(coded.feature_begins)])
+        layers.check_bound(f"likelihood {i}", weight, limit if i else largest, bias)
+    for place in range(len(outputs)):
+        layers.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
+    packed = [pack(weight) for weight in weights]
+    shifts = [t[f"{name}.shift"].astype(np.int32) for name in names]
+    return Network(
+        offsets,
+        np.array(places, dtype=np.int64).reshape(-1, 2),
+        coded,
+        packed[0],
+        packed[1],
+        packed[2],
+        packed[3],
+        shifts[0],
+        shifts[1],
+        shifts[2],
+        shifts[3],
+        np.ascontiguousarray(conditioning, dtype=np.int32),
+        np.stack([pack(weight) for weight in outputs]),
+        output_bias,
+        t["likelihood.outputs.multiplier"].astype(np.int64),
+        config["output_shift"],
+        limit,
+        config["mixtures"],
+        tile,
+        reach,
+    )
+
+
+def _prior(t: Tensors, config: dict[str, Any], conditions: int) -> tuple[Prior, NDArray[np.int64]]:
+    """Return the prior and its biases for all conditions; ModelError if a sum could leave the exact range."""
+    latents, grid, limit = config["latents"], config["grid"], config["activation_limit"]
+    units = len(t["prior.hidden.shift"])
+    if config["networks"] == "spatial":
+        own = t["prior.own.weight"].astype(np.int64)
+        begins = np.arange(latents + 1) * (units // latents)
+    else:  # all units are seen from the first channel on, and see none
+        own = np.zeros((latents, units), dtype=np.int64)
+        begins = np.minimum(np.arange(latents + 1), 1) * units
+    weight = t["prior.hidden.weight"].astype(np.int64)
+    prior_biases = layers.between_levels(t["prior.hidden.biases"], conditions)
+    prior = Prior(
+        np.array(NEIGHBOURS[: weight.shape[0] // (latents + 1)], dtype=np.int64).reshape(-1, 2),
+        weight,
+        own,
+        begins,
+        prior_biases[0],
+        t["prior.hidden.shift"].astype(np.int64),
+        limit,
+        np.ascontiguousarray(t["prior.out.weight"].T, dtype=np.int64),
+        t["prior.out.bias"].astype(np.int64),
+        t["prior.channels"].astype(np.int64),
+        t["prior.out.multiplier"].astype(np.int64),
+        config["output_shift"],
+    )
+    inputs = np.abs(weight).sum(0) + np.abs(own).sum(0)
+    hidden_sum = inputs * grid + np.abs(prior_biases).max(0)
+    out_sum = np.abs(prior.out).sum(1) * limit + np.abs(prior.channels).sum(1) * grid
+    if max(hidden_sum.max(initial=0), (out_sum + np.abs(prior.out_bias)).max()) > layers.EXACT:
+        raise ModelError(f"prior: sums may exceed {layers.EXACT}")
+    return prior, prior_biases
+
+
+def _networks(t: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, conditions: int) -> LatentNetworks:
+    if config["networks"] == "spatial":
+        return features_weights.build(t, config, coded, grid, t["likelihood.fixed_biases"].shape[1])
+    return modulation_weights.build(t, config, coded, grid, conditions)
+
+
+def _build(tensors: Tensors, config: dict[str, Any], digest: bytes, transforms: Transforms | None) -> Model:
+    spatial = config["networks"] == "spatial"
+    conditions = config["conditions"] if config["kind"] == "tensor" else len(tensors["likelihood.fixed_biases"])
+    coded, grid = config_layout(config), number_grid(-config["grid"], config["grid"])
+    tile = features_weights.tile(config) if spatial else config["tile"]
+    prior, prior_biases = _prior(tensors, config, conditions)
+    return Model(
+        number=config["number"],
+        name=config["name"],
+        hash=digest,
+        kind=config["kind"],
+        tile=tile,
+        band=config["band"] if spatial else 1,
+        latents=config["latents"],
+        conditions=conditions,
+        grid=grid,
+        normal=config["latent_distribution"] == "normal",
+        adaptable=config["kind"] == "samples" and not spatial,
+        needs_latents=spatial,
+        network=_likelihood(tensors, config, coded, tile),
+        fixed_biases=layers.between_levels(tensors["likelihood.fixed_biases"], conditions),
+        networks=_networks(tensors, config, coded, grid, conditions),
+        prior_weights=prior,
+        prior_biases=prior_biases,
+        transforms=transforms,
+    )
+
+
+def parse_model(data: bytes) -> Model:
+    """Return the model of a weights file's bytes.
+
+    Raises
+    ------
+    ModelError
+        The file is not a model, or a layer could leave the range in which it is exact.
+    """
+    try:
+        tensors = load_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        config = USUAL | json.loads(header["__metadata__"]["config"])
+        own = _take_transforms(tensors) if config["kind"] == "tensor" else {}
+        _check_ranges(tensors, config)
+        transforms = _parse_transforms(own, tensors, config) if own else None
+        return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
+    except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
+        raise ModelError(f"not a model file: {error!r}") from error

@@ -1,0 +1,356 @@
+"""Pillow in and out: which images can be coded, their samples, and files of images.
+
+An image is coded exactly, stored exactly, or refused in one line; it is never changed in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from codec.errors import ImageError
+from codec.format import metadata
+from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
+from codec.image_files import dropped, source_depth, tiff
+from codec.image_files.file_parts import whole
+from codec.system.outputs import write_file
+from codec.system.sources import Source, data_of
+
+U8 = NDArray[np.uint8]
+
+OUTPUTS = {
+    ".png": ("PNG", MODES),
+    ".webp": ("WEBP", ("RGB", "RGBA")),
+    ".tif": ("TIFF", MODES),
+    ".tiff": ("TIFF", MODES),
+    ".bmp": ("BMP", ("L", "RGB", "P", "1")),
+    ".ppm": ("PPM", ("RGB",)),
+    ".pgm": ("PPM", ("L",)),
+    ".pbm": ("PPM", ("1",)),
+}
+"""Suffix, Pillow's name of the format, and the modes that the format keeps exactly."""
+
+PROFILE_LIMIT_BYTES = PngImagePlugin.MAX_TEXT_CHUNK
+"""Pillow refuses a PNG with a longer ICC profile."""
+
+_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+_limit_lock = threading.Lock()
+
+
+WHITE = np.uint8(255)
+"""Sample of the bit 1."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The samples of an image, its colour apart from its alpha.
+
+    Attributes
+    ----------
+    mode : str
+        One of `codec.format.headers.MODES`.
+    samples : uint8 array (H, W, C)
+        C = 3 for RGB and RGBA, but 1 if their colours are equal everywhere; else 1. Palette indices for P, 0 and 255
+        for 1.
+    alpha : uint8 array (H, W) or None
+    metadata : bytes
+        See `codec.format.metadata`.
+    codable : bool
+        Whether the samples are intensities and say all there is; if not, the image is stored.
+    keyed : bool
+        Whether one of the colours means transparent, which only PNG says.
+    """
+
+    mode: str
+    samples: U8
+    alpha: U8 | None
+    metadata: bytes
+    codable: bool
+    keyed: bool = False
+
+
+def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
+    """Return an image, fully loaded; ``info["dropped"]`` has the names of what its file says that is not kept.
+
+    Parameters
+    ----------
+    source : path, bytes, bytearray, memoryview or binary file
+    max_pixels : int, optional
+        Limit on width times height instead of `PIXEL_LIMIT`; checked before anything is decoded.
+
+    Raises
+    ------
+    ImageError
+        Not an image, truncated, over the limit, animated, of a mode that is not supported, or the file holds
+        more than Pillow hands down: see `codec.image_files.source_depth`.
+    OSError
+        The file cannot be opened.
+    TypeError, ValueError
+        The source is none, or a closed file.
+    """
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            return _load(file, Path(source).name, max_pixels)
+    return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
+
+
+def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
+    with _pixel_limit(max_pixels or PIXEL_LIMIT):
+        try:
+            image = Image.open(file)
+        except Image.DecompressionBombError as error:
+            raise ImageError(f"{name}: over the limit of {max_pixels or PIXEL_LIMIT} pixels") from error
+        except UnidentifiedImageError as error:
+            raise ImageError(f"{name}: not an image that Pillow knows") from error
+        except Exception as error:
+            # A damaged header leads Pillow's plugins to any exception.
+            raise ImageError(f"{name}: cannot be read: {error}") from error
+        image.info.update(metadata.info_of_entries(_check(image, name, max_pixels)))
+        return image
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Replace Pillow's global limit, which would warn below ours and refuse at an override."""
+    with _limit_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
+    """Load an image, refusing what would be changed by it; return its metadata, by the keys of `metadata.TAGS`."""
+    limit = max_pixels or PIXEL_LIMIT
+    if image.width * image.height > limit:
+        raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
+    if image.width * image.height == 0:
+        raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
+    if image.mode not in MODES:
+        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
+        raise ValueError(f"{name}: is closed, and was not loaded before")
+    try:
+        data = _file_of(image)
+        fault = source_depth.fault(image, data)
+        frames = getattr(image, "n_frames", 1)
+        if not fault:
+            image.load()
+    except Exception as error:
+        # Damaged data leads Pillow's plugins to any exception.
+        raise ImageError(f"{name}: cannot be read: {error}") from error
+    if fault:
+        raise ImageError(f"{name}: {fault}")
+    if frames > 1:
+        raise ImageError(f"{name}: expected 1 frame, got {frames}")
+    if image.mode not in MODES:  # some icons tell when they are loaded
+        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+    # Of TIFF's tags Pillow would write text as ASCII, and types by guess.
+    entries = metadata.collect(image, tiff.exif_of(data) if image.format == "TIFF" else None)
+    before = image.info.get("dropped")  # or PNG's text of that name
+    names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
+    entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
+    return {key: value for key, value in entries.items() if value}
+
+
+def _file_of(image: Image.Image) -> bytes:
+    """Return the file that an image was opened from; b"" if it is closed, or made in memory."""
+    file = getattr(image, "fp", None)
+    if file is None or getattr(file, "closed", False):
+        return b""
+    data = whole(file)
+    # Some plugins put samples that they decoded in the place of the file.
+    _, accepts = Image.OPEN.get(image.format or "", (None, None))
+    return b"" if accepts and not accepts(data[:16]) else data
+
+
+def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
+    """Return the samples and metadata of an image; the inverse of `to_pillow` if codable.
+
+    Raises
+    ------
+    ImageError
+        As `load_image`.
+    """
+    entries = _check(image, "image", max_pixels)
+    samples, alpha = planes(image)
+    keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
+    codable = image.mode in CODED_MODES and not keyed
+    return Pixels(image.mode, without_equal(samples), alpha, metadata.pack(entries), codable, keyed)
+
+
+def without_palette(image: Image.Image) -> Image.Image:
+    """Return an image of one of `CODED_MODES` that shows the same as one with a palette or a transparent colour.
+
+    It is LA for L, RGBA for RGB; for P it is RGB, or RGBA if something shines through.
+    """
+    if image.mode == "L":
+        return image.convert("LA")
+    colours = image.convert("RGBA")
+    opaque = image.mode == "P" and colours.getchannel("A").getextrema() == (255, 255)
+    return colours.convert("RGB") if opaque else colours
+
+
+def planes(image: Image.Image) -> tuple[U8, U8 | None]:
+    """Return the samples (H, W, C) and alpha (H, W) or None of an image of any of `MODES`."""
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))[:, :, None], None
+    array = np.asarray(image)
+    if image.mode in ("LA", "RGBA"):
+        return np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1])
+    return array.reshape(image.height, image.width, -1), None
+
+
+def without_equal(samples: U8) -> U8:
+    """Return samples (H, W, C), one channel of them if all are equal everywhere."""
+    first = samples[:, :, :1]
+    for channel in range(1, samples.shape[2]):
+        if not np.array_equal(samples[:, :, channel : channel + 1], first):
+            return samples
+    return np.ascontiguousarray(first)
+
+
+def to_pillow(pixels: Pixels) -> Image.Image:
+    """Return the image of coded pixels, with its metadata in ``info``; the inverse of `from_pillow`.
+
+    Raises
+    ------
+    CorruptDataError
+        The metadata is damaged.
+    """
+    entries = metadata.info_of(pixels.metadata)
+    array = pixels.samples
+    if pixels.mode in COLOURED_MODES and array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    if pixels.alpha is not None:
+        array = np.concatenate([array, pixels.alpha[:, :, None]], axis=2)
+    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    if pixels.mode == BITS_MODE:
+        image = image.convert("1", dither=Image.Dither.NONE)
+    image.info.update(entries)
+    return image
+
+
+def samples_crc(samples: U8, alpha: U8 | None) -> int:
+    """Return the CRC-32 of the samples in raster order, then of alpha: ``samples_crc`` of the header.
+
+    Parameters
+    ----------
+    samples : uint8 array (H, W, C)
+    alpha : uint8 array (H, W) or None
+    """
+    crc = zlib.crc32(np.ascontiguousarray(samples).data)
+    return crc if alpha is None else zlib.crc32(np.ascontiguousarray(alpha).data, crc)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError if the suffix is not that of a format that keeps images exactly."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in OUTPUTS:
+        raise ValueError(
+            f"output {Path(path).name}: expected a lossless format ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}"
+        )
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write an image exactly, in the format of the suffix, with the metadata that the format takes.
+
+    Raises
+    ------
+    ValueError
+        The format is not lossless, or does not keep images of this mode; or, without ``force``, the file exists.
+    ImageError
+        The format cannot hold the image, for example its size.
+    OSError
+        The file cannot be written; an old file is then as it was.
+    """
+    check_output(path)
+    suffix = Path(path).suffix.lower()
+    kind, modes = OUTPUTS[suffix]
+    if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
+        raise ValueError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
+    write_file(path, image_bytes(image, kind), force=force)
+
+
+def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
+    """Return the file of an image in one of Pillow's lossless formats, with the metadata that it takes.
+
+    Raises
+    ------
+    ImageError
+        The format cannot hold the image.
+    """
+    buffer = BytesIO()
+    try:
+        if kind == "TIFF":
+            return tiff.tiff_bytes(image, _writable(image, kind))
+        image.save(buffer, kind, **_options(image, kind))
+    except Exception as error:
+        # Pillow raises by plugin: OSError, ValueError, struct.error for sizes that do not fit.
+        raise ImageError(f"image: cannot be written as {kind}: {error}") from error
+    return buffer.getvalue()
+
+
+def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of an image's metadata that a file at a path does not take; without a known suffix, a PNG."""
+    kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
+    written = _writable(image, kind)
+    names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
+    if kind == "TIFF" and "exif" in written and tiff.has_thumbnail(written["exif"]):
+        names.append("thumbnail of EXIF")
+    return tuple(names)
+
+
+def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
+    """Return the metadata of an image that a format takes, and that Pillow reads again."""
+    entries: dict[str, bytes] = {key: image.info[key] for key in metadata.KEPT if image.info.get(key)}
+    if kind == "PNG":
+        if len(entries.get("icc_profile", b"")) > PROFILE_LIMIT_BYTES:
+            del entries["icc_profile"]
+        if "xmp" in entries:
+            entries["xmp"] = _utf8(entries["xmp"])
+    if kind == "TIFF" and "exif" in entries and not tiff.takes(entries["exif"]):
+        del entries["exif"]
+    return {key: value for key, value in entries.items() if value} if kind in ("PNG", "WEBP", "TIFF") else {}
+
+
+def _utf8(xmp: bytes) -> bytes:
+    """Return a packet of XMP in UTF-8; b"" if it has no encoding that XMP may have, or names another one."""
+    for encoding in ("utf-8", "utf-32", "utf-16", "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        try:
+            text = xmp.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        start = text.lstrip("\ufeff")
+        if "\0" not in text and (encoding == "utf-8" or (start.startswith("<") and not start.startswith("<?xml "))):
+            return text.encode()
+    return b""
+
+
+def _options(image: Image.Image, kind: str) -> dict[str, Any]:
+    entries: dict[str, Any] = _writable(image, kind)
+    xmp = entries.pop("xmp", None)
+    # Pillow takes a profile from `info` if it is told none.
+    options = {"icc_profile": None} | entries
+    if kind == "PNG" and xmp:
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return options | {"pnginfo": text}
+    if kind == "WEBP":
+        # Without `exact` WebP clears the colour under alpha 0.
+        return options | {"xmp": xmp or b"", "lossless": True, "exact": True}
+    return options if kind == "PNG" else {}

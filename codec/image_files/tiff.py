@@ -1,0 +1,179 @@
+"""TIFF files of images: strips compressed with deflate, and EXIF tag by tag as it was.
+
+EXIF is a TIFF file without pixels: its values are copied as bytes, with its byte order and its own directories.
+(Pillow writes compressed TIFF by way of libtiff, which takes no directories within EXIF.)
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from PIL import Image
+
+from codec.format.metadata import LAYOUT_TAGS
+
+STRIP_BYTES = 1 << 20
+"""A strip has about so many samples: readers decompress it whole."""
+DEFLATE = 8
+BYTE, SHORT, LONG, UNDEFINED = 1, 3, 4, 7
+STRIP_OFFSETS, ORIENTATION, STRIP_LENGTHS, XMP, ICC_PROFILE = 273, 274, 279, 700, 34675
+EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+POINTERS = {EXIF: (INTEROPERABILITY,), GPS: (), INTEROPERABILITY: ()}
+"""Tags of directories within a directory, and those within them."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Bytes of a value, by types."""
+_FORMATS = {BYTE: "B", SHORT: "H", LONG: "I", UNDEFINED: "B"}
+_LAYOUTS = {"1": (1, 1), "L": (1, 8), "P": (3, 8), "LA": (1, 8), "RGB": (2, 8), "RGBA": (2, 8)}
+"""Photometric interpretation and bits a sample."""
+
+
+@dataclass
+class _Directory:
+    """Tags with their types, numbers of values and bytes, and directories within, by the tags that point at them."""
+
+    order: str
+    values: dict[int, tuple[int, int, bytes]] = field(default_factory=dict)
+    inner: dict[int, _Directory] = field(default_factory=dict)
+    following: int = 0
+    """Where the next directory begins, 0 if there is none."""
+
+    def put(self, tag: int, kind: int, *values: int) -> None:
+        self.values[tag] = kind, len(values), struct.pack(f"{self.order}{len(values)}{_FORMATS[kind]}", *values)
+
+    def pack(self, offset: int) -> bytes:
+        """Return the directory and what it points at, for a place in the file that is even."""
+        tags = sorted({*self.values, *self.inner})
+        entries = [struct.pack(f"{self.order}H", len(tags))]
+        end = offset + 2 + 12 * len(tags) + 4
+        more = []
+        for tag in tags:
+            if tag in self.inner:
+                kind, count, data = LONG, 1, struct.pack(f"{self.order}I", end)
+                body = self.inner[tag].pack(end)
+            else:
+                kind, count, data = self.values[tag]
+                body = data + bytes(len(data) % 2)
+                data = data if len(data) <= 4 else struct.pack(f"{self.order}I", end)
+                body = body if len(body) > 4 else b""
+            entries.append(struct.pack(f"{self.order}HHI", tag, kind, count) + data.ljust(4, b"\0"))
+            more.append(body)
+            end += len(body)
+        return b"".join([*entries, bytes(4), *more])
+
+
+def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
+    """Return the TIFF file of an image of any of `codec.format.headers.MODES`.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    metadata : mapping
+        Any of "icc_profile", "exif" and "xmp"; of EXIF what `takes` allows.
+    """
+    channels = len(image.getbands())
+    photometric, bits = _LAYOUTS[image.mode]
+    row = (image.width * channels * bits + 7) // 8
+    rows = min(image.height, max(1, STRIP_BYTES // row))
+    samples = image.tobytes()
+    strips = [zlib.compress(samples[begin : begin + rows * row]) for begin in range(0, len(samples), rows * row)]
+    tags = _read(metadata["exif"]) if "exif" in metadata else _Directory("<")
+    for tag in LAYOUT_TAGS & set(tags.values):
+        del tags.values[tag]
+    layout: dict[int, Any] = {256: image.width, 257: image.height, 278: rows}
+    for tag, value in layout.items():
+        tags.put(tag, LONG, value)
+    tags.put(258, SHORT, *(bits,) * channels)
+    for tag, value in {259: DEFLATE, 262: photometric, 277: channels}.items():
+        tags.put(tag, SHORT, value)
+    if image.mode in ("LA", "RGBA"):
+        tags.put(338, SHORT, 2)
+    if image.mode == "P":
+        colours = (image.getpalette() or [])[:768]
+        colours += [0] * (768 - len(colours))
+        tags.put(320, SHORT, *(257 * value for channel in range(3) for value in colours[channel::3]))
+    for tag, key, kind in ((ICC_PROFILE, "icc_profile", UNDEFINED), (XMP, "xmp", BYTE)):
+        if key in metadata:
+            tags.put(tag, kind, *metadata[key])
+    lengths = [len(strip) for strip in strips]
+    tags.put(STRIP_LENGTHS, LONG, *lengths)
+    tags.put(STRIP_OFFSETS, LONG, *lengths)  # of the same length as those that are known then
+    begin = 8 + len(tags.pack(8))
+    tags.put(STRIP_OFFSETS, LONG, *accumulate(lengths[:-1], initial=begin))
+    return _head(tags.order) + tags.pack(8) + b"".join(strips)
+
+
+def _head(order: str) -> bytes:
+    return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+
+
+def exif_of(data: bytes) -> bytes | None:
+    """Return the tags of a TIFF file that do not describe a layout, as EXIF; b"" without such, None if it is damaged.
+
+    The orientation is not among them: Pillow turns the samples of TIFF.
+    """
+    try:
+        tags = _read(data)
+    except ValueError:
+        return None
+    for tag in (LAYOUT_TAGS | {ORIENTATION}) & set(tags.values):
+        del tags.values[tag]
+    return b"Exif\0\0" + _head(tags.order) + tags.pack(8) if tags.values or tags.inner else b""
+
+
+def takes(exif: bytes) -> bool:
+    """Return whether EXIF can be written as tags of a TIFF file: it may be damaged."""
+    try:
+        _read(exif)
+    except ValueError:
+        return False
+    return True
+
+
+def has_thumbnail(exif: bytes) -> bool:
+    """Return whether EXIF, of which `takes` is true, has a second image, which is not written."""
+    return _read(exif).following != 0
+
+
+def _read(exif: bytes) -> _Directory:
+    """Return the directories of EXIF; ValueError if it is damaged."""
+    data = re.sub(rb"^(Exif\0\0){1,2}", b"", exif)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        raise ValueError("exif: expected a TIFF header")
+    try:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        return _directory(data, order, start, (EXIF, GPS))
+    except struct.error as error:
+        raise ValueError(f"exif: cut: {error}") from error
+
+
+def _directory(data: bytes, order: str, offset: int, pointers: tuple[int, ...]) -> _Directory:
+    found = _Directory(order)
+    left = len(data)
+    (count,) = struct.unpack_from(f"{order}H", data, offset)
+    for at in range(offset + 2, offset + 2 + 12 * count, 12):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", data, at)
+        if kind not in _SIZES:
+            raise ValueError(f"exif: tag {tag}: unknown type {kind}")
+        length = _SIZES[kind] * values
+        left -= length
+        if left < 0 or tag in found.values or tag in found.inner:  # this bounds memory and time
+            raise ValueError(f"exif: tag {tag}: is there twice, or its values are those of others")
+        place = at + 8 if length <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0]
+        body = data[place : place + length]
+        if len(body) < length:
+            raise ValueError(f"exif: tag {tag}: expected {length} bytes, got {len(body)}")
+        if tag in pointers:
+            (start,) = struct.unpack_from(f"{order}I", data, at + 8)
+            found.inner[tag] = _directory(data, order, start, POINTERS[tag])
+        else:
+            found.values[tag] = kind, values, body
+    (found.following,) = struct.unpack_from(f"{order}I", data, offset + 2 + 12 * count)
+    return found

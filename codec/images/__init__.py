@@ -1,0 +1,1 @@
+"""Pictures and fidelities: a fidelity maps an image to an integer tensor, which the VLAE coder codes, and back."""

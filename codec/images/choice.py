@@ -1,0 +1,216 @@
+"""Which file of an image meets a goal best: the shortest, and of lossy ones none that is worse at a higher quality.
+
+A lossy file gives way to an exact one that is shorter, and to one within an error that is shorter and no worse.
+Drawn pictures need more care than photographs: there a higher quality is now and then a little further from the
+image, and exact files are as short as lossy ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from codec.format.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT
+from codec.format.png import fits_palette
+from codec.image_files import pillow
+from codec.image_files.pillow import Pixels
+from codec.images.fidelities import Encoder, File
+from codec.images.goals import Goal, Kind
+from codec.images.rate_control import last_below
+
+BRIEF_BPP = 0.02
+"""A stored file of at most so many bits a pixel is taken at once: no lossy file is much shorter, and a large one takes
+a minute."""
+QUICK_FACTOR = 1.6
+"""An optimised PNG is tried if a quick one is shorter than this times the coded file."""
+LEAST_SHARE = 0.1
+"""A lossless file is hardly ever a smaller share of a quick PNG; of photographs it is 0.6."""
+SEARCH_SHARE = 0.6
+"""The search for an adaptation hardly ever makes a lossless file shorter than this times its estimate."""
+EXACT_SHARE = 0.6
+"""A lossless file of a photograph is about this much of a quick PNG."""
+ERROR_SHARE = 0.62
+"""A file within d is about 1 / (1 + d ERROR_SHARE) of a lossless one."""
+SIZE_SLOPE = 0.035
+"""By how much the logarithm of a lossy file's length grows with quality, about."""
+PSNR_SLOPE = 0.2
+"""By how many dB its PSNR grows."""
+DRAWN_BPSP = 2.0
+"""A picture whose quick PNG has fewer bits a visible sample is taken for a drawn one; photographs have 4 to 6."""
+SMOOTH_BPSP, SMOOTH_LOSSLESS_BPSP = 3.5, 1.5
+"""So is one whose quick PNG has fewer than the first, and a lossless file fewer than the second: PNG is poor at
+gradients."""
+WATCHED_PIXELS = 1 << 17
+"""Drawn pictures up to this size are compared with lower qualities, each of which takes as long as the first."""
+DIP = 3.0
+"""Of the PSNR of a drawn picture, dB: it falls less than this while quality grows. Of eighteen it fell by 2.8 at most,
+where large places are smooth."""
+FINE_PSNR, FINE_DIP = 42.0, 10.0
+"""From this PSNR on errors of flat places are 1 or 2, and come and go: it fell by 9 dB."""
+MOST_LOOKS = 24
+"""Lower qualities that are looked at, should PSNR hardly grow."""
+
+Lossy = Callable[[int], File]
+
+
+def pixels_for(image: Image.Image, goal: Goal, max_pixels: int | None = None) -> Pixels:
+    """Return what is coded of an image; a goal that allows any error does without palettes and transparent colours.
+
+    Raises
+    ------
+    ImageError
+        As of `codec.image_files.pillow.from_pillow`.
+    """
+    pixels = pillow.from_pillow(image, max_pixels)
+    if pixels.codable or pixels.mode == BITS_MODE or goal.kind == Kind.MAX_ERROR:
+        return pixels
+    shown = pillow.from_pillow(pillow.without_palette(image), max_pixels)
+    return replace(shown, metadata=pixels.metadata)
+
+
+def reach(encoder: Encoder, goal: Goal) -> File:
+    """Return the shortest file of an image that meets a goal.
+
+    Raises
+    ------
+    ImageError
+        The model does not code such images.
+    ModelError
+        The weights are missing or damaged.
+    ValueError
+        No file meets the goal; says which comes nearest.
+    """
+    if encoder.model is not None:
+        return _or_stored(encoder, encoder.by_model(encoder.model))
+    if not encoder.pixels.codable or max(encoder.pixels.samples.shape) > SIDE_LIMIT:
+        return _within(encoder, encoder.stored, goal)
+    if goal.kind == Kind.MAX_ERROR:
+        return _or_stored(encoder, encoder.exact(int(goal.value)))
+    if _is_drawn(encoder) and encoder.stored.size <= min(_brief_bytes(encoder), _limit_bytes(encoder, goal)):
+        return encoder.stored
+    lossy = cache(encoder.lossy)
+    if goal.kind == Kind.QUALITY:
+        return _of_quality(encoder, lossy, int(goal.value))
+    return _search(encoder, lossy, goal)
+
+
+def _pixels(encoder: Encoder) -> int:
+    return encoder.image.width * encoder.image.height
+
+
+def _limit_bytes(encoder: Encoder, goal: Goal) -> float:
+    """Return the largest length that a goal allows."""
+    return {Kind.SIZE: goal.value, Kind.BPP: goal.value * _pixels(encoder) / 8}.get(goal.kind, math.inf)
+
+
+def _brief_bytes(encoder: Encoder) -> float:
+    return BRIEF_BPP * _pixels(encoder) / 8
+
+
+def _is_drawn(encoder: Encoder) -> bool:
+    alpha = encoder.pixels.alpha
+    visible = _pixels(encoder) if alpha is None else int(np.count_nonzero(alpha))
+    bands = len(encoder.image.getbands())
+    quick_bits, samples = 8 * encoder.quick_png_bytes, visible * min(bands, encoder.pixels.samples.shape[2])
+    if quick_bits >= SMOOTH_BPSP * visible * bands:
+        return False
+    return bool(quick_bits < DRAWN_BPSP * samples or 8 * encoder.lossless_bytes < SMOOTH_LOSSLESS_BPSP * samples)
+
+
+def _within(encoder: Encoder, file: File, goal: Goal) -> File:
+    """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
+    if file.size > _limit_bytes(encoder, goal):
+        bpp = 8 * file.size / _pixels(encoder)
+        raise ValueError(
+            f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {file.size} bytes, "
+            f"{bpp:.4f} bits a pixel"
+        )
+    return file
+
+
+def _of_quality(encoder: Encoder, lossy: Lossy, quality: int) -> File:
+    """Return the file of a quality, or a better one.
+
+    If length and PSNR of lossy files grow with quality, those of this one do, too. Where they dip, lower qualities
+    are looked at, until their PSNR is so low that below there is none as high.
+    """
+    best, longest = lossy(quality), lossy(quality).size
+    file = _or_better(encoder, best)
+    if math.isinf(file.psnr) or not _is_drawn(encoder) or _pixels(encoder) > WATCHED_PIXELS:
+        return file
+    for lower in range(quality - 1, max(quality - MOST_LOOKS, 1) - 1, -1):
+        other = lossy(lower)
+        if other.psnr < best.psnr - (DIP if best.psnr < FINE_PSNR else FINE_DIP):
+            break
+        longest = max(longest, other.size)
+        if other.psnr > best.psnr:
+            best = other
+    exact = _exact_within(encoder, longest)
+    return _or_better(encoder, best) if exact is None else exact
+
+
+def _search(encoder: Encoder, lossy: Lossy, goal: Goal) -> File:
+    """Return the lossy file of the highest quality within a length, or of the lowest that reaches a PSNR."""
+    if goal.kind == Kind.PSNR:
+        short = np.nextafter(goal.value, 0)
+        quality = 1 + last_below(lambda q: lossy(q).psnr, MAX_QUALITY, short, PSNR_SLOPE)
+        return _reaching(encoder, goal.value) if quality > MAX_QUALITY else _or_better(encoder, lossy(quality))
+    limit = _limit_bytes(encoder, goal)
+    quality = last_below(lambda q: math.log(lossy(q).size), MAX_QUALITY, math.log(limit), SIZE_SLOPE)
+    return _within(encoder, _or_better(encoder, lossy(max(quality, 1))), goal)
+
+
+def _reaching(encoder: Encoder, psnr: float) -> File:
+    """Return the shortest file within some error that reaches a PSNR; a lossless one reaches any."""
+    for error in range(_largest_error(psnr), 0, -1):
+        file = encoder.exact(error)
+        if file.psnr >= psnr:
+            return _or_stored(encoder, file)
+    return _or_stored(encoder, encoder.exact(0))
+
+
+def _or_stored(encoder: Encoder, file: File) -> File:
+    """Return a file, or the stored one if that is shorter."""
+    if fits_palette(encoder.image) or encoder.quick_png_bytes < QUICK_FACTOR * file.size:
+        return min(file, encoder.stored, key=lambda f: f.size)
+    return file
+
+
+def _exact_within(encoder: Encoder, size: int) -> File | None:
+    """Return the shortest exact file, if it is no longer than so many bytes."""
+    found = []
+    if fits_palette(encoder.image) or encoder.quick_png_bytes < QUICK_FACTOR * size:
+        found.append(encoder.stored)
+    least = min([size, *(file.size for file in found)])
+    if LEAST_SHARE * encoder.quick_png_bytes < least and SEARCH_SHARE * encoder.lossless_bytes < least:
+        found.append(encoder.exact(0))
+    return min((file for file in found if file.size <= size), key=lambda f: f.size, default=None)
+
+
+def _or_better(encoder: Encoder, file: File) -> File:
+    """Return a lossy file, or an exact one, or of a photograph one within an error, that is shorter and no worse."""
+    exact = _exact_within(encoder, file.size)
+    if exact is not None:
+        return exact
+    error = _largest_error(file.psnr)
+    # The errors of drawn pictures are far from even, so that these files would not get better with quality.
+    if (
+        error
+        and not _is_drawn(encoder)
+        and EXACT_SHARE * encoder.quick_png_bytes / (1 + ERROR_SHARE * error) < file.size
+    ):
+        near = encoder.exact(error)
+        if near.psnr >= file.psnr and near.size < file.size:
+            return near
+    return file
+
+
+def _largest_error(psnr: float) -> int:
+    """Return the largest error that near-lossless files may have to reach a PSNR, about: errors are even within it."""
+    allowed = 255**2 / 10 ** (psnr / 10)
+    return max(error for error in range(MAX_ERROR + 1) if error * (error + 1) / 3 <= allowed)

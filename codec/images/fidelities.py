@@ -1,0 +1,245 @@
+"""Files of one image: stored, within an error, or of a quality; `codec.images.choice` says which meets a goal best.
+
+The kernels and their compiler are imported where pixels are coded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from codec.errors import ImageError
+from codec.format import container, png
+from codec.format.container import Container
+from codec.format.headers import (
+    BITS_MODE,
+    CODED_MODES,
+    COLOURED_MODES,
+    SIDE_LIMIT,
+    CodingHeader,
+    Fidelity,
+    Header,
+    Latents,
+)
+from codec.image_files import pillow
+from codec.image_files.pillow import Pixels
+from codec.images import metrics
+from codec.images.goals import Goal, Kind
+from codec.images.hidden import filled
+from codec.vlae.pipeline import Progress
+
+if TYPE_CHECKING:
+    from codec.entropy.stack import Stack
+    from codec.frozen.model import Model
+    from codec.vlae.coder import Encoded
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Images of one model, of an archive's block, that are encoded already: those after the next one.
+
+    Attributes
+    ----------
+    messages : tuple of Stack
+        One a lane, as many as the image with the most lanes has.
+    demand : int
+        Sum of `codec.vlae.coder.demand`.
+    """
+
+    messages: tuple[Stack, ...] = ()
+    demand: int = 0
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was made.
+
+    Attributes
+    ----------
+    container : Container
+        Of a coded image without its payload, which is what the chain's messages hold.
+    psnr : float
+        Of what is visible of its colour samples, dB; infinite if that is exact.
+    size : int
+        Its bytes, less those of the chain before.
+    chain : Chain or None
+        With this image; None of a stored one.
+    dry : bool
+        Whether the image borrowed nothing from the chain before.
+    """
+
+    container: Container
+    psnr: float
+    size: int
+    chain: Chain | None = None
+    dry: bool = True
+
+    def whole(self) -> Container:
+        """Return the container with its payload, in an archive that of the whole chain."""
+        if self.chain is None:
+            return self.container
+        from codec.vlae import coder
+
+        return replace(self.container, payload=coder.write_lanes(self.chain.messages))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes files of an image.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        What is stored.
+    pixels : Pixels
+        What is coded: of the image, or in a lossy file of one that shows the same.
+    latents : Latents or None
+    effort : int
+    threads : int or None
+    progress : callable or None
+    chains : mapping of int to Chain
+        In an archive, by the models' numbers.
+    model : Model or None
+        That codes lossless files, in place of the usual one.
+    """
+
+    image: Image.Image
+    pixels: Pixels
+    latents: Latents | None
+    effort: int
+    threads: int | None
+    progress: Progress | None
+    chains: Mapping[int, Chain] = field(default_factory=dict)
+    model: Model | None = None
+
+    @cached_property
+    def lossless_bytes(self) -> float:
+        """About the length of a lossless file's payload, without the search for an adaptation and for latents."""
+        from codec.frozen.shipped import model_for
+        from codec.vlae import coder
+
+        return coder.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
+
+    @cached_property
+    def quick_png_bytes(self) -> int:
+        """Length of a PNG that is made with the least effort."""
+        return len(png.png_bytes(self.image, quick=True))
+
+    def exact(self, error: int) -> File:
+        """Return the file within an error, or the stored one if a decoder would refuse that."""
+        from codec.frozen.shipped import model_for
+
+        fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
+        return self._by(model_for(error), fidelity, error, self.pixels.samples)
+
+    def by_model(self, model: Model) -> File:
+        """Return the lossless file that the named model makes."""
+        pixels = self.pixels
+        bits = model.kind == "bits" and pixels.mode == BITS_MODE
+        if not bits and (model.kind != "samples" or pixels.mode not in CODED_MODES):
+            raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
+        if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
+            return self.stored
+        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // pillow.WHITE if bits else pixels.samples)
+
+    def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
+        from codec.vlae import coder
+
+        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        encoded = coder.encode(model, values, error, self.latents, **options)
+        samples = encoded.samples * pillow.WHITE if model.kind == "bits" else encoded.samples
+        return self._coded(fidelity, error, model, encoded, samples)
+
+    def lossy(self, quality: int) -> File:
+        """Return the file of a quality, or the stored one if a decoder would refuse that."""
+        from codec.frozen.shipped import model_for
+        from codec.images import lossy
+
+        model = model_for(None)
+        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        coded = lossy.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
+        return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
+
+    def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: pillow.U8) -> File:
+        from codec.vlae import coder
+
+        pixels, before = self.pixels, self._chain(model)
+        messages = (*encoded.messages, *before.messages[encoded.lanes :])
+        lane_table = coder.lane_table(messages)
+        coded = Container(
+            self._header(fidelity, degree, pixels.mode, samples, pixels.alpha),
+            CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
+            lane_table,
+            pixels.metadata,
+            encoded.adaptation,
+            b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
+            b"",
+        )
+        chain = Chain(messages, before.demand + coder.demand(model, coded.header))
+        payload_bytes = container.payload_bytes(lane_table)
+        if not container.holds(chain.demand, payload_bytes):
+            return self.stored
+        more = payload_bytes - container.payload_bytes(coder.lane_table(before.messages))
+        size = container.file_bytes(coded) + more
+        return File(coded, metrics.psnr(pixels.samples, samples, pixels.alpha), size, chain, encoded.dry)
+
+    def _chain(self, model: Model) -> Chain:
+        return self.chains.get(model.number, Chain())
+
+    def _onto(self, model: Model) -> tuple[Stack, ...]:
+        return self._chain(model).messages
+
+    @staticmethod
+    def _header(fidelity: Fidelity, degree: int, mode: str, samples: pillow.U8, alpha: pillow.U8 | None) -> Header:
+        height, width, channels = samples.shape
+        grey = mode in COLOURED_MODES and channels == 1
+        return Header(fidelity, mode, degree, width, height, pillow.samples_crc(samples, alpha), grey)
+
+    @cached_property
+    def _visible(self) -> pillow.U8:
+        """Samples that differ from the image's where alpha hides them, and are cheaper to code there."""
+        if self.pixels.alpha is None:
+            return self.pixels.samples
+        return pillow.without_equal(filled(self.pixels.samples, self.pixels.alpha > 0))
+
+    @cached_property
+    def stored(self) -> File:
+        """The stored file of the image, palette and all."""
+        samples, alpha = pillow.planes(self.image)
+        header = self._header(Fidelity.STORED, 0, self.image.mode, samples, alpha)
+        stored = container.stored(header, self.pixels.metadata, png.png_bytes(self.image))
+        return File(stored, math.inf, container.file_bytes(stored))
+
+
+def chosen_model(name: str | None, goal: Goal) -> Model | None:
+    """Return the model that a caller named, or None.
+
+    Raises
+    ------
+    ModelError
+        Its weights are damaged.
+    ValueError
+        There is no such model, or the goal is not a lossless file.
+    """
+    check_model(name, goal)
+    if name is None:
+        return None
+    from codec.frozen.shipped import named_model
+
+    return named_model(name)
+
+
+def check_model(name: str | None, goal: Goal) -> None:
+    """Raise ValueError if a caller named a model that there is not, or for another goal than a lossless file."""
+    if name is None:
+        return
+    if goal != Goal(Kind.MAX_ERROR, 0):
+        raise ValueError("model: expected lossless, too")
+    from codec.frozen.shipped import weights_path
+
+    weights_path(name)

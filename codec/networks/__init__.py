@@ -1,0 +1,1 @@
+"""Layers of integer networks: products, convolutions, transforms. Every machine gets the same result."""

@@ -1,0 +1,172 @@
+"""Convolutions of the transforms: integers from plane to plane, so that every machine gets the same result.
+
+A plane holds the channels of h x w positions within a border of zeros: convolutions of 3 x 3 read it where
+the image ends. Inputs and weights are int16, and sums stay in int32:
+
+    sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
+
+is checked when a model is loaded (`codec.frozen.transform_weights`), so the order of sums, threads and machines
+change nothing. Shifts round down: biases carry what rounds to nearest.
+See FORMAT.md, "Transforms".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from codec.compiled import kernel
+from codec.networks.products import COLUMNS, I16, I32, ROWS, activate, product
+
+OUTPUT_SHIFT = 32
+"""Fraction bits of the multipliers of `Last`."""
+
+POSITIONS = 16 * ROWS
+"""Positions of a product: the patches of so many stay in a core's second cache."""
+
+I64 = NDArray[np.int64]
+
+
+class Layer(NamedTuple):
+    """A convolution with results of int16.
+
+    Attributes
+    ----------
+    weight : int16 array, from `codec.networks.products.pack`
+        Of a matrix (side * side * channels, outputs), inputs in the order row, column, channel.
+    biases : int32 array (levels, outputs)
+    shift : int32 array (outputs,)
+    side : int, 1 or 3
+    """
+
+    weight: I16
+    biases: I32
+    shift: I32
+    side: int
+
+
+class Last(NamedTuple):
+    """The sum of the linear map and the network's output.
+
+    Attributes
+    ----------
+    linear, weight : int16 arrays, from `codec.networks.products.pack`
+    linear_multiplier, bias, multiplier : int64 arrays (outputs,)
+    side : int, 1 or 3
+        Of the output; the linear map is 1 x 1.
+    """
+
+    linear: I16
+    linear_multiplier: I64
+    weight: I16
+    bias: I64
+    multiplier: I64
+    side: int
+
+
+@njit
+def _multiply(begin: int, count: int, across: int, x: I16, side: int, weight: I16, patches: I16, sums: I32) -> None:
+    """Fill ``sums`` of ``count`` positions from ``begin`` on; ``x`` is a plane as `blank_plane` makes it."""
+    channels = x.shape[1] // (across + 2)
+    run = side * channels
+    before = side // 2
+    for i in range(count):
+        row, column = divmod(begin + i, across)
+        start = (column + 1 - before) * channels
+        for r in range(side):
+            patches[i, r * run : (r + 1) * run] = x[row + 1 - before + r, start : start + run]
+    product(count, patches, weight, sums)
+
+
+@kernel
+def run_layer(
+    worker: int,
+    workers: int,
+    shape: tuple[int, int],
+    x: I16,
+    layer: Layer,
+    level: int,
+    limit: int,
+    adds: bool,
+    out: I16,
+) -> None:
+    """Fill a plane with the results of a hidden layer, or of one that ``adds`` to what is there.
+
+    Parameters
+    ----------
+    worker, workers : int
+        Each worker fills its share of the positions.
+    shape : (h, w)
+    x, out : int16 arrays (at least h + 2, (w + 2) channels)
+        Planes as of `blank_plane`; ``out`` may not be ``x``.
+    level : int
+        Row of the biases.
+    limit : int
+        Results are clipped to 0..limit, or sums to -limit..limit if the layer ``adds``.
+    """
+    down, across = shape
+    patches = np.empty((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
+    sums = np.empty((POSITIONS, layer.weight.shape[0] * COLUMNS), dtype=np.int32)
+    bias, shift = layer.biases[level], layer.shift
+    units = len(shift)
+    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
+        count = min(POSITIONS, down * across - begin)
+        _multiply(begin, count, across, x, layer.side, layer.weight, patches, sums)
+        for i in range(count):
+            row, column = divmod(begin + i, across)
+            place = out[row + 1, (column + 1) * units : (column + 2) * units]
+            if adds:
+                for o in range(units):
+                    added = (np.int64(sums[i, o]) + bias[o]) >> shift[o]
+                    place[o] = min(max(place[o] + added, -limit), limit)
+            else:
+                activate(sums[i], bias, shift, limit, place)
+
+
+@kernel
+def run_last(
+    worker: int,
+    workers: int,
+    shape: tuple[int, int],
+    x: I16,
+    stream: I16,
+    last: Last,
+    centre: int,
+    least: int,
+    most: int,
+    out: NDArray[Any],
+) -> None:
+    """Fill ``out`` (h * w, outputs) with clip(result + centre, least, most).
+
+    Parameters
+    ----------
+    worker, workers, shape
+        As of `run_layer`.
+    x, stream : int16 arrays (at least h + 2, (w + 2) channels)
+        Planes that the linear map and the output read.
+    """
+    down, across = shape
+    inputs = np.empty((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
+    patches = np.empty((POSITIONS, 2 * last.weight.shape[1]), dtype=np.int16)
+    linear = np.empty((POSITIONS, last.weight.shape[0] * COLUMNS), dtype=np.int32)
+    sums = np.empty_like(linear)
+    half = 1 << (OUTPUT_SHIFT - 1)
+    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
+        count = min(POSITIONS, down * across - begin)
+        _multiply(begin, count, across, x, 1, last.linear, inputs, linear)
+        _multiply(begin, count, across, stream, last.side, last.weight, patches, sums)
+        for i in range(count):
+            for o in range(out.shape[1]):
+                total = linear[i, o] * last.linear_multiplier[o] + (sums[i, o] + last.bias[o]) * last.multiplier[o]
+                result = ((total + half) >> OUTPUT_SHIFT) + centre
+                out[begin + i, o] = min(max(result, least), most)
+
+
+def blank_plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:
+    """Return a plane of zeros (h + 2, (w + 2) channels), and what is within its border (h, w, channels)."""
+    down, across = shape[0] + 2, shape[1] + 2
+    plane = np.zeros((down, across * channels), dtype=np.int16)
+    return plane, plane.reshape(down, across, channels)[1:-1, 1:-1]

@@ -1,0 +1,135 @@
+"""The pictures of a report: what an image and its file look like, small enough for a page of many.
+
+Pictures are WebP without loss, so that a page shows no other errors than the file's.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from codec.errors import UnsupportedError
+from codec.format import container
+from codec.images import decoder
+from codec.report import heatmap
+from codec.vlae import coder, preview
+
+LARGEST_SIDE = 640
+"""Larger pictures are shrunken to it: 24 lossy photographs make a page of 45 MB, and one still fills a phone."""
+SEED = 0
+"""Of what the model makes up where the latents say nothing."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a page shows it: its data URI, and the pixels of that."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Picture of the bits of every pixel.
+
+    Attributes
+    ----------
+    mean, largest : float
+        Bits per pixel, of the pixels of the image itself.
+    top : float
+        Bits per pixel of the last colour.
+    """
+
+    picture: Picture
+    mean: float
+    largest: float
+    top: float
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Those of an image and its file.
+
+    Attributes
+    ----------
+    decoded : Picture or None
+        None if the file is exact: it is the original.
+    latents, sample : Picture or None
+        What the latents hold alone, and with detail made up, see `codec.vlae.preview`; None of a file without.
+    heat : HeatMap or None
+        None of a stored file.
+    """
+
+    original: Picture
+    decoded: Picture | None
+    latents: Picture | None
+    sample: Picture | None
+    heat: HeatMap | None
+
+
+def pictures(image: PillowImage.Image, data: bytes, *, exact: bool) -> Pictures:
+    """Return the pictures of an image and its file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    exact : bool
+        Whether it holds every sample.
+    """
+    original = _picture(image)
+    file = container.unpack(data)
+    if file.coding is None:
+        return Pictures(original, None, None, None, None)
+    model = decoder.load_model(file.coding)
+    alpha = decoder.unpack_alpha(file)
+    values = coder.decode(model, file)
+    decoded = None if exact else _picture(decoder.coded_image(file, model, values.samples, alpha))
+
+    def alone(seed: int | None) -> Picture | None:
+        try:
+            raster = preview.preview(values, seed)
+        except UnsupportedError:  # there are no latents
+            return None
+        return _picture(decoder.coded_image(file, model, raster, alpha, exact=False))
+
+    bits = heatmap.pixel_bits(values, image.height, image.width)
+    small = heatmap.shrink(bits, shown_size(image.width, image.height))
+    top = heatmap.scale_top(small)
+    heat = HeatMap(
+        picture=_picture(PillowImage.fromarray(heatmap.colour(small, top))),
+        mean=float(bits.mean(dtype=np.float64)),
+        largest=float(bits.max()),
+        top=top,
+    )
+    return Pictures(original, decoded, alone(None), alone(SEED), heat)
+
+
+def colour_scale() -> Picture:
+    """Return the colours of heat maps, from no bits on the left to the most on the right."""
+    return _picture(PillowImage.fromarray(heatmap.colour(np.linspace(0, 1, 256, dtype=np.float32)[None], 1)))
+
+
+def shown_size(width: int, height: int) -> tuple[int, int]:
+    """Return the width and height at which an image is shown."""
+    factor = min(1, LARGEST_SIDE / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _picture(image: PillowImage.Image) -> Picture:
+    has_alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
+    # A profile for grey does not fit the colours that WebP has.
+    profile = b"" if image.mode in ("1", "L", "LA") else image.info.get("icc_profile") or b""
+    shown = image.convert("RGBA" if has_alpha else "RGB")
+    size = shown_size(image.width, image.height)
+    if size != image.size:
+        shown = shown.resize(size, PillowImage.Resampling.LANCZOS)
+    buffer = BytesIO()
+    shown.save(buffer, "WEBP", lossless=True, quality=50, method=4, icc_profile=profile)
+    uri = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(uri, *size)

@@ -1,0 +1,1 @@
+"""What the codec needs of the machine: outputs, folders, sources of bytes, signals, threads, processes."""

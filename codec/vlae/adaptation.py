@@ -1,0 +1,107 @@
+"""Adaptation: biases of the likelihood moved for one image, found by its encoder and sent in its file.
+
+It is a global latent u of the image, a whole number for each bias, coded in two parts: u is what
+`codec.encoder.search` finds, and its prior is a logistic whose scale is sent for each layer.
+See FORMAT.md, "Adaptation".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.entropy.bits_back import Codec, mixture, mixture_intervals, two_part, uniform
+from codec.entropy.mixtures import number_grid
+from codec.entropy.rans import Message, empty_message, flatten, is_empty, unflatten
+from codec.errors import CorruptDataError
+from codec.frozen.likelihood import Network
+
+LIMIT = 127
+GRID = number_grid(-LIMIT, LIMIT)
+SCALE_BITS = 8
+SCALE_FIRST = -96
+"""Scale of a layer's prior, in 1/32 octave: a byte, and what is added to it."""
+
+I64 = NDArray[np.int64]
+
+
+def layers(network: Network) -> list[slice]:
+    """Return the biases of each hidden layer and of the heads."""
+    width, head = len(network.shift2), network.conditioning.shape[1]
+    ends = [0, width, 2 * width, 3 * width, 3 * width + 3 * head]
+    return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def _raw(scales: Sequence[int] | I64, network: Network) -> I64:
+    """Return the raw parameters (bias count, 3) of p(u) for the scales of the layers, bytes."""
+    parts = layers(network)
+    raw = np.zeros((parts[-1].stop, 3), dtype=np.int64)
+    for part, scale in zip(parts, scales, strict=True):
+        raw[part, 2] = int(scale) + SCALE_FIRST
+    return raw
+
+
+def bias_codec(network: Network) -> Codec:
+    """Return the codec of u (bias count,), with the scales of its prior as first part."""
+    parts = layers(network)
+
+    def likelihood(scales: I64) -> Codec:
+        coded = mixture(_raw(scales, network), GRID)
+
+        def push(message: Message, u: I64) -> Message:
+            return coded.push(message, u + LIMIT)
+
+        def pop(message: Message) -> tuple[Message, I64]:
+            message, shifted = coded.pop(message)
+            return message, shifted - LIMIT
+
+        return Codec(push, pop)
+
+    def choose(u: I64) -> I64:
+        return np.array([_best_scale(u[part]) for part in parts])
+
+    return two_part(uniform(len(parts), SCALE_BITS), likelihood, choose)
+
+
+def _best_scale(u: I64) -> int:
+    """Return the byte of the scale under which u is shortest."""
+    costs = []
+    for byte in range(0, 1 << SCALE_BITS, 8):
+        raw = np.tile(np.array([0, 0, byte + SCALE_FIRST]), (len(u), 1))
+        costs.append(mixture_intervals(u + LIMIT, raw, GRID).coded_bits)
+    return 8 * int(np.argmin(costs))
+
+
+def ideal_bits(u: I64 | None, network: Network) -> float:
+    """Return -log2 p(u), the scales included, in float64; 0 for None."""
+    if u is None:
+        return 0.0
+    scales = [_best_scale(u[part]) for part in layers(network)]
+    raw = _raw(scales, network)
+    return SCALE_BITS * len(scales) + mixture_intervals(u + LIMIT, raw, GRID).ideal_bits
+
+
+def pack(u: I64 | None, network: Network) -> bytes:
+    """Return the chunk of u (bias count,), empty for None; the inverse of `unpack`."""
+    if u is None:
+        return b""
+    return flatten(bias_codec(network).push(empty_message(), u))
+
+
+def unpack(chunk: bytes, network: Network) -> I64 | None:
+    """Return u (bias count,) of a chunk, or None.
+
+    Raises
+    ------
+    CorruptDataError
+        The chunk is not exactly a message of u.
+    """
+    if not chunk:
+        return None
+    message, u = bias_codec(network).pop(unflatten(chunk))
+    if not is_empty(message):
+        raise CorruptDataError("adaptation: holds more than its biases")
+    return np.asarray(u)

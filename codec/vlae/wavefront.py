@@ -1,0 +1,173 @@
+"""The pixel loop: codes a band wave by wave, as one compiled function.
+
+All pixels of a wave (`codec.frozen.contexts`), or positions of a tensor, are independent given earlier waves,
+so a wave's network is a few matrix products. Decoding and encoding run the same code: their
+probabilities cannot differ.
+The functions release the GIL. A band may be decoded while the band above it still is, as long as it
+stays `lag` waves behind; `codec.vlae.coder` does that with one thread a lane of the message.
+See FORMAT.md, "Waves and contexts".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from codec.compiled import kernel
+from codec.entropy.mixtures import (
+    Tables,
+    ideal_bits,
+    interval,
+    mean,
+    number_grid,
+    pop,
+    prepare,
+    sample_grid,
+    symbol_of,
+    value_of,
+)
+from codec.entropy.rans import Message, push
+from codec.entropy.rate_distortion import WORTH_UNIT, cheapest, is_zero
+from codec.frozen.contexts import SLOPE
+from codec.frozen.likelihood import Band, Network, Work, run_body, run_head
+
+DECODE, ROUND, CHOOSE, ENCODE, MEASURE = 0, 1, 2, 3, 4
+"""What is done with symbols: pop them; choose them for a source's samples, which near-lossless coding
+rounds by what was decoded before; choose them near a source of finer numbers, at the least cost of bits
+and error; write their intervals; also sum their ideal code length."""
+
+BATCH = 256
+"""Pixels that are encoded at once, in any order: larger matrix products than a wave gives."""
+
+
+def lag(rows: int) -> int:
+    """Return how many waves a band must stay behind the band of ``rows`` rows above it.
+
+    Its wave w needs that band up to wave w + 2 rows - 1: the pixel k rows up and 2 k - 1 to the right.
+    """
+    return SLOPE * rows
+
+
+def wave_count(width: int, rows: int) -> int:
+    """Return the waves of a band."""
+    return width + SLOPE * (rows - 1)
+
+
+@njit
+def _wave_rows(wave: int, width: int, rows: int) -> tuple[int, int]:
+    """Return the first row of a wave in its band, and how many it has."""
+    first = max(0, (wave - width + SLOPE) // SLOPE)
+    last = min(rows - 1, wave // SLOPE)
+    return first, last - first + 1
+
+
+@njit
+def _code_pixels(
+    mode: int,
+    count: int,
+    band: Band,
+    network: Network,
+    table: Tables,
+    message: Message,
+    starts: NDArray[np.uint32],
+    freqs: NDArray[np.uint32],
+    work: Work,
+) -> float:
+    """Code the first ``count`` pixels of ``work.ys`` and ``xs``; return their ideal bits (MEASURE only)."""
+    image, m, layout = band.image, network.mixtures, network.layout
+    channels, prepared = len(layout.order), work.prepared
+    grid = number_grid(layout.low, layout.high)
+    bits = 0.0
+    run_body(count, band, network, work)
+    for place in range(band.places):
+        run_head(place, count, band, network, work)
+        first = layout.begins[place]
+        for q in range(layout.begins[place + 1] - first):
+            channel = layout.order[first + q]
+            for i in range(count):
+                y, x = work.ys[i], work.xs[i]
+                at = channels * ((band.top + y) * band.width + x)
+                raw, shift = work.raw[i, 3 * m * q :], work.shifts[i, q]
+                if mode == CHOOSE:
+                    image[at + channel] = 0
+                    if is_zero(band.source[at + channel]):
+                        continue
+                prepare(raw, m, shift, prepared, table)
+                if band.max_error > 0:
+                    grid = sample_grid(mean(prepared), band.max_error)
+                if mode == DECODE and place >= band.known:
+                    symbol = pop(message, grid, prepared, table)
+                elif mode == CHOOSE:
+                    price = band.prices[channel] * band.worth[(band.top + y) * band.width + x] // WORTH_UNIT
+                    symbol = cheapest(band.source[at + channel], price, grid, prepared, table)
+                else:
+                    symbol = symbol_of(np.int64(band.source[at + channel]), grid)
+                if mode <= CHOOSE:
+                    value = value_of(symbol, grid, layout.low, layout.high)
+                    if band.places == len(layout.begins) - 1:
+                        image[at + channel] = value
+                    else:
+                        image[at : at + channels] = value
+                else:
+                    starts[y, x, first + q], freqs[y, x, first + q] = interval(symbol, grid, prepared, table)
+                    if mode == MEASURE:
+                        bits += ideal_bits(symbol, grid, m, raw, shift, table.normal)
+    return bits
+
+
+@kernel
+def code_band(
+    mode: int,
+    pieces: tuple[int, int, int],
+    band: Band,
+    network: Network,
+    table: Tables,
+    message: Message,
+    starts: NDArray[np.uint32],
+    freqs: NDArray[np.uint32],
+    work: Work,
+) -> float:
+    """Code some of the pixels of a band and return the sum of ideal bits (MEASURE only).
+
+    Parameters
+    ----------
+    mode : DECODE, ROUND, CHOOSE, ENCODE or MEASURE
+    pieces : begin, end and step of a range
+        Of waves to DECODE, ROUND and CHOOSE, which must not leave one out; otherwise of batches of pixels.
+    message : Message
+        Symbols are popped from it; encoding leaves it as it is.
+    starts, freqs : uint32 arrays (rows, width, channels)
+        Filled with each symbol's interval when encoding, channels in coding order.
+
+    Notes
+    -----
+    A message found dry ends the loop; `codec.entropy.rans.check_not_dry` then raises.
+    """
+    bits = 0.0
+    for piece in range(pieces[0], pieces[1], pieces[2]):
+        if mode <= CHOOSE:
+            first, count = _wave_rows(piece, band.width, band.rows)
+            for i in range(count):
+                work.ys[i] = first + i
+                work.xs[i] = piece - SLOPE * (first + i)
+        else:
+            count = min(BATCH, band.rows * band.width - piece * BATCH)
+            for i in range(count):
+                work.ys[i], work.xs[i] = divmod(piece * BATCH + i, band.width)
+        bits += _code_pixels(mode, count, band, network, table, message, starts, freqs, work)
+        if message.size[0] < 0:
+            break
+    return bits
+
+
+@kernel
+def push_band(message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]) -> None:
+    """Push a band's symbols in the reverse of the order in which `code_band` pops them."""
+    rows, width, channels = starts.shape
+    for wave in range(width + SLOPE * (rows - 1) - 1, -1, -1):
+        first, count = _wave_rows(wave, width, rows)
+        for channel in range(channels - 1, -1, -1):
+            for y in range(first + count - 1, first - 1, -1):
+                x = wave - SLOPE * y
+                push(message, starts[y, x, channel], freqs[y, x, channel])

@@ -1,0 +1,1 @@
+"""Training material: crops of photographs with a past, small images, and what near-lossless contexts hold."""

@@ -1,0 +1,1 @@
+"""From float networks to the integer models that `codec` executes, and back."""

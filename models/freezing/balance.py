@@ -1,0 +1,94 @@
+"""The scales of hidden units: a rectifier lets any positive one pass, so thawed weights may choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.nets.vlae import VLAE, Likelihood
+
+ROUNDS = 50
+"""Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
+
+
+class Units(NamedTuple):
+    """Hidden units of one layer, as views of parameters with the units along the first axis.
+
+    Attributes
+    ----------
+    weights : what comes in
+    biases : what else is added to the units' sums, and has their scale
+    outgoing : what reads the units
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    outgoing: list[Tensor]
+
+
+def hidden_units(model: VLAE) -> list[Units]:
+    """Return all units that follow a rectifier."""
+    net, q, prior, config = model.likelihood, model.posterior, model.prior, model.config
+    dense, channels = q.dense.weight, config.posterior[2]
+
+    def moved(begin: int, count: int) -> list[Tensor]:
+        at = slice(begin, begin + count)
+        return [model.condition.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
+
+    result = [
+        Units([q.conv1.weight], [q.conv1.bias], [q.conv2.weight.transpose(0, 1)]),
+        Units([q.conv2.weight], [q.conv2.bias], [q.conv3.weight.transpose(0, 1)]),
+        Units([q.conv3.weight], [q.conv3.bias], [dense[:, :channels].T, dense[:, channels:].T]),
+        Units([dense], [q.dense.bias, q.condition.weight.T], [q.out.weight.T]),
+        Units([prior.hidden.weight], [prior.hidden.bias, prior.condition.weight.T], [prior.out.weight.T]),
+        Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
+    ]
+    return result + likelihood_units(net, moved)
+
+
+def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]]) -> list[Units]:
+    """Return the units of a likelihood; ``moved`` returns what else is added to so many biases from one on."""
+    config, result = net.config, []
+    chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
+    for i in range(3):
+        biases = [chain[i].bias, *moved(i * config.width, config.width)]
+        result.append(Units([chain[i].weight], biases, [chain[i + 1].weight.T]))
+    for place, out in enumerate(net.outputs):
+        begin = place * config.head
+        at = slice(begin, begin + config.head)
+        conditioning = [net.conditioning[place - 1].weight] if place else []
+        biases = [net.split.bias[at], *moved(3 * config.width + begin, config.head)]
+        result.append(Units([net.split.weight[at], *conditioning], biases, [out.weight.T]))
+    return result
+
+
+def norm(parts: list[Tensor]) -> Tensor:
+    """Return the norm of each unit's weights in several parameters."""
+    return torch.cat([p.flatten(1) for p in parts], 1).norm(dim=1)
+
+
+@torch.no_grad()
+def balance(layers: list[Units]) -> None:
+    """Choose the scale of every hidden unit so that its weights in and out have equal norms, in place.
+
+    Gradient descent keeps the difference of their squares, and of all scales these make the weights
+    smallest. A unit that nothing comes into or nothing reads has no such scale: it gets the usual
+    norm of its layer.
+    """
+    for _ in range(ROUNDS):
+        for units in layers:
+            before, after = norm(units.weights), norm(units.outgoing)
+            dead = (before == 0) | (after == 0)
+            product = before * after
+            usual = product[~dead].median().sqrt() if (~dead).any() else torch.tensor(1.0, dtype=product.dtype)
+            one = torch.ones_like(before)
+            factor = torch.where(dead, one, (after / before).sqrt())
+            factor = torch.where(dead & (before > 0), usual / before, factor)
+            factor = torch.where(dead & (after > 0), after / usual, factor)
+            for p in units.weights + units.biases:
+                p.mul_(factor.reshape(-1, *[1] * (p.dim() - 1)))
+            for p in units.outgoing:
+                p.div_(factor.reshape(-1, *[1] * (p.dim() - 1)))

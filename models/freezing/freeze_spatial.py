@@ -1,0 +1,164 @@
+"""Freezing of models whose latents become a map of features: to the integers that `codec.frozen.features` executes.
+
+Their residual networks are frozen as the transforms are, the likelihood as everywhere. The prior's hidden units see
+z itself, so their rows are bound by its grid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codec.frozen import features
+from models.freezing.freeze import (
+    ACTIVATION_LIMIT,
+    F64,
+    OUTPUT_SHIFT,
+    Frozen,
+    Peaks,
+    fit,
+    freeze_likelihood,
+    freeze_output,
+    half,
+    latent_units,
+    quantise_layer,
+    to_f64,
+    watch_likelihood,
+)
+from models.freezing.freeze_transforms import (
+    HEADROOM,
+    HIDDEN_LIMIT,
+    LEAST,
+    STREAM_LIMIT,
+    LayerWriter,
+    largest_scale,
+    rows_of,
+    stream_unit,
+)
+from models.nets.spatial import INPUT_UNIT, Z_UNIT, Residual, Spatial
+
+FEATURE_LIMIT = 511
+"""10 bits with their sign: features are a few of the likelihood's many inputs."""
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def watch_spatial(model: Spatial, peaks: Peaks) -> None:
+    """Record the streams, the results of hidden layers, and the features."""
+    watch_likelihood(model.likelihood, peaks)
+    for prefix, network in (("posterior", model.posterior), ("features", model.decoder)):
+        peaks.inputs(f"{prefix}.stream", network.blocks, torch.abs)
+        for i, block in enumerate(network.blocks):
+            peaks.outputs(f"{prefix}.stream", block, torch.abs)
+            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
+    peaks.outputs("features", model.decoder.output, torch.abs)
+    if model.config.prior:
+        peaks.inputs("prior", model.prior.activation)
+
+
+def _posterior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
+    net, config = model.posterior, model.config
+    largest = features.largest_centred(config.coded.layout)
+    writer = LayerWriter()
+    first, bias = rows_of(net.input) / INPUT_UNIT, to_f64(net.input.bias)
+    stream = np.minimum(stream_unit(peaks["posterior.stream"]), largest_scale(first, largest, bias))
+    writer.add("posterior.input", first, largest, bias, stream)
+    _blocks(writer, "posterior", net.blocks, stream, peaks)
+    folded = to_f64(net.out.weight) / np.tile(stream, config.cell**2)
+    offset = np.repeat([0.0, 1.0], config.latents)
+    writer.add("posterior.out", folded, STREAM_LIMIT, to_f64(net.out.bias) + offset, latent_units(config.latents))
+    return writer.tensors
+
+
+def _features(model: Spatial, peaks: dict[str, F64]) -> tuple[Tensors, F64]:
+    """Return the tensors of the map's network, and the unit of each feature."""
+    net, config = model.decoder, model.config
+    writer = LayerWriter()
+    dense, bias = to_f64(net.dense.weight) / Z_UNIT, to_f64(net.dense.bias)
+    reach = largest_scale(dense, config.grid, bias).reshape(config.cell**2, config.stream).min(0)
+    stream = np.minimum(stream_unit(peaks["features.stream"]), reach)
+    writer.add("features.dense", dense, config.grid, bias, np.tile(stream, config.cell**2))
+    _blocks(writer, "features", net.blocks, stream, peaks)
+    folded, bias = rows_of(net.output) / np.tile(stream, 9), to_f64(net.output.bias)
+    peak = np.maximum(peaks["features"].reshape(config.features, -1).max(1), LEAST)
+    reach = largest_scale(folded, STREAM_LIMIT, bias).reshape(config.features, -1).min(1)
+    unit = np.minimum(FEATURE_LIMIT / (HEADROOM * peak), reach)
+    writer.add("features.output", folded, STREAM_LIMIT, bias, np.repeat(unit, config.patch**2))
+    return writer.tensors, unit
+
+
+def _blocks(writer: LayerWriter, prefix: str, blocks: list[Residual], stream: F64, peaks: dict[str, F64]) -> None:
+    for i, block in enumerate(blocks):
+        name = f"{prefix}.block{i + 1}"
+        writer.block(name, (block.conv1, block.conv2), to_f64(block.conv1.bias), stream, peaks[name])
+
+
+def _prior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
+    net, config = model.prior, model.config
+    n, grid, units = config.latents, config.grid, config.latents * config.prior
+    around = config.neighbours * (n + 1)
+    own, near, bias = np.zeros((units, n)), np.zeros((units, around)), np.zeros(units)
+    channels, peak = np.zeros((2 * n, n)), np.zeros(units)
+    out = np.zeros((2 * n, units))
+    if config.prior:
+        own, bias = to_f64(net.own.weight * net.sees), to_f64(net.own.bias)
+        near = to_f64(net.hidden.weight) if config.neighbours else near
+        channels, peak = to_f64(net.channels * net.causal) / Z_UNIT, peaks["prior"]
+        out = to_f64(net.out.weight * net.seen)
+    present = np.tile(np.arange(n + 1) == n, config.neighbours)
+    gain = np.concatenate([np.where(present, 1.0, Z_UNIT), np.full(n, Z_UNIT)])
+    largest = np.concatenate([np.where(present, 1.0, grid), np.full(n, grid)])
+    hidden = quantise_layer(np.concatenate([near, own], 1), gain, largest, 0.0, peak, ACTIVATION_LIMIT, bias)
+    offset = np.repeat([0.0, 2.0], n)
+    limits = np.full(units, float(ACTIVATION_LIMIT))
+    reach = grid * np.abs(channels).sum(1)
+    last = quantise_layer(out, hidden.gain, limits, reach, None, 0, to_f64(net.out.bias) + offset)
+    parts = freeze_output(net.out, last, latent_units(n), offset)
+    return {
+        "prior.hidden.weight": hidden.weight[:around].astype(np.int16),
+        "prior.own.weight": hidden.weight[around:].astype(np.int16),
+        "prior.hidden.shift": hidden.shift.astype(np.int8),
+        "prior.hidden.biases": fit(np.rint(bias * hidden.scale) + half(hidden.shift), np.int32)[None],
+        "prior.channels": fit(channels * last.scale[:, None], np.int32),
+        **{f"prior.out.{name}": tensor for name, tensor in parts.items()},
+    }
+
+
+def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
+    """Return the tensors and the configuration of a model.
+
+    Parameters
+    ----------
+    peaks : dict of float64 arrays
+        Largest activations, from `watch_spatial` after running the model on calibration images.
+    """
+    config = model.config
+    features, unit = _features(model, peaks)
+    entries = [(float(u), float(FEATURE_LIMIT)) for u in unit]
+    likelihood, _ = freeze_likelihood(model.likelihood, peaks, np.zeros((1, config.bias_count)), entries)
+    tensors = likelihood | _posterior(model, peaks) | features | _prior(model, peaks)
+    header: dict[str, Any] = {
+        "networks": "spatial",
+        "kind": config.kind,
+        "latent_distribution": "normal",
+        "window_columns": config.window[0],
+        "window_rows": config.window[1],
+        "window_shows": "grey" if config.grey else "colours",
+        "patch": config.patch,
+        "cell": config.cell,
+        "band": config.cells,
+        "features": config.features,
+        "neighbours": config.neighbours,
+        "stream_limit": STREAM_LIMIT,
+        "hidden_limit": HIDDEN_LIMIT,
+        "feature_limit": FEATURE_LIMIT,
+        "mixtures": config.mixtures,
+        "latents": config.latents,
+        "grid": config.grid,
+        "activation_limit": ACTIVATION_LIMIT,
+        "output_shift": OUTPUT_SHIFT,
+    }
+    return Frozen(tensors, header)

@@ -1,0 +1,195 @@
+"""Freezing of the lossy mode's transforms: to the integers that `codec.networks.transform` executes.
+
+Rows of weights get scales of their own, as in `models.freezing.freeze`. The residual stream is a sum of what
+several layers make, so all of these share a unit for each of its channels, and their scales are that
+unit times powers of two, which shifts undo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from codec.frozen.transform_weights import NETWORK, SUM_LIMIT, Tensors
+from codec.networks.convolutions import OUTPUT_SHIFT
+from codec.networks.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
+from codec.networks.transform import CENTRE
+from models.freezing.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
+from models.nets.lossy import Lossy, price
+from models.nets.transforms import Transform
+
+CONDITIONS = 100
+"""Qualities that a frozen model serves."""
+WEIGHT_MAX, LINEAR_MAX = 127, 32767
+"""Of the networks, and of the linear maps."""
+STREAM_LIMIT = HIDDEN_LIMIT = 8191
+"""With weights of 8 bits, sums of 9 times 192 of them stay within int32."""
+HEADROOM = 2.0
+"""Activations may be so many times the largest that were seen; 12 bits are left to those."""
+SCALE_MAX = 2.0**26
+"""Of rows that are nearly zero."""
+LEAST = 1e-3
+"""Peak of units that never were above it."""
+PROBES = 4
+"""Random signs, of all samples, by which gains are measured."""
+MIDDLE = 0.5
+"""Quality at which gains are measured."""
+
+
+def rows_of(layer: nn.Conv2d) -> F64:
+    """Return the weight as a matrix (outputs, inputs), inputs in the order row, column, channel."""
+    return to_f64(layer.weight).transpose(0, 2, 3, 1).reshape(layer.out_channels, -1)
+
+
+def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: int = WEIGHT_MAX) -> F64:
+    """Return the largest scale (outputs,) of each row that weights and sums bear.
+
+    Parameters
+    ----------
+    folded : float64 array (outputs, inputs)
+        Of the float layer, by an integer unit of each input.
+    largest : float
+        Integer input.
+    bias : float64 array (outputs,)
+        Largest one, float units.
+    """
+    reach = largest * np.abs(folded).sum(1) + np.abs(bias)
+    with np.errstate(divide="ignore"):
+        scale = np.minimum(weight_max / np.abs(folded).max(1), 0.98 * SUM_LIMIT / reach)
+    return np.minimum(scale, SCALE_MAX)
+
+
+def watch_transforms(model: Lossy, peaks: Peaks) -> None:
+    """Record the streams, and the results of the hidden layers."""
+    for prefix, transform in (("analysis", model.analysis), ("synthesis", model.synthesis)):
+        for module in (transform.input, *transform.blocks):
+            peaks.outputs(f"{prefix}.stream", module, torch.abs)
+        for i, block in enumerate(transform.blocks):
+            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
+
+
+@dataclass
+class LayerWriter:
+    """Writes the layers of networks with residual streams.
+
+    Below, ``stream`` is the integer unit of each channel of a stream for a float one.
+    """
+
+    tensors: Tensors = field(default_factory=dict)
+
+    def write(self, name: str, folded: F64, scale: F64, shift: I64, bias: F64) -> None:
+        """Write a layer with shifts; ``bias`` is a row, or rows of levels."""
+        self.tensors[f"{name}.weight"] = fit(folded * scale[:, None], NETWORK).T
+        self.tensors[f"{name}.shift"] = shift.astype(np.int8)
+        kind = "biases" if bias.ndim == 2 else "bias"
+        self.tensors[f"{name}.{kind}"] = fit(np.rint(bias * scale) + half(shift), np.int32)
+
+    def add(self, name: str, folded: F64, largest: float, bias: F64, unit: F64) -> None:
+        """Write a layer whose results have a unit (outputs,) that is at most its `largest_scale`."""
+        shift = np.floor(np.log2(largest_scale(folded, largest, bias) / unit)).astype(np.int64)
+        self.write(name, folded, unit * 2.0**shift, shift, bias)
+
+    def block(self, name: str, convolutions: tuple[nn.Conv2d, nn.Conv2d], biases: F64, stream: F64, peak: F64) -> None:
+        """Write a residual block; ``biases`` are those of the first convolution, ``peak`` its largest activations."""
+        first, second = convolutions
+        folded = rows_of(first) / np.tile(stream, 9)
+        scale = largest_scale(folded, STREAM_LIMIT, np.abs(np.atleast_2d(biases)).max(0))
+        most = HEADROOM * np.maximum(peak, LEAST)
+        shift = np.maximum(0, np.ceil(np.log2(most * scale / HIDDEN_LIMIT))).astype(np.int64)
+        self.write(f"{name}.hidden", folded, scale, shift, biases)
+        folded = rows_of(second) / np.tile(scale * 2.0**-shift, 9)
+        self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(second.bias), stream)
+
+
+def stream_unit(peak: F64) -> F64:
+    """Return the unit of a stream's channels whose largest magnitudes were seen."""
+    unit: F64 = STREAM_LIMIT / (HEADROOM * np.maximum(peak, LEAST))
+    return unit
+
+
+def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float, peaks: dict[str, F64]) -> Tensors:
+    """Return the tensors of a transform.
+
+    Parameters
+    ----------
+    largest : int
+        Input.
+    gain : float
+        Integer units of an input for each float one.
+    unit : float
+        Integer units of a result for each float one.
+    """
+    writer = LayerWriter()
+    tensors = writer.tensors
+    first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(net.input.bias)
+    stream = np.minimum(stream_unit(peaks[f"{prefix}.stream"]), largest_scale(first, largest, bias))
+    writer.add(f"{prefix}.input", first, largest, bias, stream)
+    for i, block in enumerate(net.blocks):
+        name = f"{prefix}.block{i + 1}"
+        biases = to_f64(block.conv1.bias) + to_f64(block.levels.weight)
+        writer.block(name, (block.conv1, block.conv2), biases, stream, peaks[name])
+
+    folded, bias = rows_of(net.output) / np.tile(stream, net.output.kernel_size[0] ** 2), to_f64(net.output.bias)
+    scale = largest_scale(folded, STREAM_LIMIT, bias)
+    tensors[f"{prefix}.output.weight"] = fit(folded * scale[:, None], NETWORK).T
+    tensors[f"{prefix}.output.bias"] = fit(bias * scale, np.int32)
+    tensors[f"{prefix}.output.multiplier"] = _multiplier(net.unit * unit, scale)
+    folded = rows_of(net.linear) / gain
+    scale = largest_scale(folded, largest, 0.0, LINEAR_MAX)
+    tensors[f"{prefix}.linear.weight"] = fit(folded * scale[:, None], np.int16).T
+    tensors[f"{prefix}.linear.multiplier"] = _multiplier(unit, scale)
+    return tensors
+
+
+def _multiplier(unit: float, scale: F64) -> NDArray[Any]:
+    return fit(unit / scale * 2.0**OUTPUT_SHIFT, np.int32)
+
+
+def gains(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
+    """Return for each channel the squared error of samples, summed, that a unit's error in y makes (C,).
+
+    It is the squared norm of a column of the synthesis' derivative, which random signs of the samples,
+    brought back through it, have as their mean square: a few images tell it of all channels at once.
+    """
+    quality = torch.full((len(images),), MIDDLE)
+    level = model.level(quality)
+    steps = model.steps(level)
+    with torch.no_grad():
+        y = (model.analyse(images, level) / steps).round() * steps
+    y.requires_grad_()
+    samples = model.synthesise(y, level)
+    total = 0.0
+    for _ in range(PROBES):
+        signs = torch.from_numpy(rng.choice([-1.0, 1.0], samples.shape)).float()
+        (back,) = torch.autograd.grad(samples, y, signs, retain_graph=True)
+        total += to_f64(back.square().mean((0, 2, 3)))
+    return total / PROBES
+
+
+def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
+    """Return the tensors and the configuration of a model's transforms.
+
+    Parameters
+    ----------
+    peaks : dict of float64 arrays
+        Largest activations, from `watch_transforms` after running the model on calibration crops.
+    gain : float64 array (C,)
+        From `gains`.
+    """
+    quality = torch.arange(CONDITIONS) / (CONDITIONS - 1)
+    with torch.no_grad():
+        steps = to_f64(model.steps(model.level(quality))[:, :, 0, 0])
+    prices = to_f64(price(quality))[:, None] / 3 * gain * steps**2
+    tensors = _network("analysis", model.analysis, CENTRE, 1.0, 2.0**Y_BITS, peaks)
+    tensors |= _network("synthesis", model.synthesis, VALUE_LIMIT, 2.0**VALUE_BITS, 1.0, peaks)
+    tensors |= {
+        "analysis.prices": fit(256 * prices, np.int32),
+        "synthesis.steps": fit(2.0**STEP_BITS * steps, np.int32),
+    }
+    limits = {"stream_limit": STREAM_LIMIT, "hidden_limit": HIDDEN_LIMIT}
+    return Frozen(tensors, {"conditions": CONDITIONS} | limits)

@@ -1,0 +1,140 @@
+"""Thawing of models whose latents become a map of features: a float model that computes what a frozen one computes.
+
+The inverse of `models.freezing.freeze_spatial`. The units of streams, of hidden layers and of features are free: here a
+float one is `UNIT` integers, and `FEATURE_UNIT` in a feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import torch
+from safetensors.numpy import load
+from torch import Tensor, nn
+
+from codec.frozen.transform_weights import block_count
+from codec.frozen.weights import parse_model
+from models.freezing.balance import Units, balance, likelihood_units
+from models.freezing.freeze import F64, half, latent_units
+from models.freezing.thaw import Tensors, fill_likelihood, fill_output, frozen_header
+from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial, SpatialConfig
+from models.nets.vlae import CONTEXT_UNIT
+
+UNIT = 1024.0
+FEATURE_UNIT = 64.0
+
+
+def frozen_spatial_config(data: bytes) -> SpatialConfig:
+    """Return the shape of a frozen model."""
+    header, tensors = frozen_header(data), load(data)
+    patch, cell, latents = header["patch"], header["cell"], header["latents"]
+    return SpatialConfig(
+        **{name: header[name] for name in ("kind", "patch", "cell", "latents", "grid", "features", "mixtures")},
+        neighbours=header["neighbours"],
+        window=(header["window_columns"], header["window_rows"]),
+        grey=header["window_shows"] == "grey",
+        size=header["band"] * patch * cell,
+        stream=tensors["features.dense.weight"].shape[1] // cell**2,
+        blocks=(block_count(tensors, "posterior"), block_count(tensors, "features")),
+        prior=tensors["prior.own.weight"].shape[1] // latents,
+        width=tensors["likelihood.hidden2.weight"].shape[1],
+        head=tensors["likelihood.outputs.weight"].shape[1],
+    )
+
+
+def _copy(parameter: Tensor, values: F64) -> None:
+    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values.reshape(parameter.shape))))
+
+
+def _fill(
+    tensors: Tensors, name: str, layer: nn.Conv2d | nn.Linear, inputs: float, unit: F64 | float, offset: F64 | float = 0
+) -> None:
+    """Fill a layer with shifts; ``inputs`` and ``unit`` are integers of an input and of a result for a float one."""
+    shift = tensors[f"{name}.shift"].astype(np.int64)
+    scale = unit * 2.0**shift
+    rows = tensors[f"{name}.weight"].T * (inputs / scale[:, None])
+    if isinstance(layer, nn.Conv2d):
+        side = layer.kernel_size[0]
+        rows = rows.reshape(layer.out_channels, side, side, -1).transpose(0, 3, 1, 2)
+    _copy(layer.weight, rows)
+    _copy(layer.bias, (tensors[f"{name}.bias"] - half(shift)) / scale - offset)
+
+
+def _fill_blocks(tensors: Tensors, prefix: str, blocks: nn.Sequential) -> None:
+    for i, block in enumerate(blocks):
+        _fill(tensors, f"{prefix}.block{i + 1}.hidden", block.conv1, UNIT, UNIT)
+        _fill(tensors, f"{prefix}.block{i + 1}.residual", block.conv2, UNIT, UNIT)
+
+
+def _fill_prior(tensors: Tensors, model: Spatial, step: float) -> None:
+    net, config = model.prior, model.config
+    n = config.latents
+    value = fill_output(tensors, "prior.out", net.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
+    if not config.prior:
+        return
+    shift = tensors["prior.hidden.shift"].astype(np.int64)
+    scale = 2.0**shift
+    _copy(net.own.weight, tensors["prior.own.weight"].T * (Z_UNIT / scale[:, None]))
+    _copy(net.own.bias, (tensors["prior.hidden.biases"][0] - half(shift)) / scale)
+    _copy(net.channels, Z_UNIT * tensors["prior.channels"] * value[:, None])
+    if config.neighbours:
+        present = np.tile(np.arange(n + 1) == n, config.neighbours)
+        gain = np.where(present, 1.0, Z_UNIT)
+        _copy(net.hidden.weight, tensors["prior.hidden.weight"].T * gain / scale[:, None])
+
+
+def _units(model: Spatial) -> list[Units]:
+    """Return the units of the likelihood and of the prior, whose scales are yet to be chosen."""
+    result = likelihood_units(model.likelihood, lambda _begin, _count: [])
+    if model.config.prior:
+        net = model.prior
+        around = [net.hidden.weight] if model.config.neighbours else []
+        result.append(Units([net.own.weight, *around], [net.own.bias], [net.out.weight.T]))
+    return result
+
+
+def _different(have: SpatialConfig, want: SpatialConfig) -> list[str]:
+    pairs = [(field.name, getattr(have, field.name), getattr(want, field.name)) for field in fields(SpatialConfig)]
+    return [f"{name} is {old}, not {new}" for name, old, new in pairs if old != new]
+
+
+@torch.no_grad()
+def thaw_spatial(data: bytes, model: Spatial) -> None:
+    """Fill a model with weights that compute what a frozen model of the same shape computes, within rounding.
+
+    Parameters
+    ----------
+    data : bytes
+        A weights file, as `models.freezing.freeze.weights_file` returns it.
+
+    Raises
+    ------
+    ValueError
+        The frozen model has another shape.
+    ModelError
+        ``data`` is no weights file.
+    """
+    parse_model(data)  # refuses what is not a model
+    tensors, config = load(data), model.config
+    if frozen_header(data).get("networks") != "spatial":
+        raise ValueError("the frozen model has no map of features")
+    different = _different(frozen_spatial_config(data), config)
+    if different:
+        raise ValueError(f"of the frozen model {', '.join(different)}")
+    step = 2.0 ** -frozen_header(data)["output_shift"]
+    exact = Spatial(config).double()
+    _fill(tensors, "posterior.input", exact.posterior.input, INPUT_UNIT, UNIT)
+    _fill_blocks(tensors, "posterior", exact.posterior.blocks)
+    n = config.latents
+    _fill(tensors, "posterior.out", exact.posterior.out, UNIT, latent_units(n), np.repeat([0.0, 1.0], n))
+    _fill(tensors, "features.dense", exact.decoder.dense, Z_UNIT, UNIT)
+    _fill_blocks(tensors, "features", exact.decoder.blocks)
+    _fill(tensors, "features.output", exact.decoder.output, UNIT, FEATURE_UNIT)
+    contexts = exact.likelihood.hidden1.in_features - config.features
+    inputs = np.repeat([float(CONTEXT_UNIT), FEATURE_UNIT], [contexts, config.features])
+    fill_likelihood(tensors, exact.likelihood, step, inputs)
+    _fill_prior(tensors, exact, step)
+    balance(_units(exact))
+    for target, source in zip(model.parameters(), exact.parameters(), strict=True):
+        target.copy_(source)

@@ -1,0 +1,1 @@
+"""The networks in float, and their losses: what is trained."""

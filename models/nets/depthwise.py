@@ -1,0 +1,155 @@
+"""Transforms of depthwise blocks, in float: a prototype of the next lossy model, which cannot be frozen yet.
+
+A block of `models.nets.transforms` mixes channels and places at once, in dense convolutions of 3 x 3. Here a
+depthwise convolution looks around, one weight for each of nine places, and 1 x 1 layers mix the channels.
+So the same multiply-adds buy more and wider layers. Outside the image a border is repeated.
+
+A transform may have some blocks at a quarter of the image's resolution: then pixels are shuffled in two
+steps, each followed or preceded by a learned map. Tensors are B C H W.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.networks.transform import PATCH
+from models.nets.transforms import INPUT_UNIT, Y_UNIT, Transform, linear_rows
+from models.nets.vlae import Condition
+
+STEP = 2
+"""From an eighth of the resolution to a quarter."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Shape of a transform.
+
+    Attributes
+    ----------
+    width : int
+        Of the stream at an eighth of the resolution.
+    blocks : int
+        At an eighth of the resolution.
+    expansion : int
+        Hidden units of a block for each of its channels.
+    fine_width, fine_blocks : int
+        Of the stream at a quarter of the resolution, and its blocks; zero without.
+    """
+
+    width: int = 256
+    blocks: int = 8
+    expansion: int = 2
+    fine_width: int = 0
+    fine_blocks: int = 0
+
+    @property
+    def patch(self) -> int:
+        """Side in pixels of what the stream has a position for, at its finest."""
+        return PATCH // STEP if self.fine_width else PATCH
+
+
+class DepthwiseBlock(nn.Module):
+    """s + conv2(relu(conv1(depthwise(s)) + biases of the quality))."""
+
+    def __init__(self, width: int, expansion: int, levels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate", groups=width, bias=False)
+        self.conv1 = nn.Conv2d(width, expansion * width, 1)
+        self.conv2 = nn.Conv2d(expansion * width, width, 1)
+        self.levels = Condition(levels, expansion * width)
+        with torch.no_grad():
+            self.depthwise.weight[:, :, 1, 1] += 1.0  # a unit sees its own place first
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, s: Tensor, level: Tensor) -> Tensor:
+        """Return the stream (B, width, H, W) after the block; ``level`` is as `Condition` takes it."""
+        moved = self.levels(level)[:, :, None, None]
+        return s + self.conv2(F.relu(self.conv1(self.depthwise(s)) + moved))
+
+
+class Refine(nn.Module):
+    """A stream of `STEP` times the resolution."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after * STEP**2, 1)
+
+    def forward(self, s: Tensor, level: Tensor) -> Tensor:
+        """Return the stream (B, after, 2 H, 2 W); the level does nothing."""
+        return F.pixel_shuffle(self.conv1(s), STEP)
+
+
+class Coarsen(nn.Module):
+    """A stream of one `STEP`-th of the resolution."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before * STEP**2, after, 1)
+
+    def forward(self, s: Tensor, level: Tensor) -> Tensor:
+        """Return the stream (B, after, H / 2, W / 2); the level does nothing."""
+        return self.conv1(F.pixel_unshuffle(s, STEP))
+
+
+def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return the coarse blocks and the fine ones."""
+    coarse = [DepthwiseBlock(shape.width, shape.expansion, levels) for _ in range(shape.blocks)]
+    fine = [DepthwiseBlock(shape.fine_width, shape.expansion, levels) for _ in range(shape.fine_blocks)]
+    return list(coarse), list(fine)
+
+
+class DepthwiseAnalysis(Transform):
+    """From samples minus 128 to y."""
+
+    def __init__(self, channels: int, shape: Shape, levels: int) -> None:
+        coarse, fine = blocks(shape, levels)
+        first = nn.Conv2d(3 * shape.patch**2, shape.fine_width or shape.width, 1)
+        last = nn.Conv2d(shape.width, channels, 1)
+        between = [Coarsen(shape.fine_width, shape.width)] if shape.fine_width else []
+        super().__init__(linear_rows(channels), first, last, [*fine, *between, *coarse], (INPUT_UNIT, Y_UNIT))
+        self.patch = shape.patch
+
+    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+        """Return y (B, channels, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
+        linear = self.mapped(F.pixel_unshuffle(image, PATCH))
+        return linear + self.learned(F.pixel_unshuffle(image, self.patch), level)
+
+
+class DepthwiseSynthesis(Transform):
+    """From y to samples minus 128."""
+
+    def __init__(self, channels: int, shape: Shape, levels: int) -> None:
+        coarse, fine = blocks(shape, levels)
+        first = nn.Conv2d(channels, shape.width, 1)
+        last = nn.Conv2d(shape.fine_width or shape.width, 3 * shape.patch**2, 1)
+        between = [Refine(shape.width, shape.fine_width)] if shape.fine_width else []
+        # Samples are in units of the patch's side, as the mean of an orthonormal patch is.
+        super().__init__(linear_rows(channels).T.copy(), first, last, [*coarse, *between, *fine], (Y_UNIT, PATCH))
+        self.patch = shape.patch
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""
+        linear = F.pixel_shuffle(self.mapped(y), PATCH)
+        return linear + F.pixel_shuffle(self.learned(y, level), self.patch)
+
+
+def multiply_adds(transform: Transform, x: Tensor, level: Tensor, pixels: int) -> float:
+    """Return the multiply-adds for each of ``pixels`` of the image of one input x (1, C, H, W)."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs: object, out: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101  (only those are watched)
+        total += layer.weight.numel() * out.shape[2] * out.shape[3]
+
+    handles = [m.register_forward_hook(count) for m in transform.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        transform(x, level)
+    for handle in handles:
+        handle.remove()
+    return total / pixels

@@ -1,0 +1,278 @@
+"""VLAEs whose latents become a map of features beside every pixel, in float: those of the seed paper.
+
+An image of S x S pixels is cut into patches of ``patch`` x ``patch`` pixels, and these into cells of ``cell`` x
+``cell`` patches, each with ``latents`` integers z. Networks work at the patches' resolution.
+
+* posterior q(z|x): a residual network over the patches, factorised normals on an integer grid;
+* prior p(z): autoregressive over the cells of an image and their channels, in one fixed order;
+* likelihood p(x|z): a residual network makes ``features`` numbers for each pixel of z; a small network at every
+  pixel sees these and a window of decoded pixels (`models.nets.vlae.Likelihood`).
+
+After Chen et al. (2017), "Variational Lossy Autoencoder", appendix A. `models.freezing.freeze_spatial` turns it into
+the integer model that `codec` executes. Tensors are B C H W.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.frozen import contexts, layout
+from codec.frozen.layout import Layout
+from codec.frozen.prior import NEIGHBOURS
+from models.nets.vlae import BEYOND, BITS, SAMPLES, Coded, Likelihood, LikelihoodShape, lowered
+from models.noise import Noise
+
+INPUT_UNIT = 64.0
+"""Integer units of the posterior's inputs for each of the float network's."""
+Z_UNIT = 8.0
+"""Grid steps of z for a unit of the networks that read or predict it."""
+CODED = {"bits": BITS, "samples": SAMPLES}
+
+
+@dataclass(frozen=True)
+class SpatialConfig(LikelihoodShape):
+    """Shape of a model; a recipe's [model] table.
+
+    Attributes
+    ----------
+    kind : str
+        "bits" or "samples": what is coded.
+    window : tuple of int
+        Columns A and rows above B of the likelihood's window, see `codec.frozen.contexts.window`.
+    size : int
+        Side of the training images; a band of the codec has as many rows.
+    patch, cell : int
+    latents, grid : int
+        Of a cell; z is within -grid..grid.
+    stream : int
+        Channels of the residual streams.
+    blocks : tuple of int
+        Of the posterior's network and of the likelihood's.
+    features : int
+        Of each pixel.
+    prior : int
+        Hidden units of the prior for each latent of a cell; 0: the prior is factorised.
+    grey : bool
+        Whether the window shows the grey of colours alone.
+    neighbours : int
+        So many of the cells `codec.frozen.prior.NEIGHBOURS` are seen by the prior.
+    """
+
+    kind: str = "bits"
+    window: tuple[int, int] = (7, 4)
+    size: int = 28
+    patch: int = 4
+    cell: int = 7
+    latents: int = 64
+    grid: int = 31
+    stream: int = 64
+    blocks: tuple[int, int] = (2, 2)
+    features: int = 8
+    prior: int = 8
+    neighbours: int = 0
+    grey: bool = False
+
+    @property
+    def coded(self) -> Coded:
+        """What is coded."""
+        return CODED[self.kind]
+
+    @property
+    def layout(self) -> Layout:
+        """What the codec knows of it."""
+        return layout.samples(grey=self.grey) if self.kind == "samples" else layout.bits()
+
+    @property
+    def cells(self) -> int:
+        """Cells along a side of a training image."""
+        return self.size // (self.patch * self.cell)
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of the likelihood's network."""
+        return self.layout.inputs(len(contexts.window(*self.window))) + self.features
+
+
+def bounded(values: Tensor, low: float, high: float) -> Tensor:
+    """Return values clipped, with the gradient of the identity: a latent at its widest can come back into use."""
+    return values + (values.clamp(low, high) - values).detach()
+
+
+class Residual(nn.Module):
+    """s + conv(relu(conv(s)))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, s: Tensor) -> Tensor:
+        """Return the stream (B, width, H, W) after the block."""
+        return s + self.conv2(F.relu(self.conv1(s)))
+
+
+class SpatialPosterior(nn.Module):
+    """q(z|x): mean and log2 standard deviation, in grid steps, of a normal per latent."""
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.input = nn.Conv2d(c.coded.channels * c.patch**2, c.stream, 3, padding=1)
+        self.blocks = nn.Sequential(*[Residual(c.stream) for _ in range(c.blocks[0])])
+        self.out = nn.Linear(c.stream * c.cell**2, 2 * c.latents)
+        with torch.no_grad():
+            self.out.weight.mul_(0.3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log2 deviations (B, cells, latents), cells in raster order, of inputs (B, C, S, S)."""
+        c = self.config
+        s = F.relu(self.blocks(self.input(F.pixel_unshuffle(images, c.patch))))
+        flat = s.unflatten(3, (-1, c.cell)).unflatten(2, (-1, c.cell)).permute(0, 2, 4, 3, 5, 1)
+        means, scales = self.out(flat.flatten(3).flatten(1, 2)).float().chunk(2, -1)
+        return bounded(Z_UNIT * means, -c.grid, c.grid), bounded(scales + 1, -1, 4)
+
+
+class SpatialDecoder(nn.Module):
+    """From z to features of every pixel."""
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.dense = nn.Linear(c.latents, c.stream * c.cell**2)
+        self.blocks = nn.Sequential(*[Residual(c.stream) for _ in range(c.blocks[1])])
+        self.output = nn.Conv2d(c.stream, c.features * c.patch**2, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return features (B, F, S, S) of z (B, cells, latents)."""
+        c = self.config
+        s = self.dense(z / Z_UNIT).unflatten(2, (c.cell, c.cell, c.stream)).unflatten(1, (c.cells, c.cells))
+        s = s.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        s = self.blocks(s.contiguous(memory_format=torch.channels_last))
+        return F.pixel_shuffle(self.output(F.relu(s)), c.patch)
+
+
+class SpatialPrior(nn.Module):
+    """p(z): normals whose parameters come from neighbouring cells and from the channels before.
+
+    A masked network of one hidden layer (MADE, Germain et al. 2015), whose hidden units belong to a channel each
+    and see those before it, and a linear map of the channels before. Factorised, it is a bias.
+    """
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        n, units = config.latents, config.latents * config.prior
+        self.config = config
+        with warnings.catch_warnings():  # factorised it has no weights, and torch warns of them
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.out = nn.Linear(units, 2 * n)
+        nn.init.zeros_(self.out.bias)
+        if config.prior:
+            group = torch.arange(units) // config.prior
+            self.register_buffer("sees", (torch.arange(n) < group[:, None]).float(), persistent=False)
+            self.register_buffer("seen", (group <= torch.arange(n)[:, None]).float().repeat(2, 1), persistent=False)
+            self.register_buffer("causal", torch.tril(torch.ones(n, n), -1).repeat(2, 1), persistent=False)
+            self.own = nn.Linear(n, units)
+            self.activation = nn.ReLU()
+            self.channels = nn.Parameter(torch.zeros(2 * n, n))
+            with torch.no_grad():
+                self.out.weight.mul_(0.1)
+            if config.neighbours:
+                self.hidden = nn.Linear(config.neighbours * (n + 1), units, bias=False)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log2 deviations (B, cells, latents), in grid steps, of z alike."""
+        c = self.config
+        if not c.prior:
+            out = self.out.bias.expand(*z.shape[:2], -1)
+        else:
+            own = z / Z_UNIT
+            h = F.linear(own, self.own.weight * self.sees, self.own.bias)
+            if c.neighbours:
+                h = h + self.hidden(self._around(own))
+            out = F.linear(self.activation(h), self.out.weight * self.seen, self.out.bias)
+            out = out + F.linear(own, self.channels * self.causal)
+        means, scales = out.chunk(2, -1)
+        return bounded(Z_UNIT * means, -c.grid, c.grid), bounded(scales + 2, -1, 5)
+
+    def _around(self, own: Tensor) -> Tensor:
+        """Return z of the neighbours and whether they exist, (B, cells, neighbours (latents + 1))."""
+        cells = self.config.cells
+        padded = F.pad(F.pad(own, (0, 1), value=1.0).unflatten(1, (cells, cells)), (0, 0, 2, 2, 2, 0))
+        near = [
+            padded[:, 2 - up : 2 - up + cells, 2 + right : 2 + right + cells]
+            for up, right in NEIGHBOURS[: self.config.neighbours]
+        ]
+        return torch.cat(near, -1).flatten(1, 2)
+
+
+class Spatial(nn.Module):
+    """All parts of one model.
+
+    Attributes
+    ----------
+    bfloat16 : bool
+        Whether its networks multiply in bfloat16: for training.
+    """
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bfloat16 = False
+        self.posterior = SpatialPosterior(config)
+        self.decoder = SpatialDecoder(config)
+        self.prior = SpatialPrior(config)
+        self.likelihood = Likelihood(config, config.inputs)
+        if config.kind == "bits":
+            with torch.no_grad():  # one component of scale 1, whose mean alone is trained
+                self.likelihood.outputs[0].weight[::2] = 0
+                self.likelihood.outputs[0].bias.copy_(torch.tensor([0.0, 0.0, -0.5]))
+
+    def infer(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `SpatialPosterior` of images."""
+        with lowered(images, self.bfloat16):
+            return self.posterior(images)
+
+    def features(self, z: Tensor) -> Tensor:
+        """Return `SpatialDecoder` of z."""
+        with lowered(z, self.bfloat16):
+            return self.decoder(z)
+
+
+def normal_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> Tensor:
+    """Return -log2 of the probability of grid points z under normals, the end bins taking the tails; shapes alike."""
+    low = torch.where(z <= -grid, -BEYOND, z - 0.5) - means
+    high = torch.where(z >= grid, BEYOND, z + 0.5) - means
+    # On the side where the distribution function is small, differences of it do not cancel.
+    flip = low + high > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    inverse = torch.exp2(-log2_scales)
+    mass = torch.special.ndtr(high * inverse) - torch.special.ndtr(low * inverse)
+    return -torch.log2(mass.clamp(min=0) * (1 - (2 * grid + 1) * 2.0**-24) + 2.0**-24)
+
+
+class Latent(NamedTuple):
+    """Latents z (B, cells, latents) and their bits, (B, cells, latents) each."""
+
+    z: Tensor
+    prior_bits: Tensor
+    posterior_bits: Tensor
+
+
+def draw_latents(model: Spatial, images: Tensor, noise: Noise | None) -> Latent:
+    """Return latents of images (B, C, S, S): drawn with straight-through gradients, or without noise the mode."""
+    grid = model.config.grid
+    means, scales = model.infer(images)
+    continuous = means + torch.exp2(scales) * noise.normal(*means.shape) if noise is not None else means
+    z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
+    prior = normal_bits(z, *model.prior(z), grid)
+    return Latent(z, prior, normal_bits(z, means, scales, grid))

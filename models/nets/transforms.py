@@ -1,0 +1,151 @@
+"""The transforms of the lossy mode, in float: from an image to latents y and back.
+
+Both work at an eighth of the image's resolution, on its 8 x 8 patches. Each is the sum of a linear
+map, which begins as the discrete cosine transform of three opponent colours, and of a residual
+network, which begins at zero: so training begins with what block transform codecs do. Residual
+networks whose 3 x 3 convolutions see the patches around are where most of the gain and all of the
+deblocking comes from. Quality moves the biases of the blocks.
+
+`codec.networks.transform` executes them in integers. Tensors are B C H W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.networks.transform import PATCH, SAMPLES
+from models.nets.vlae import Condition, lowered
+
+INPUT_UNIT = 64.0
+"""Samples a unit of the analysis network's inputs."""
+Y_UNIT = 16.0
+"""Of y before quantisation: a unit of the networks' results and inputs."""
+OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -2.0, 1.0), (1.0, 0.0, -1.0))
+"""Orthogonal colours: brightness, green against magenta, red against blue."""
+CHROMA_WEIGHT = 2.5
+"""How much later than of brightness a frequency of colour comes among the channels of y."""
+
+
+def cosine_rows() -> NDArray[np.float64]:
+    """Return the orthonormal discrete cosine transform of `PATCH` samples: frequency, place."""
+    k, n = np.arange(PATCH)[:, None], np.arange(PATCH)[None]
+    rows = np.sqrt(2 / PATCH) * np.cos((2 * n + 1) * k * np.pi / (2 * PATCH))
+    rows[0] /= np.sqrt(2)
+    return rows
+
+
+def linear_rows(channels: int) -> NDArray[np.float64]:
+    """Return orthonormal rows (channels, `SAMPLES`), coarse ones first: what y begins as."""
+    rows = cosine_rows()
+    found = []
+    for colour, mixed in enumerate(OPPONENTS):
+        unit = np.array(mixed) / np.linalg.norm(mixed)
+        for u in range(PATCH):
+            for v in range(PATCH):
+                late = (u * u + v * v) * (CHROMA_WEIGHT if colour else 1.0)
+                found.append((late, colour, u, v, np.einsum("c,y,x->cyx", unit, rows[u], rows[v]).reshape(-1)))
+    found.sort(key=lambda entry: entry[:4])
+    return np.stack([entry[4] for entry in found[:channels]])
+
+
+class Block(nn.Module):
+    """s + conv(relu(conv(s) + biases of the quality))."""
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.levels = Condition(levels, width)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, s: Tensor, level: Tensor) -> Tensor:
+        """Return the stream (B, width, H, W) after the block; ``level`` is as `Condition` takes it."""
+        moved = self.levels(level)[:, :, None, None]
+        return s + self.conv2(F.relu(self.conv1(s) + moved))
+
+
+class Transform(nn.Module):
+    """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit).
+
+    Attributes
+    ----------
+    bfloat16 : bool
+        Whether the residual network multiplies in it: for training.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.float64],
+        first: nn.Conv2d,
+        last: nn.Conv2d,
+        blocks: Iterable[nn.Module],
+        units: tuple[float, float],
+    ) -> None:
+        super().__init__()
+        self.input_unit, self.unit = units
+        self.bfloat16 = False
+        self.linear = nn.Conv2d(rows.shape[1], rows.shape[0], 1, bias=False)
+        self.input = first
+        self.blocks = nn.ModuleList(blocks)
+        self.output = last
+        with torch.no_grad():
+            self.linear.weight[:, :, 0, 0] = torch.from_numpy(rows)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for each position."""
+        return sum(p.numel() for p in self.parameters() if p.dim() == 4)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
+        return self.mapped(x) + self.learned(x, level)
+
+    def mapped(self, x: Tensor) -> Tensor:
+        """Return the linear part of the transform of x, in float32: nothing brings back what it loses."""
+        return self.linear(x)
+
+    def learned(self, x: Tensor, level: Tensor) -> Tensor:
+        """Return the network's part of the transform of x, in float32; ``level`` is as `Condition` takes it."""
+        with lowered(x, self.bfloat16):
+            s = self.input(x / self.input_unit)
+            for block in self.blocks:
+                s = block(s, level)
+            corrected = self.output(F.relu(s))
+        return self.unit * corrected.float()
+
+
+class Analysis(Transform):
+    """From samples minus 128 to y."""
+
+    def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
+        first = nn.Conv2d(SAMPLES, width, 1)
+        last = nn.Conv2d(width, channels, 3, padding=1)
+        stack = [Block(width, levels) for _ in range(blocks)]
+        super().__init__(linear_rows(channels), first, last, stack, (INPUT_UNIT, Y_UNIT))
+
+    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+        """Return y (B, channels, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
+        return super().forward(F.pixel_unshuffle(image, PATCH), level)
+
+
+class Synthesis(Transform):
+    """From y to samples minus 128."""
+
+    def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
+        first = nn.Conv2d(channels, width, 3, padding=1)
+        last = nn.Conv2d(width, SAMPLES, 1)
+        stack = [Block(width, levels) for _ in range(blocks)]
+        super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""
+        return F.pixel_shuffle(super().forward(y, level), PATCH)

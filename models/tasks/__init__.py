@@ -1,0 +1,1 @@
+"""What recipes train: each task has its model, batches, loss and figures."""

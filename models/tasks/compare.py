@@ -1,0 +1,133 @@
+"""Frozen models against the float ones that they came from, on the centres of a folder's images."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import threadpoolctl
+import torch
+from numpy.typing import NDArray
+
+from codec.frozen.model import Model
+from codec.images.metrics import ms_ssim
+from codec.networks.quantisation import dequantise, quantise
+from codec.networks.transform import analyse, synthesise
+from codec.vlae.bands import Image
+from models.data.crops import centre, load_images
+from models.data.rounding import Rounder
+from models.freezing.freeze_transforms import CONDITIONS
+from models.nets.lossy import Lossy, coder_bits, price
+from models.nets.vlae import VLAE
+from models.noise import Noise
+from models.tasks.evaluate import image_bits
+
+PHOTO_SIDE = 256
+"""Side of the centre crops whose samples are coded, every pixel of them."""
+
+
+class Coded(NamedTuple):
+    """What the code of an image costs: bits in all, of them those of latents, and mean squared error of a sample.
+
+    ``samples`` (H, W, 3), uint8, are what is decoded.
+    """
+
+    bits: float
+    latent_bits: float
+    error: float
+    samples: NDArray[np.uint8]
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in dB."""
+        return 10 * math.log10(255**2 / max(self.error, 1e-6))
+
+
+def frozen_bits(image: Image) -> tuple[float, float]:
+    """Return the bits of what an image holds, latents at the posterior's mode, and of the latents among them."""
+    pixels = latent = 0.0
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        for band in range(image.bands):
+            z = image.mode(band)
+            pixels += image.pixel_intervals(band, z, ideal=True).ideal_bits
+            latent += image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
+    return pixels + latent, latent
+
+
+def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int, rounder: Rounder) -> float:
+    """Return by how many percent the frozen model's code is longer than the float model's.
+
+    Both code every pixel of the centre crop of each image within ``error``, latents at the posterior's mode.
+    """
+    before = after = 0.0
+    for image in load_images(folder):
+        crop = centre(image, PHOTO_SIDE, 64)
+        decoded = rounder(crop, error)
+        before += sum(image_bits(model, crop, None, error, sample=False, decoded=decoded))
+        after += frozen_bits(Image(frozen, decoded, crop, 3, error))[0]
+    return 100 * (after / before - 1)
+
+
+@torch.no_grad()
+def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, sample: bool) -> Coded:
+    """Return what a float model makes of samples (H, W, 3), sides multiples of 8.
+
+    Parameters
+    ----------
+    sample : bool
+        Whether latents are sampled from the posterior, or its mode.
+    """
+    device = model.log_steps.device
+    level = model.level(torch.tensor([quality], device=device))
+    steps, limit = model.steps(level), model.config.limit
+    x = torch.tensor(samples, device=device).permute(2, 0, 1)[None].float() - 128
+    y = (model.analyse(x, level) / steps).round().clamp(-limit, limit)
+    on = torch.ones(1, dtype=torch.bool, device=device)
+    bits, kl = coder_bits(model, y, y, level, on, Noise(device=device) if sample else None)
+    decoded = model.synthesise(y * steps, level).round().clamp(-128, 127)
+    back = (decoded[0].permute(1, 2, 0) + 128).to(torch.uint8).cpu().numpy()
+    return Coded(float(bits + kl), float(kl), float((decoded - x).square().mean()), back)
+
+
+def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Coded:
+    """Return what a frozen model makes of samples (H, W, 3), y rounded to the nearest steps."""
+    transforms = frozen.transforms
+    if transforms is None:
+        raise ValueError(f"model {frozen.number} has no transforms")
+    steps = transforms.steps[condition]
+    with ThreadPoolExecutor(1) as pool:
+        y = analyse(samples, transforms, condition, pool, 1)
+        q = quantise(y, steps, frozen.layout.high)
+        decoded = synthesise(dequantise(q, steps), transforms, condition, *samples.shape[:2], pool, 1)
+    error = float(np.square(decoded.astype(np.float64) - samples).mean())
+    return Coded(*frozen_bits(Image.of(frozen, q, condition)), error, decoded)
+
+
+def lossy_figures(model: Lossy, frozen: Model, folder: Path, quality: float, side: int) -> dict[str, float]:
+    """Return bits per pixel, PSNR and MS-SSIM of a float model, means over images, and what freezing it costs.
+
+    Where an image is too small for MS-SSIM there is none.
+
+    What it costs are bits, and squared error at the price that the quality has for distortion, in percent of the
+    float model's bits: as much longer a file would be in which the float model has the same error.
+    """
+    condition = round(quality * (CONDITIONS - 1))
+    quality = condition / (CONDITIONS - 1)
+    worth = float(price(torch.tensor(quality)))
+    rows, alike, lost, whole = [], [], 0.0, 0.0
+    for image in load_images(folder):
+        crop = centre(image, side, 8)
+        pixels = crop.shape[0] * crop.shape[1]
+        before, after = float_code(model, crop, quality, sample=False), frozen_code(frozen, crop, condition)
+        rows.append((before.bits / pixels, before.latent_bits / pixels, before.psnr))
+        alike.append(ms_ssim(crop, before.samples))
+        lost += after.bits - before.bits + pixels * worth * (after.error - before.error)
+        whole += before.bits
+    bpp, latents, psnr = (float(mean) for mean in np.mean(rows, axis=0))
+    figures = {"bpp": bpp, "latents_bpp": latents, "psnr_db": psnr}
+    if None not in alike:
+        figures["ms_ssim"] = float(np.mean(alike))
+    return figures | {"freezing_percent": 100 * lost / whole}

@@ -1,0 +1,66 @@
+"""What a lossy model makes small beside bits: squared error, and what people see of structure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.recipes.recipe import Training
+
+SIDE_PX, SIGMA_PX = 11, 1.5
+"""Of the window in which structure is compared."""
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the scales, each half as large as the one before."""
+STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+
+
+@lru_cache(maxsize=4)
+def _window(channels: int, device: torch.device) -> Tensor:
+    """Return a row of the window for each channel, on the device once and for all: copies to it would wait."""
+    place = torch.arange(SIDE_PX) - SIDE_PX // 2
+    row = torch.exp(-(place**2) / (2 * SIGMA_PX**2))
+    return (row / row.sum()).repeat(channels, 1)[:, None, None].to(device)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    window = _window(x.shape[1], x.device)
+    return F.conv2d(F.conv2d(x, window.transpose(2, 3), groups=x.shape[1]), window, groups=x.shape[1])
+
+
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Return the MS-SSIM (B,) of images (B, C, H, W) of samples 0..255; sides above 160.
+
+    Notes
+    -----
+    Wang et al. (2003), with means over channels, as `codec.images.metrics.ms_ssim`; here on the device and with a
+    gradient.
+    """
+    alike = x.new_ones(x.shape[:2])
+    for scale, weight in enumerate(WEIGHTS):
+        if scale:
+            odd = [side % 2 for side in x.shape[2:]]
+            x, y = F.avg_pool2d(x, 2, padding=odd), F.avg_pool2d(y, 2, padding=odd)
+        mean_x, mean_y = _blurred(x), _blurred(y)
+        spread = _blurred(x * x) - mean_x**2 + _blurred(y * y) - mean_y**2
+        value = (2 * (_blurred(x * y) - mean_x * mean_y) + STABLE[1]) / (spread + STABLE[1])
+        if scale == len(WEIGHTS) - 1:
+            value = value * (2 * mean_x * mean_y + STABLE[0]) / (mean_x**2 + mean_y**2 + STABLE[0])
+        alike = alike * F.relu(value.mean((2, 3))) ** weight
+    return alike.mean(1)
+
+
+def distortion(restored: Tensor, samples: Tensor, train: Training) -> Tensor:
+    """Return the distortion of each image (B,), of the kind that a recipe asks for.
+
+    Parameters
+    ----------
+    restored, samples : float tensors (B, 3, S, S)
+        Samples minus 128. For MS-SSIM, S is above `codec.images.metrics.MS_SSIM_SIDE_PX`.
+    """
+    lost = train.squared_error * (restored - samples).square().mean((1, 2, 3))
+    if train.structure:
+        lost = lost + train.structure * (1 - ms_ssim(restored + 128, samples + 128))
+    return lost

@@ -1,0 +1,186 @@
+"""Training of the seed paper's models: small images, all pixels of each, minus the ELBO in bits a sub-pixel."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.frozen import contexts
+from codec.frozen.model import Model
+from codec.vlae.bands import Image
+from models.data.small import SmallImages, load_small
+from models.freezing.freeze import F64, Peaks, weights_file
+from models.freezing.freeze_spatial import freeze_spatial, watch_spatial
+from models.freezing.thaw_spatial import thaw_spatial
+from models.nets.inputs import Inputs, Pixels
+from models.nets.objective import pixel_bits
+from models.nets.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_latents
+from models.noise import CPU, Noise
+from models.recipes.recipe import Recipe
+
+U8 = NDArray[np.uint8]
+AT_ONCE = 250
+"""Images that are evaluated at once."""
+COMPARED = 200
+"""Images on which freezing is judged."""
+NATS = math.log(2)
+
+
+class SmallPixels:
+    """The likelihood of all pixels of small images."""
+
+    def __init__(self, config: SpatialConfig, device: torch.device) -> None:
+        self.config = config
+        self.offsets = contexts.window(*config.window)
+        y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
+        self.gather = Inputs(self.offsets, grey=config.grey, device=device)
+        self.pixels = Pixels(*(torch.from_numpy(a.copy())[None, None].to(device) for a in (y, x)))
+        k, j = self.offsets.T
+        where = contexts.neighbour(y[:, None], x[:, None], k, j, config.size)
+        where[where < 0] = config.size**2
+        self.where = torch.from_numpy(where).to(device)
+
+    def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
+        """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
+        flat = features.flatten(2).transpose(1, 2)
+        nothing = features.new_zeros(1, 1, self.config.bias_count, dtype=torch.float32)
+        if self.config.kind == "bits":
+            return self._of_bits(model, images, flat, nothing)
+        errors = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        own = pixel_bits(model, self.gather, images, images, self.pixels, nothing, errors, flat[:, None])
+        return own.sum((1, 2, 3))
+
+    def _of_bits(self, model: Spatial, images: Tensor, features: Tensor, biases: Tensor) -> Tensor:
+        values = images.flatten(1)
+        seen = F.pad(values, (0, 1)).to(features.dtype)[:, self.where]  # (B, S S, P)
+        (raw,) = model.likelihood(torch.cat([seen, features], -1), (), biases)
+        logit = 8 * raw[..., 1] - 0.5
+        return F.binary_cross_entropy_with_logits(logit, values.float(), reduction="none").sum(1) / NATS
+
+
+def posterior_inputs(images: Tensor, kind: str) -> Tensor:
+    """Return the posterior's inputs (B, C, S, S) of uint8 images (B, S, S, C), in network units."""
+    x = images.permute(0, 3, 1, 2).float()
+    centred = 128 * x - 64 if kind == "bits" else x - 128
+    return (centred / INPUT_UNIT).contiguous(memory_format=torch.channels_last)
+
+
+class SpatialTask:
+    """Small images; see `models.tasks.tasks.Task`."""
+
+    condition = "d"
+
+    def __init__(self, recipe: Recipe, config: SpatialConfig, device: torch.device = CPU) -> None:
+        self.recipe = recipe
+        self.config = config
+        self.device = device
+        self.crop = config.size
+        self.pixels = SmallPixels(config, device)
+
+    def material(self, data: Path, seed: int) -> SmallImages:
+        """Return what batches are drawn from."""
+        return SmallImages(data, self.recipe.data, self.crop, seed)
+
+    def new_model(self) -> Spatial:
+        """Return a freshly initialised model."""
+        torch.manual_seed(self.recipe.train.seed)
+        return Spatial(self.config).to(self.device, memory_format=torch.channels_last)
+
+    def thaw(self, data: bytes, model: Spatial) -> None:
+        """Fill a fresh model with frozen weights."""
+        thaw_spatial(data, model)
+
+    def set_bfloat16(self, model: Spatial, on: bool) -> None:
+        """Let all networks multiply in bfloat16, or not."""
+        model.bfloat16 = model.likelihood.bfloat16 = on
+
+    def batch(self, crops: U8, rng: np.random.Generator) -> Tensor:
+        """Return what is coded: of grey digits bits drawn with their brightness; colour images, some mirrored."""
+        if self.config.kind == "bits":
+            if crops.max() > 1:
+                crops = (rng.integers(0, 255, crops.shape) < crops).astype(np.uint8)
+        else:
+            mirror = rng.random(len(crops)) < 0.5
+            crops = np.where(mirror[:, None, None, None], crops[:, :, ::-1], crops)
+        return torch.from_numpy(crops)
+
+    def terms(
+        self, model: Spatial, images: Tensor, noise: Noise | None, on: Tensor | None = None
+    ) -> tuple[Tensor, Latent]:
+        """Return the bits of pixels (B,), and the latents; those of images that are not ``on`` (B,) are not seen.
+
+        Without noise latents are the posterior's mode.
+        """
+        latent = draw_latents(model, posterior_inputs(images, self.config.kind), noise)
+        features = model.features(latent.z)
+        if on is not None:
+            features = features * on[:, None, None, None]
+        return self.pixels.bits(model, images, features), latent
+
+    def loss(self, model: Spatial, batch: Tensor, noise: Noise, step: int) -> Tensor:
+        """Return minus the ELBO, but for each latent at least the free bits of its KL divergence."""
+        train = self.recipe.train
+        on = noise.uniform(len(batch)) >= train.drop_latents
+        bits, latent = self.terms(model, batch, noise, on if train.drop_latents else None)
+        kl = ((latent.prior_bits - latent.posterior_bits) * on[:, None, None]).mean(0)
+        # What is free is decided by the whole batch, of which this process has a share.
+        free = train.free_bits * train.fall(step)
+        counted = torch.where(noise.ranks.mean(kl) > free, kl, free).sum()
+        return (bits.mean() + train.latent_price(step) * counted) / batch[0].numel()
+
+    @torch.no_grad()
+    def evaluate(self, model: Spatial, folder: Path) -> dict[str, float]:
+        """Return minus the ELBO and the KL divergence, in nats an image and bits a sub-pixel."""
+        noise, device = Noise(device=self.device), self.device
+        images = self.batch(load_small(folder, self.crop)[: self.recipe.validation_pixels], np.random.default_rng(0))
+        parts = [self.terms(model, some.to(device), noise) for some in images.split(AT_ONCE)]
+        bits = torch.cat([pixels for pixels, _ in parts])
+        kl = torch.cat([(latent.prior_bits - latent.posterior_bits).sum((1, 2)) for _, latent in parts])
+        if self.recipe.train.drop_latents == 1:
+            kl = torch.zeros_like(kl)
+        total = float((bits + kl).mean())
+        return {"nats": total * NATS, "KL": float(kl.mean()) * NATS, "bpsp": total / images[0].numel()}
+
+    def watch(self, model: Spatial, peaks: Peaks) -> None:
+        """Record the largest activations of all networks."""
+        watch_spatial(model, peaks)
+
+    def freeze(self, model: Spatial, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file; it needs no more images."""
+        return weights_file(self.recipe, freeze_spatial(model, peaks))
+
+    def compare(self, model: Spatial, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+        """Return minus the ELBO and the KL divergence, and what freezing costs: both with z at the posterior's mode."""
+        figures = self.evaluate(model, folder)
+        images = self.batch(load_small(folder, self.crop)[:COMPARED], np.random.default_rng(0))
+        with torch.no_grad():
+            pixels, latent = self.terms(model, images.to(self.device), None)
+        own = float((pixels.sum() + latent.prior_bits.sum()) / len(images))
+        coded = 0.0
+        for values in images.numpy():
+            image = Image.of(frozen, values, 0)
+            for band in range(image.bands):
+                z = image.mode(band)
+                coded += image.pixel_intervals(band, z, ideal=True).ideal_bits + image.prior_intervals(z).ideal_bits
+        return figures | {"freezing_percent": 100 * (coded / len(images) / own - 1)}
+
+    def multiply_adds(self, model: Spatial) -> dict[str, int]:
+        """Return the multiply-adds of each network for each pixel."""
+        area = self.config.size**2
+        positions = (self.config.size // self.config.patch) ** 2
+
+        def per_pixel(network: torch.nn.Module) -> int:
+            convolved = sum(p.numel() for p in network.parameters() if p.dim() == 4) * positions
+            return round((convolved + sum(p.numel() for p in network.parameters() if p.dim() == 2)) / area)
+
+        return {
+            "posterior": per_pixel(model.posterior),
+            "features": per_pixel(model.decoder),
+            "likelihood": self.config.multiply_adds(self.config.inputs),
+        }

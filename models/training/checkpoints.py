@@ -1,0 +1,243 @@
+"""Checkpoints: all that a run needs to go on, in files that are small enough to travel.
+
+``RUN/checkpoint/index.json`` names the files, each at most `SHARD_BYTES` long, with their lengths and SHA-256:
+
+* ``weights``: the weights and their averages, float32, compressed by gzip without loss;
+* ``moments``: the optimiser's moments, rounded to bfloat16, compressed as well;
+* ``exact``: the same moments in float32. They may stay behind when a checkpoint travels: a run that goes on without
+  them follows the same loss curve, with them it goes on to the bit.
+
+A file's name holds its hash, so the files of a new checkpoint never replace those of the last. The index is renamed
+last, and only then the old files are deleted: what interrupts that leaves a whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from codec.errors import CorruptDataError
+from models.errors import RecipeError, TrainingError
+from models.files import write_whole
+from models.recipes.recipe import Recipe
+
+SHARD_BYTES = 15 << 20
+"""Some ways of carrying files take no larger ones."""
+TRAVELLING_BYTES = 45 << 20
+"""All files but the exact moments together."""
+FOLDER, INDEX = "checkpoint", "index.json"
+SINGLE = "checkpoint.safetensors"
+"""Of runs before there were folders: one file, whose moments are float32."""
+WEIGHTS = ("model.", "average.")
+
+Tensors = dict[str, Tensor]
+
+
+class Checkpoint(NamedTuple):
+    """What a run goes on from: tensors by name, its progress, and the shape of its model if that is known."""
+
+    tensors: Tensors
+    progress: dict[str, Any]
+    shape: dict[str, Any] | None
+
+
+def shape_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe and a checkpoint must have in common."""
+    shape: dict[str, Any] = json.loads(json.dumps({"task": recipe.task, "model": asdict(recipe.model)}))
+    return shape
+
+
+def _differences(have: Any, want: Any, name: str) -> Iterator[str]:
+    if isinstance(have, dict) and isinstance(want, dict):
+        for key in sorted({*have, *want}):
+            yield from _differences(have.get(key), want.get(key), f"{name}.{key}" if name else key)
+    elif have != want:
+        yield f"{name} is {have}, not {want}"
+
+
+def check_shape(found: Checkpoint, recipe: Recipe, model: torch.nn.Module, where: Path) -> None:
+    """Refuse a checkpoint of another recipe.
+
+    Raises
+    ------
+    RecipeError
+        The task, the model's shape or a tensor's is another; says what.
+    """
+    own = {f"{part}{name}": tuple(p.shape) for part in WEIGHTS for name, p in model.named_parameters()}
+    have = {name: tuple(tensor.shape) for name, tensor in found.tensors.items() if name.startswith(WEIGHTS)}
+    shape = shape_of(recipe) if found.shape is not None else None
+    different = [*_differences(found.shape, shape, ""), *_differences(have, own, "")]
+    if different:
+        raise RecipeError(f"{where}: a checkpoint of another recipe: {different[0]}")
+
+
+def _shards(tensors: Tensors) -> Iterator[bytes]:
+    part: Tensors = {}
+    size = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        bytes_ = tensor.numel() * tensor.element_size() + 256  # and its entry in the header
+        if part and size + bytes_ > SHARD_BYTES - 256:
+            yield save_tensors(part)
+            part, size = {}, 0
+        part[name] = tensor
+        size += bytes_
+    if part:
+        yield save_tensors(part)
+
+
+def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str, Any] | None) -> None:
+    """Write a checkpoint in place of a run's last.
+
+    Raises
+    ------
+    TrainingError
+        It cannot be written; the last one stays.
+    """
+    folder = run / FOLDER
+    moments = {name: tensor for name, tensor in tensors.items() if not name.startswith(WEIGHTS)}
+    kinds = {
+        "weights": {name: tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)},
+        "moments": {name: tensor.to(torch.bfloat16) for name, tensor in moments.items()},
+        "exact": moments,
+    }
+    files: list[dict[str, Any]] = []
+    before = set(folder.glob("*.safetensors*"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, parts in kinds.items():
+            for data in _shards(parts):
+                ending = ".safetensors"
+                if kind != "exact":
+                    data, ending = gzip.compress(data, 1, mtime=0), ".safetensors.gz"
+                digest = hashlib.sha256(data).hexdigest()
+                entry = {"name": f"{kind}-{digest[:16]}{ending}", "bytes": len(data), "sha256": digest}
+                if folder / entry["name"] not in before:
+                    write_whole(folder / entry["name"], data)
+                files.append(entry | {"kind": kind})
+        index = {"progress": progress, "shape": shape, "files": files}
+        write_whole(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
+    except BaseException as error:
+        for path in set(folder.glob("*.safetensors*")) - before:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            step = f"the checkpoint of step {progress['step']}"
+            raise TrainingError(f"{folder}: {error.strerror}: cannot write {step}, the last one stays") from error
+        raise
+    # Temporary files are those of a process that was killed while it wrote.
+    for path in {*before, *folder.glob(".*.part")} - {folder / entry["name"] for entry in files}:
+        path.unlink(missing_ok=True)
+    (run / SINGLE).unlink(missing_ok=True)
+
+
+def _load_file(path: Path, entry: dict[str, Any]) -> Tensors:
+    data = path.read_bytes() if path.exists() else b""
+    if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CorruptDataError(f"{path}: missing or damaged, expected {entry['bytes']} bytes as {INDEX} says")
+    return load_tensors(gzip.decompress(data) if path.suffix == ".gz" else data)
+
+
+def load(run: Path) -> Checkpoint | None:
+    """Return a run's checkpoint, None if it has none.
+
+    Raises
+    ------
+    CorruptDataError
+        A file is missing or damaged; of the exact moments all must be there, or none.
+    """
+    folder = run / FOLDER
+    if not (folder / INDEX).exists():
+        return load_single(run / SINGLE) if (run / SINGLE).exists() else None
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        files, progress, shape = index["files"], index["progress"], index["shape"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(f"{folder / INDEX}: damaged: {error}") from error
+    tensors: Tensors = {}
+    left = [entry for entry in files if entry["kind"] == "exact" and (folder / entry["name"]).exists()]
+    for entry in files:
+        if entry["kind"] != "exact" or left:
+            tensors |= _load_file(folder / entry["name"], entry)
+    return Checkpoint({name: tensor.float() for name, tensor in tensors.items()}, progress, shape)
+
+
+def load_single(path: Path) -> Checkpoint:
+    """Return the checkpoint of a file of runs before there were folders.
+
+    Raises
+    ------
+    CorruptDataError
+        It is damaged.
+    """
+    try:
+        data = path.read_bytes()
+        progress = json.loads(metadata(data)["progress"])
+        return Checkpoint(load_tensors(data), progress, None)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(f"{path}: not a checkpoint: {error}") from error
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file.
+
+    Raises
+    ------
+    ValueError
+        It has none that can be read.
+    """
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: dict[str, str] = header.get("__metadata__", {})
+    return found
+
+
+def save_averages(run: Path) -> Path:
+    """Write the averages of a run's checkpoint as float16, ``RUN/averages-STEP.safetensors``, and return its path.
+
+    A run of any recipe of the same shape may begin from them (``--start``): they are small enough to be kept of
+    models that cannot be frozen yet.
+
+    Raises
+    ------
+    TrainingError
+        There is no checkpoint.
+    CorruptDataError
+        It is damaged.
+    """
+    found = load(run)
+    if found is None:
+        raise TrainingError(f"{run}: no checkpoint")
+    tensors = {name: t.half().contiguous() for name, t in found.tensors.items() if name.startswith("average.")}
+    path = run / f"averages-{found.progress['step']}.safetensors"
+    write_whole(path, save_tensors(tensors, {"progress": json.dumps(found.progress)}))
+    return path
+
+
+def travelling(run: Path) -> list[Path]:
+    """Return the files of a run's checkpoint that have to travel: all but the exact moments."""
+    index = json.loads((run / FOLDER / INDEX).read_text(encoding="utf-8"))
+    names = [entry["name"] for entry in index["files"] if entry["kind"] != "exact"]
+    return [run / FOLDER / name for name in (*names, INDEX)]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file or folder holds averages: a run, a checkpoint of one file, or `save_averages`'s."""
+    if path.is_dir():
+        return (path / FOLDER / INDEX).exists() or (path / SINGLE).exists()
+    with path.open("rb") as file:
+        begin = file.read(8)
+        header = file.read(min(int.from_bytes(begin, "little"), path.stat().st_size))
+    try:
+        return "progress" in metadata(begin + header)
+    except (ValueError, AttributeError):
+        return False

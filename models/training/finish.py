@@ -1,0 +1,75 @@
+"""The end of a training run: calibrate, freeze, compare with the float model, write the model card.
+
+All of it goes to the run's own folder. `models.training.ship` gives the weights a number of their own.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec.frozen.weights import parse_model
+from models.files import write_whole
+from models.freezing.freeze import Peaks
+from models.noise import Noise
+from models.tasks.tasks import Task, task_of
+from models.training.run import Run
+
+FROZEN, CARD = "weights.safetensors", "weights.json"
+"""In a run's folder."""
+CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
+
+
+def freeze(task: Task, model: Any, material: Any) -> bytes:
+    """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
+
+    Parameters
+    ----------
+    task, model
+        On the CPU.
+    material
+        Of the task, with another seed than in training.
+    """
+    train = task.recipe.train
+    peaks = Peaks()
+    task.watch(model, peaks)
+    rng, noise = np.random.default_rng(train.seed), Noise(train.seed)
+    with torch.no_grad():
+        for step in range(CALIBRATION_BATCHES):
+            task.loss(model, task.batch(material.batch(step, CALIBRATION_CROPS), rng), noise, train.steps)
+    peaks.stop()
+    return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Freeze a run's averaged weights into its folder and return their card, which is written beside them."""
+    recipe = run.recipe
+    task, model = task_of(recipe), copy.deepcopy(run.average).cpu()
+    material = task.material(run.data, recipe.train.seed + 1)
+    data = freeze(task, model, material)
+    frozen = parse_model(data)
+    figures = {
+        f"{name} {task.condition}={condition}": task.compare(model, frozen, run.data / name, condition)
+        for name, condition in product(recipe.validation_folders, recipe.validation_conditions)
+    }
+    card = {
+        "name": recipe.name,
+        "hash": frozen.hash.hex(),
+        "weights_bytes": len(data),
+        "multiply_adds_per_pixel": task.multiply_adds(model),
+        "data": [asdict(s) | {"images": len(images)} for s, images in zip(recipe.data, material.images, strict=True)],
+        "steps": run.progress.step,
+        "hours": round(run.progress.seconds / 3600, 2),
+        "machine": run.progress.machine,
+        "start": run.progress.start,
+        "validation": figures,
+    }
+    write_whole(run.folder / FROZEN, data)
+    write_whole(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    return card

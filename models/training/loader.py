@@ -1,0 +1,233 @@
+"""Batches of crops for a run, made ahead of the steps that learn from them.
+
+`Ordered` gives each step its own batch, which depends on the recipe's seed and the step alone, so that a run which
+was stopped goes on to the bit. `Pool` is for devices that are faster than pasts are made: it holds crops on the
+device, draws from all of them, and replaces the oldest as fast as processes make new ones.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.noise import CPU
+from models.ranks import Ranks
+from models.tasks.tasks import Task
+
+AHEAD = 2
+"""Batches that wait for the steps, beside those that each process makes ahead."""
+POOLED = 32
+"""Batches that a pool holds."""
+PATIENCE_S = 0.1
+"""Between two looks at whether the thread that fetches batches should end."""
+
+
+def each(function: Callable[..., Tensor], *batches: Any) -> Any:
+    """Return a batch whose tensors are a function of those of batches: tensors, or named tuples of tensors."""
+    if isinstance(batches[0], Tensor):
+        return function(*batches)
+    return type(batches[0])(*(function(*parts) for parts in zip(*batches, strict=True)))
+
+
+def join(batches: list[Any]) -> Any:
+    """Return one batch of several."""
+    return each(lambda *parts: torch.cat(parts), *batches)
+
+
+class Items(Dataset[Any]):
+    """What steps learn from, by the numbers of crops: of batches of one crop."""
+
+    def __init__(self, task: Task, material: Any) -> None:
+        self.task = task
+        self.material = material
+
+    def __getitem__(self, number: int) -> Any:
+        """Return the batch of one crop; it depends on the material's seed and the number alone."""
+        rng = np.random.default_rng((self.material.seed, number, 2))
+        return self.task.batch(self.material.crop(number)[None], rng)
+
+
+class Numbers:
+    """The numbers of the crops of this process in each batch, from a batch on."""
+
+    def __init__(self, first: int, batches: int, batch: int, ranks: Ranks) -> None:
+        self.range = range(first, batches)
+        self.batch = batch
+        self.share = ranks.share(batch)
+        self.begin = ranks.rank * self.share
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.range)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the numbers of each batch."""
+        for index in self.range:
+            start = index * self.batch + self.begin
+            yield list(range(start, start + self.share))
+
+
+def _leave_signals(_: int) -> None:
+    # Ctrl-C reaches all processes of a terminal; the run decides when these end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def make_batches(task: Task, material: Any, numbers: Numbers, workers: int) -> Iterator[Any]:
+    """Return the batches of numbers in order, made by so many processes; by the caller if there are none."""
+    fork = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
+    loader: DataLoader[Any] = DataLoader(
+        Items(task, material),
+        batch_sampler=numbers,
+        num_workers=workers,
+        collate_fn=join,
+        worker_init_fn=_leave_signals,
+        # Forked processes share the images; they use neither torch's threads nor the device.
+        multiprocessing_context=fork,
+        pin_memory=task.device.type == "cuda",
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        return iter(loader)
+
+
+class Ahead:
+    """A thread that fetches batches before they are asked for.
+
+    Attributes
+    ----------
+    made : int
+        Batches that were fetched.
+    """
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.made = 0
+        self._queue: queue.Queue[Any] = queue.Queue(AHEAD)
+        self._batches = batches
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, daemon=True)
+        self._thread.start()
+
+    def _fetch(self) -> None:
+        try:
+            for batch in self._batches:
+                self.made += 1
+                self._put(batch)
+                if self._ended.is_set():
+                    return
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Any) -> None:
+        while not self._ended.is_set():
+            try:
+                self._queue.put(item, timeout=PATIENCE_S)
+            except queue.Full:
+                continue
+            return
+
+    def take(self, *, wait: bool = True) -> Any:
+        """Return the next batch; without waiting, None if there is none yet."""
+        try:
+            item = self._queue.get(block=wait)
+        except queue.Empty:
+            return None
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """End the thread, and the processes that make batches."""
+        self._ended.set()
+        self._thread.join()
+        self._batches = iter(())
+
+
+class Ordered:
+    """Batches in order; ``uses`` steps see each.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds that steps waited for their batches.
+    """
+
+    def __init__(self, batches: Iterator[Any], uses: int, device: torch.device = CPU) -> None:
+        self.waited = 0.0
+        self.device = device
+        self._uses = uses
+        self._ahead = Ahead(batches)
+        self._current: Any = None
+
+    @property
+    def made(self) -> int:
+        """Batches that were made."""
+        return self._ahead.made
+
+    def batch(self, step: int) -> Any:
+        """Return the batch of a step; steps follow each other."""
+        if self._current is None or step % self._uses == 0:
+            begin = time.perf_counter()
+            self._current = each(lambda t: t.to(self.device, non_blocking=True), self._ahead.take())
+            self.waited += time.perf_counter() - begin
+        return self._current
+
+    def close(self) -> None:
+        """End what makes batches."""
+        self._ahead.close()
+
+
+class Pool:
+    """Batches of crops drawn from all that the device holds; as of `Ordered`.
+
+    A crop is drawn ``uses`` times in the mean, or less where new ones come faster: then nothing waits.
+    """
+
+    def __init__(self, batches: Iterator[Any], uses: int, device: torch.device, pooled: int = POOLED) -> None:
+        self.waited = 0.0
+        self.device = device
+        self._uses = uses
+        self._pooled = pooled
+        self._ahead = Ahead(batches)
+        self._held: list[Any] = []
+        self._taken = self._drawn = 0
+
+    @property
+    def made(self) -> int:
+        """Batches that were made."""
+        return self._ahead.made
+
+    def batch(self, step: int) -> Any:
+        """Return random crops of those held, as many as a batch has."""
+        begin = time.perf_counter()
+        for _ in range(AHEAD):
+            item = self._ahead.take(wait=self._drawn >= self._taken * self._uses)
+            if item is None:
+                break
+            batch = each(lambda t: t.to(self.device, non_blocking=True), item)
+            if len(self._held) < self._pooled:
+                self._held.append(batch)
+            else:
+                self._held[self._taken % self._pooled] = batch
+            self._taken += 1
+        self.waited += time.perf_counter() - begin
+        self._drawn += 1
+        first = self._held[0] if isinstance(self._held[0], Tensor) else self._held[0][0]
+        chosen = np.random.default_rng((step, 3)).integers(len(self._held), size=len(first)).tolist()
+        # Slices, whose places the host knows: nothing is copied to the device.
+        return each(lambda *parts: torch.stack([parts[k][place] for place, k in enumerate(chosen)]), *self._held)
+
+    def close(self) -> None:
+        """End what makes batches."""
+        self._ahead.close()

@@ -1,0 +1,268 @@
+"""Training by a recipe: resumes from its checkpoint and stops cleanly, at a time limit or when it is told to."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.errors import TrainingError
+from models.noise import CPU, Noise
+from models.ranks import ALONE, Ranks
+from models.recipes.recipe import Recipe, Training
+from models.tasks.tasks import task_of
+from models.training import checkpoints
+from models.training.device import device_name, fast_memory
+from models.training.loader import Numbers, Ordered, Pool, make_batches
+from models.training.optimizer import Optimizer
+from models.training.start import fill, start_entry
+from models.training.stopping import Stop
+
+log = logging.getLogger(__name__)
+
+REPORT_STEPS = 100
+"""Between two looks at the loss: each waits for the device."""
+AGREE_STEPS = 10
+"""Between two times that several processes ask each other whether to stop."""
+LOSS_WEIGHT = 0.02
+"""Of a step's loss in the mean that is reported."""
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+@dataclass
+class Progress:
+    """What is known of a run besides its weights; stands in the checkpoint and in the model card.
+
+    Attributes
+    ----------
+    step, seconds : of this run alone
+    machine : str
+    history : list of dict
+        Figures of every evaluation.
+    start : dict or None
+        What it began from, see `models.training.start.start_entry`; None if from random weights.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    machine: str = field(default_factory=_machine)
+    history: list[dict[str, float]] = field(default_factory=list)
+    start: dict[str, Any] | None = None
+
+
+def learning_rate(train: Training, step: int) -> float:
+    """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
+    warm = min(1.0, (step + 1) / train.warmup_steps)
+    return train.learning_rate * warm * train.fall(step)
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do some work."""
+    work()
+
+
+class Run:
+    """A training run, kept in a folder, see `models.training.checkpoints`. It writes nowhere else.
+
+    Parameters
+    ----------
+    data : Path
+        Holds the folders of the recipe.
+    start : Path or None
+        What a new run begins from, see `models.training.start.fill`; None: from random weights.
+    bfloat16 : bool
+        Whether most layers multiply in it.
+    workers : int
+        Processes that make crops; none: a thread of this one does.
+    ranks : Ranks
+        The processes that train this run together; the first one writes.
+
+    Raises
+    ------
+    RecipeError
+        A folder of the recipe is missing, or the checkpoint is that of another recipe.
+    CorruptDataError
+        The checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        start: Path | None = None,
+        *,
+        bfloat16: bool = False,
+        device: torch.device = CPU,
+        workers: int = 0,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        recipe.check_data(data)
+        self.recipe = recipe
+        self.task = task_of(recipe, device)
+        self.data = data
+        self.folder = folder
+        self.workers = workers
+        self.ranks = ranks
+        self.share = ranks.share(recipe.train.batch)
+        self.noise = Noise(0, device, ranks)
+        self.model = self.task.new_model()
+        self.progress = Progress()
+        if device.type != "cpu":
+            self.progress.machine += f", {device_name(device)}"
+        found = ranks.shared(lambda: checkpoints.load(folder))
+        if found is None and start is not None:
+            fill(self.task, self.model, start)
+            self.progress.start = start_entry(start)
+        self.average = copy.deepcopy(self.model)
+        self.task.set_bfloat16(self.model, bfloat16)
+        self.optimizer = Optimizer(self.model)
+        if found is not None:
+            self._go_on(found)
+
+    def save(self) -> None:
+        """Write a checkpoint in place of the last.
+
+        Raises
+        ------
+        TrainingError
+            It cannot be written; the last one stays.
+        """
+        if not self.ranks.first:
+            return
+        tensors = self.optimizer.state()
+        for part, model in (("model", self.model), ("average", self.average)):
+            tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
+        checkpoints.save(self.folder, tensors, asdict(self.progress), checkpoints.shape_of(self.recipe))
+
+    def _go_on(self, found: checkpoints.Checkpoint) -> None:
+        checkpoints.check_shape(found, self.recipe, self.model, self.folder)
+        self.progress = Progress(**found.progress)
+        self.optimizer.load(found.tensors, self.progress.step)
+        for part, model in (("model", self.model), ("average", self.average)):
+            for name, p in model.named_parameters():
+                p.data.copy_(found.tensors[f"{part}.{name}"])
+
+    def batches(self) -> Ordered | Pool:
+        """Return what gives the steps to come their batches; to be closed."""
+        train, device = self.recipe.train, self.task.device
+        material = self.task.material(self.data, train.seed)
+        if device.type == "cpu":
+            first, last = self.progress.step // train.uses, -(-train.steps // train.uses)
+            numbers = Numbers(first, last, train.batch, self.ranks)
+            return Ordered(make_batches(self.task, material, numbers, self.workers), train.uses)
+        numbers = Numbers(self.progress.step, 1 << 40, train.batch, self.ranks)
+        return Pool(make_batches(self.task, material, numbers, self.workers), train.uses, device)
+
+    def train(
+        self,
+        limit_s: float,
+        every_s: float = 600.0,
+        evaluate_s: float = 1800.0,
+        stop: Callable[[], bool] = never,
+    ) -> bool:
+        """Train until the recipe's last step or ``limit_s`` seconds, or until told; return whether it is finished.
+
+        A checkpoint is written every ``every_s`` seconds and at the end, the model evaluated every ``evaluate_s``
+        and at the end, which a signal to a `models.training.stopping.Stop` breaks off. ``stop`` is asked after each
+        step; where it returns True, the run is saved at once.
+
+        Raises
+        ------
+        TrainingError
+            An image or a checkpoint cannot be read or written, or the loss is no number; the last checkpoint stays.
+        """
+        fast_memory()
+        steps = self.recipe.train.steps
+        batches = self.batches()
+        begin = saved = evaluated = time.monotonic()
+        recent: Tensor | None = None
+        told = False
+        attempt = stop.attempt if isinstance(stop, Stop) else at_once
+
+        def keep() -> None:
+            nonlocal saved
+            if recent is not None and not torch.isfinite(recent):
+                step = self.progress.step
+                raise TrainingError(f"step {step}: the loss is {float(recent)}; the last checkpoint stays")
+            self.progress.seconds += time.monotonic() - saved
+            self.save()
+            saved = time.monotonic()
+
+        try:
+            while self.progress.step < steps and not told:
+                if self._agree(time.monotonic() - begin >= limit_s):
+                    break
+                loss = self.step(batches.batch(self.progress.step))
+                recent = loss.clone() if recent is None else recent.lerp_(loss, LOSS_WEIGHT)
+                if self.progress.step % REPORT_STEPS == 0:
+                    self._report(float(recent), batches, time.monotonic() - begin)
+                told = self._agree(stop())
+                if time.monotonic() - saved > every_s and not told:
+                    keep()
+                    if time.monotonic() - evaluated > evaluate_s:
+                        attempt(self.evaluate)
+                        evaluated = time.monotonic()
+        finally:
+            batches.close()
+        keep()
+        if not told:
+            attempt(self.evaluate)
+            keep()
+        return self.progress.step >= steps
+
+    def _agree(self, flag: bool) -> bool:
+        """Return whether a flag is set, in any of the processes: they stop at the same step."""
+        asked = self.ranks.count == 1 or self.progress.step % AGREE_STEPS == 0
+        return asked and self.ranks.any(flag)
+
+    def _report(self, loss: float, batches: Ordered | Pool, seconds: float) -> None:
+        made, waited = batches.made * self.share / seconds, 100 * batches.waited / seconds
+        log.info(
+            "step %d, loss %.4f, %.0f s, %.0f crops/s, %.1f %% waited",
+            *(self.progress.step, loss, seconds, made, waited),
+        )
+
+    def step(self, batch: Any) -> Tensor:
+        """Take a step and return its loss, which the device may still compute."""
+        train, step = self.recipe.train, self.progress.step
+        self.noise.begin(train.seed * 1_000_003 + step)
+        loss = self.task.loss(self.model, batch, self.noise, step)
+        loss.backward()
+        self.ranks.average_gradients(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step(learning_rate(train, step))
+        weight = 1 - min(train.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(p, weight)
+        self.progress.step += 1
+        return loss.detach()
+
+    def evaluate(self) -> None:
+        """Evaluate the averaged weights on the validation folders, log the figures and keep them."""
+        if not self.ranks.first:
+            return
+        row = {"step": float(self.progress.step)}
+        for folder in self.recipe.validation_folders:
+            figures = self.task.evaluate(self.average, self.data / folder)
+            row |= {f"{folder} {key}": value for key, value in figures.items()}
+        self.progress.history.append(row)
+        log.info("%s", ", ".join(f"{k} {v:.4f}" for k, v in row.items()))

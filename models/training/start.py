@@ -1,0 +1,75 @@
+"""What a run begins from: frozen weights, or the averages of another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.format.headers import HASH_BYTES
+from models.errors import RecipeError
+from models.tasks.tasks import Task
+from models.training import checkpoints
+
+
+@torch.no_grad()
+def fill(task: Task, model: Any, path: Path) -> None:
+    """Fill a fresh model with frozen weights, or with averages: of a run's folder, or `checkpoints.save_averages`'s.
+
+    Raises
+    ------
+    RecipeError
+        They are of another shape than the recipe's.
+    CorruptDataError, ModelError
+        They are damaged.
+    """
+    if not checkpoints.is_checkpoint(path):
+        try:
+            task.thaw(path.read_bytes(), model)
+        except ValueError as error:
+            raise RecipeError(f"{path}: {error}") from error
+        return
+    tensors = _checkpoint(path).tensors
+    for name, p in model.named_parameters():
+        value = tensors.get(f"average.{name}")
+        if value is None or value.shape != p.shape:
+            have = "missing" if value is None else tuple(value.shape)
+            raise RecipeError(f"{path}: averages of another recipe: {name} is {have}, not {tuple(p.shape)}")
+        p.copy_(value)
+
+
+def _checkpoint(path: Path) -> checkpoints.Checkpoint:
+    found = checkpoints.load(path) if path.is_dir() else checkpoints.load_single(path)
+    if found is None:
+        raise RecipeError(f"{path}: no checkpoint")
+    return found
+
+
+def start_entry(path: Path) -> dict[str, Any]:
+    """Return what is known of frozen weights, or of averages: a hash, and the steps and hours that made them.
+
+    Of frozen weights steps and hours stand in the card beside them, if there is one; those of what the weights
+    themselves began from are included.
+    """
+    if path.is_dir():
+        names = [checkpoints.FOLDER + "/" + checkpoints.INDEX, checkpoints.SINGLE]
+        hashed = next(path / name for name in names if (path / name).exists())
+    else:
+        hashed = path
+    entry: dict[str, Any] = {"hash": hashlib.sha256(hashed.read_bytes()).digest()[:HASH_BYTES].hex()}
+    card = path.with_suffix(".json")
+    values: dict[str, Any] = {}
+    if checkpoints.is_checkpoint(path):
+        found = _checkpoint(path).progress
+        values = {"steps": found["step"], "hours": found["seconds"] / 3600, "start": found["start"]}
+    elif card.exists():
+        values = json.loads(card.read_text(encoding="utf-8"))
+    if values:
+        before = values.get("start") or {}
+        for key in ("steps", "hours"):
+            if key in values:
+                entry[key] = round(values[key] + before.get(key, 0), 2)
+    return entry

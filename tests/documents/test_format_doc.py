@@ -1,0 +1,597 @@
+"""docs/FORMAT.md says what the code does: its tables, constants and examples are compared with it."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+from support import spatial_model, tensor_model, transform_model
+
+import codec
+from codec.entropy import mixtures, rans, tables
+from codec.entropy.bits_back import push_intervals
+from codec.format import archive_index, archive_sections, container, headers, metadata, png
+from codec.frozen import (
+    contexts,
+    features,
+    features_weights,
+    layout,
+    model,
+    modulation_weights,
+    prior,
+    shipped,
+    transform_weights,
+    weights,
+)
+from codec.networks import convolutions, layers, quantisation, transform
+from codec.vlae import adaptation, coder
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
+SECTIONS = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
+CITATION = re.compile(r'FORMAT\.md,((?:\s+(?:and\s+)?"[^"]+",?)+)')
+SIZES = {"u8": "B", "u16": "H", "u32": "I"}
+
+
+def section(title):
+    """Return the text from a heading to the next one."""
+    return re.split(r"^##+ ", TEXT.split(f"# {title}\n", 1)[1], flags=re.MULTILINE)[0]
+
+
+def rows(title, first):
+    """Return the cells of the table whose first column is called ``first``, without its head."""
+    lines = section(title).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def hex_bytes(title, *, numbered):
+    lines = re.findall(r"^    ([0-9a-f]{2}(?: +[0-9a-f]{2})+)$", section(title), re.MULTILINE)
+    lines = [line for line in lines if ("  " in line) == numbered]
+    return bytes.fromhex("".join(line.split("  ", 1)[-1] for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("title", "fields", "after"),
+    [
+        ("Header", headers.HEADER, headers.HEADER_BYTES),
+        ("Coding header", headers.CODING_HEADER, headers.HEADER_BYTES + headers.CODING_HEADER_BYTES),
+    ],
+)
+def test_headers(title, fields, after):
+    ends = [*(headers.OFFSETS[f.name] for f in fields[1:]), after]
+    table = rows(title, "offset")
+    assert len(table) == len(fields)
+    for field, end, (offset, size, kind, name, *_) in zip(fields, ends, table, strict=True):
+        assert name == field.name
+        assert int(offset) == headers.OFFSETS[name]
+        assert int(size) == end - int(offset)
+        assert SIZES.get(kind, f"{size}s") == field.code
+
+
+def test_parts_of_a_file():
+    header, coding, word = headers.HEADER_BYTES, headers.CODING_HEADER_BYTES, container.WORD_BYTES
+    assert f"    header {header} | coding header {coding} | lane table {word} a lane | " in section("Container")
+    assert f"    header {header} | metadata | PNG\n" in section("Container")
+    lengths = section("Lengths")
+    assert f"lane table, {header + coding} + {word} lanes bytes;" in lengths
+    assert f"length is not {header + coding} + {word} lanes + metadata_bytes + " in lengths
+    assert f"not longer than {header} + metadata_bytes;" in lengths
+    assert f"payload_bytes = {container.HEAD_BYTES} lanes + {word} (table[0] + " in section("Payload")
+    assert f"first {headers.HASH_BYTES} bytes of the SHA-256" in section("Coding header")
+
+
+def test_modes_fidelities_and_latents():
+    modes = rows("Header", "mode")
+    assert [row[1] for row in modes] == [*headers.MODES, *headers.COLOURED_MODES]
+    assert [int(row[0]) for row in modes] == list(range(8))
+    for number, name, channels, alpha, meaning in modes:
+        fidelity = headers.Fidelity.LOSSLESS
+        header = headers.Header(fidelity, name, 0, 1, 1, 0, "equals" in meaning or meaning == "the same")
+        assert header.mode_number == int(number)
+        assert headers.mode_of(int(number)) == (header.mode, header.grey)
+        assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
+        assert ("only stored" in meaning) == (name not in (*headers.CODED_MODES, headers.BITS_MODE))
+        assert ("coded losslessly" in meaning) == (name == headers.BITS_MODE)
+    fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
+    assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in headers.Fidelity)
+    latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in headers.Latents)
+    assert fields["latents"].startswith(latents)
+    assert fields["magic"].startswith(headers.MAGIC.hex(" ").upper())
+
+
+def test_constants():
+    values = {name: int(value) for name, value, _ in rows("Constants", "name")}
+    assert values == {
+        "format version": headers.VERSION,
+        "largest error": headers.MAX_ERROR,
+        "largest quality": headers.MAX_QUALITY,
+        "lanes": headers.MAX_LANES,
+        "band height": headers.MAX_BAND_HEIGHT,
+        "pixel limit": headers.PIXEL_LIMIT,
+        "metadata entry": metadata.LIMIT_BYTES,
+        "metadata names": metadata.NAMES_LIMIT_BYTES,
+        "precision": rans.PRECISION,
+        "lower bound": rans.LOWER,
+        "slope": contexts.SLOPE,
+        "missing pixel": contexts.NO_PIXEL,
+        "exact sum": layers.EXACT,
+        "bias limit": layers.BIAS_LIMIT,
+        "adaptation step": model.ADAPTATION_STEP,
+        "adaptation limit": adaptation.LIMIT,
+        "adaptation scale": adaptation.SCALE_FIRST,
+    }
+
+
+def test_archives():
+    values = {name: int(value) for name, value, _ in rows("Archives", "name")}
+    assert values == {
+        "images of an archive": archive_sections.IMAGE_LIMIT,
+        "images of a block": archive_index.MAX_BLOCK_IMAGES,
+        "index": archive_sections.INDEX_LIMIT,
+        "name": archive_index.NAME_LIMIT,
+        "candidates": archive_sections.CANDIDATE_LIMIT,
+    }
+    text = section("Archives")
+    assert f'{archive_sections.MAGIC.hex(" ").upper()} ("{archive_sections.MAGIC.decode()}")' in text
+    assert f"encoders take {archive_index.BLOCK_IMAGES} by default" in text
+    assert f"If {archive_sections.CANDIDATE_LIMIT} places" in section("Trailer")
+    assert f"1 to {archive_index.NAME_LIMIT} bytes" in section("Index")
+
+
+def test_the_fields_of_archives():
+    trailer = rows("Trailer", "offset")
+    assert archive_sections.TRAILER_MAGIC.hex(" ").upper() in trailer[0][4]
+    offsets = [int(row[0]) for row in trailer]
+    assert [0, *np.cumsum([int(row[1]) for row in trailer])] == [*offsets, archive_sections.TRAILER_BYTES]
+    assert f"The last {archive_sections.TRAILER_BYTES} bytes" in section("Trailer")
+    found = []
+    for table in re.findall(r"^\| size .*?(?=\n\n)", section("Index"), flags=re.MULTILINE | re.DOTALL):
+        cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()[2:]]
+        found.append("<" + "".join(SIZES.get(kind, f"{size}s") for size, kind in cells if size != "4 lanes"))
+    layouts = (archive_index._BLOCK, archive_index._CHAIN, archive_index._IMAGE, archive_index._STORED)
+    assert found == [layout.format for layout in (*layouts, archive_index._CODED)]
+
+
+def test_metadata_and_png():
+    tag = rows("Metadata", "offset")[0]
+    assert re.findall(r"\d", tag[4]) == [str(t) for t in metadata.TAGS.values()]
+    text = section("Stored images")
+    named = re.search(r"its chunks are ([A-Za-z, ]+), no others", text)
+    assert re.findall(r"[A-Za-z]{4}", named[1]) == [name.decode() for name in png.CHUNKS]
+    for mode, kinds in png.KINDS.items():
+        own = kinds if mode == "P" else kinds[:1]
+        depths = " or ".join(", ".join(str(depth) for depth, _ in own).rsplit(", ", 1))
+        others = ", or as P" if kinds[1:] == png.PALETTES else ""
+        assert f" {mode} {depths} and {kinds[0][1]}{others}" in text
+
+
+def test_tables():
+    whole = {
+        "LOGISTIC": tables.logistic(),
+        "NORMAL": tables.normal(),
+        "WEIGHT": tables.weights(),
+        "INVERSE": tables.inverse_scales(),
+        "COMPRESS": tables.compress(),
+    }
+    documented = rows("Tables", "table")
+    assert [row[0] for row in documented] == list(whole)
+    for name, index, _, ends in documented:
+        low, high = (int(v) for v in re.findall(r"-?\d+", index))
+        assert len(whole[name]) == high - low + 1
+        assert [int(v) for v in ends.split(", ")] == [whole[name][0], whole[name][-1]]
+    assert whole["COMPRESS"][-1] == layout.samples().largest_input
+    normal = whole["NORMAL"]
+    zeros, ones = re.search(r"NORMAL is 0 up to i = (\d+) and 2\^30 from i = (\d+) on", section("Tables")).groups()
+    assert np.flatnonzero(normal == 0).tolist() == list(range(int(zeros) + 1))
+    assert np.flatnonzero(normal == 1 << 30).tolist() == list(range(int(ones), len(normal)))
+    series = re.search(r"Φ\(x\) = (1 / 2 .+ \.\.\.\));", section("Tables"))[1]
+    python = series.replace("e^(-x^2 / 2)", "exp(-x * x / 2)").replace("2 π", "2 * pi").replace(" + ...", "")
+    python = python.replace("·", "*").replace("^", "**")
+    names = {"exp": math.exp, "sqrt": math.sqrt, "pi": math.pi}
+    for i in (640, 641, 650, 660):  # so near to the middle four terms are enough
+        value = eval(python, names, {"x": (i - 640) / 32})  # noqa: S307  our own document
+        assert value * 2**30 == pytest.approx(normal[i], rel=1e-4)
+    bits = re.search(r"That of bits has d = (\S+)\.\.(\S+) and the entries ([-\d, ]+)\.", section("Tables"))
+    assert len(layout.bits().compress) == int(bits[2]) - int(bits[1]) + 1
+    assert layout.bits().compress.tolist() == [int(v) for v in bits[3].split(", ")]
+    limit, *ends = re.search(r"limit of (\d+) it ends with (-\d+) and (\d+)", section("Tables")).groups()
+    compress = layout.tensor(1, 1, int(limit), 0).compress
+    assert len(compress) == 4 * int(limit) + 1
+    assert [int(v) for v in ends] == [compress[0], compress[-1]]
+
+
+def test_grids_and_coding_order():
+    (_, *samples), (_, *numbers), (_, *bits) = rows("Distributions", "grid")
+    middle = re.search(r"^    b = (.+)$", section("Distributions"), re.MULTILINE)[1]
+    symbol = re.search(r"codes the symbol (.+?), whose", section("Near-lossless"))[1]
+    clip = {"clip": lambda value, low, high: min(max(value, low), high)}
+
+    def value(cell, **names):
+        python = re.sub(r"([\d)]) ([a-zA-Z(])", r"\1 * \2", cell)
+        return eval(python, clip, names)  # noqa: S307  our own document
+
+    for d in range(headers.MAX_ERROR + 1):
+        for c in range(0, 256, 5):
+            b = value(middle, c=c, d=d)
+            grid = mixtures.sample_grid(c, d)
+            assert grid == tuple(value(cell, b=b, d=d) for cell in samples[:3])
+            for k in (0, grid.count // 2, grid.count - 1):
+                meaning = value(samples[3].removeprefix("the sample "), b=b, d=d, k=k)
+                assert meaning == mixtures.value_of(k, grid, 0, 255)
+            assert value(symbol, x=c // 2, b=b, d=d) == mixtures.symbol_of(c // 2, grid)
+    for limit in (1, 31, 127):
+        assert mixtures.number_grid(-limit, limit) == tuple(value(cell, K=limit) for cell in numbers[:3])
+    assert mixtures.number_grid(0, 1) == tuple(value(cell) for cell in bits[:3])
+    names = ("red", "green", "blue")
+    assert f"in the order {', '.join(names[c] for c in contexts.ORDER)}:" in section("Likelihood")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
+@pytest.mark.parametrize("d", [0, 1, 10])
+def test_the_bound_on_samples(mode, channels, d):
+    bound = re.search(r"too short for the image: (.+) > (.+)\.$", section("Lengths"), re.MULTILINE)
+    python = [re.sub(r"(\d) ([a-z])", r"\1 * \2", t.replace("·", "*").replace("^", "**")) for t in bound.groups()]
+    coding = headers.CodingHeader(headers.Latents.NONE, 1, 64, 0, b"")
+    names = {"W": 1, "H": 7, "C": channels, "d": d, "payload_bytes": 1000}
+    least, limit = (eval(term, {}, names) for term in python)  # noqa: S307  our own document
+    for width in (limit // least, limit // least + 1):
+        header = headers.Header(headers.Fidelity.LOSSLESS, mode, d, width, 7, 0)
+        file = container.Container(header, coding, (248,), b"", b"", b"", bytes(1000))
+        assert container.holds_samples(file) == (width * least <= limit)
+
+
+def products(cell):
+    """Return a formula whose products have no sign as one of Python."""
+    return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", cell)
+
+
+def raster_values(kind, names):
+    """Return what the table of rasters says of a kind, computed from names where it can be; no ranges."""
+    found = {}
+    for name, *cells in rows("Rasters", "value"):
+        cell = cells[("samples", "bits", "tensor").index(kind)]
+        if ".." in cell or not cell:
+            continue
+        try:
+            value = eval(products(cell), {}, names | found)  # noqa: S307  our own document
+        except (SyntaxError, NameError):
+            value = cell
+        found[name.split(",")[0]] = value
+    return found
+
+
+def config_of(data):
+    """Return the configuration in a weights file's bytes."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["config"])
+
+
+SHIPPED = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
+SPATIAL = {name: data for name, data in SHIPPED.items() if config_of(data).get("networks") == "spatial"}
+MODELS = {name: data for name, data in SHIPPED.items() if name not in SPATIAL}
+MODELS["tensor"] = tensor_model.weights()
+SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
+
+
+def names_of(data):
+    """Return what the formulas of the document's tables mean in a model."""
+    config, frozen, tensors = config_of(data), weights.parse_model(data), load(data)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    spatial = frozen.band > 1 or "networks" in config
+    names = {name: value for name, value in config.items() if isinstance(value, int)} | {
+        "P": len(frozen.network.offsets),
+        "M": frozen.network.mixtures,
+        "N": frozen.latents,
+        "L": shapes["likelihood.fixed_biases"][0],
+        "U": shapes["likelihood.hidden1.weight"][1],
+        "h": shapes["likelihood.conditioning"][1],
+        "J": shapes["prior.hidden.weight"][1],
+        "v": config.get("neighbours", 1),
+    }
+    if spatial:
+        names |= {"Y1": shapes["posterior.input.weight"][1], "Y2": shapes["features.output.weight"][0] // 9}
+    else:
+        names |= {"X": shapes["modulation.hidden.weight"][1], "V": shapes["posterior.dense.weight"][1]}
+        names |= {f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)}
+    names |= raster_values(frozen.kind, names)
+    names["B"] = 3 * names["U"] + names["G"] * names["h"]
+    if spatial:  # as the sentence below the table says
+        assert "I is P + 1 where contexts show grey" in section("Rasters")
+        assert "in models with spatial networks it is larger by `features`." in section("Rasters")
+        names["I"] = (names["P"] + 1 if config.get("window_shows") == "grey" else names["I"]) + config["features"]
+    return names
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
+def test_rasters(name):
+    data = (MODELS | SPATIAL)[name]
+    frozen, values = weights.parse_model(data), names_of(data)
+    coded, kind = frozen.layout, frozen.kind
+    assert values["E"] == frozen.conditions
+    assert values["D"] == len(coded.order)
+    assert values["G"] == len(coded.sizes)
+    assert coded.sizes == [values["D"] / values["G"]] * values["G"]
+    assert values["F"] == len(coded.features)
+    if name in MODELS:
+        assert values["Z"] == frozen.networks.planes
+    assert values["low"] == (coded.low, coded.high)
+    for field in ("missing", "references"):
+        assert values[field] == getattr(coded, field)
+    assert values["level shift"] == coded.level_shift
+    if kind == "samples":
+        assert values["coding order"] == tuple(coded.order)
+        assert values["coefficients of place p"] == "p"
+        assert coded.coefficients.tolist() == [0, 1, 2]
+    else:
+        assert coded.order.tolist() == list(range(values["D"]))
+        assert values["coefficients of place p"] == coded.coefficients.max() == 0
+
+
+def test_configurations():
+    tables_of = {
+        "config": weights.CONFIG,
+        "config of tensors": weights.TENSOR_CONFIG,
+        "config of modulation": modulation_weights.CONFIG,
+        "config of spatial": features_weights.CONFIG,
+    }
+    for head, ranges in tables_of.items():
+        found = {}
+        for entry, _, requirement in rows("Models", head):
+            limits = re.match(r"(\d+)\.\.(\d+)", requirement)
+            if limits:
+                found[entry] = (int(limits[1]), int(limits[2]))
+        assert found == ranges, head
+    words = {row[0]: row[1].split("`")[1::2] for row in rows("Models", "config")}
+    assert set(words["kind"]) == {kind for kinds in weights.KINDS.values() for kind in kinds}
+    assert set(words["networks"]) == set(weights.KINDS)
+    assert tuple(words["latent_distribution"]) == weights.DISTRIBUTIONS
+    assert tuple(words["window_shows"]) == weights.SHOWN
+    for name, usual in weights.USUAL.items():
+        row = next(row for row in rows("Models", "config") if row[0] == name)
+        assert re.search(rf"`{usual}` \(also where (it|{name}) is absent\)", row[1])
+    kinds = re.search(r"Networks `(\w+)` code (\w+) or (\w+), networks `(\w+)` (\w+) or (\w+)\.", section("Models"))
+    for networks, *coded in (kinds.groups()[:3], kinds.groups()[3:]):
+        assert tuple(kind if kind != "tensors" else "tensor" for kind in coded) == weights.KINDS[networks]
+    tile = next(row for row in rows("Models", "config of modulation") if row[0] == "tile")
+    units = modulation_weights.TILE_UNITS
+    assert f"a multiple of {units['samples']}, of {units['tensor']} for tensors" in tile[2]
+
+
+def documented_tensors(heads, blocks):
+    """Return the types and shapes, as formulas, of the tensors in the tables that begin with heads.
+
+    Parameters
+    ----------
+    blocks : dict
+        How many a network has.
+    """
+    found = {}
+    for head in heads:
+        for name, dtype, shape, _ in rows("Models", head):
+            for k in range(blocks.get(name.split(".")[0], 0)) if "*k*" in name else range(1):
+                found[name.replace("*k*", str(k + 1))] = (dtype, shape.replace("^", "**"))
+    return found
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
+def test_tensors(name):
+    data = (MODELS | SPATIAL)[name]
+    tensors = {name: tensor for name, tensor in load(data).items() if not name.startswith(("analysis.", "synthesis."))}
+    sizes = names_of(data)
+    blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in features_weights.PREFIXES}
+    own = "spatial" if name in SPATIAL else "modulation"
+    documented = documented_tensors(["tensor", f"tensor of {own}"], blocks)
+    assert set(documented) == set(tensors)
+    for name, (dtype, shape) in documented.items():
+        terms = [products(term) for term in shape.split(", ")]
+        assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
+        assert tensors[name].shape == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  ours
+        if name.endswith(".shift"):
+            assert ((tensors[name] >= 0) & (tensors[name] <= 31)).all()
+        if name.endswith(".multiplier"):
+            assert (np.abs(tensors[name].astype(np.int64)) <= 1 << 38).all()
+
+
+def test_the_neighbours_of_the_prior():
+    listed = [(int(number), tuple(map(int, pair.split(", ")))) for number, pair in rows("Prior", "neighbour")]
+    assert listed == list(enumerate(prior.NEIGHBOURS))
+
+
+def test_what_spatial_networks_see():
+    text = section("Maps of features")
+    assert int(re.search(r"of samples less (\d+)", text)[1]) == -features.centred(np.zeros(1), layout.samples())[0]
+    scale, less = (int(v) for v in re.search(r"of bits (\d+) b - (\d+)\.", text).groups())
+    assert features.centred(np.arange(2), layout.bits()).tolist() == [-less, scale - less]
+    largest = re.search(r"the largest input is (\d+) of samples and (\d+) of bits for v", text)
+    for found, coded in zip(largest.groups(), (layout.samples(), layout.bits()), strict=True):
+        assert int(found) == features.largest_centred(coded)
+    assert f"-{features.RAW_LIMIT}, {features.RAW_LIMIT})" in text
+    assert transform_weights.SUM_LIMIT == (1 << 31) - 1
+    assert "<= 2^31 - 1" in text
+    assert f"{layout.samples().largest_input} for samples and {layout.bits().largest_input} for bits" in section(
+        "Exact networks"
+    )
+
+
+def test_tensors_of_transforms():
+    C, n, L, blocks = 5, 7, 3, {"synthesis": 2, "analysis": 1}
+    config = {"stream_limit": 99, "hidden_limit": 99}
+    tensors = transform_model.make(C, n, (blocks["analysis"], blocks["synthesis"]), L, config)
+    sizes = {"C": C, "n": n, "L": L, "E": len(tensors["synthesis.steps"])}
+    documented = {}
+    for name, dtype, *columns, _ in rows("Transforms", "tensor"):
+        for (prefix, count), cell in zip(blocks.items(), columns, strict=True):
+            shape = tuple(eval(products(term), {}, sizes) for term in cell.split(", ") if term)  # noqa: S307  ours
+            for k in range(1, count + 1) if shape else ():
+                documented[f"{prefix}.{name.replace('*k*', str(k))}"] = (dtype.replace("I", "int"), shape)
+    assert documented == transform_weights.tensor_shapes(tensors)
+    entries = {name: re.findall(r"\d+", requirement) for name, _, requirement in rows("Transforms", "config")}
+    assert entries == {name: [str(v) for v in limits] for name, limits in transform_weights.CONFIG.items()}
+
+
+def test_constants_of_transforms():
+    assert {name: int(value) for name, value, _ in rows("Transforms", "constant")} == {
+        "patch": transform.PATCH,
+        "samples": transform.SAMPLES,
+        "centre": transform.CENTRE,
+        "step bits": quantisation.STEP_BITS,
+        "value bits": quantisation.VALUE_BITS,
+        "value limit": quantisation.VALUE_LIMIT,
+        "transform sum": transform_weights.SUM_LIMIT,
+        "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
+        "transform shift": convolutions.OUTPUT_SHIFT,
+    }
+    unit, bits = re.search(r"results y, in 1/(\d+) of a sample, lie within ±2\^(\d+)\.", section("Transforms")).groups()
+    assert (int(unit), 1 << int(bits)) == (1 << quantisation.Y_BITS, quantisation.Y_LIMIT)
+
+
+def test_steps_of_transforms():
+    text = section("Transforms").replace("^", "**")
+    found = re.search(r"^    v = (.+)$", text, re.MULTILINE)[1], re.search(r"q = (.+), with the model", text)[1]
+    dequantised, quantised = (products(re.sub(r"\|(.)\|", r"abs(\1)", formula)) for formula in found)
+    names = {"floor": np.floor, "sign": np.sign, "min": min, "abs": abs}
+    for step in (1, 1 << 14, 99991, 1 << 24, (1 << 31) - 1):
+        steps = np.array([step], dtype=np.int32)
+        for q in (-32767, -300, -1, 0, 1, 2, 77, 2047):
+            value = eval(dequantised, names, {"q": q, "step": step})  # noqa: S307  our own document
+            assert value == quantisation.dequantise(np.full((1, 1, 1), q, np.int16), steps)[0, 0, 0]
+        for y in (-(1 << 20), -999, 0, 5, 333, 70000):
+            for rounding in (128, 50):
+                value = eval(quantised, names, {"y": y, "step": step, "limit": 2047, "rounding": rounding / 256})  # noqa: S307
+                found = quantisation.quantise(np.full((1, 1, 1), y, np.int32), steps, 2047, rounding)
+                assert value == found[0, 0, 0]
+
+
+def test_every_section_that_code_cites_exists():
+    cited = {}
+    for folder in ("codec", "models"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for titles in CITATION.findall(path.read_text(encoding="utf-8")):
+                for title in re.findall(r'"([^"]+)"', titles):
+                    cited[title] = path.name
+    assert len(cited) >= 10
+    assert set(cited) <= set(SECTIONS)
+
+
+def test_every_file_of_the_format_cites_a_section():
+    names = "container metadata png tables rans distributions exact model prior contexts wavefront adaptation vlae"
+    for name in [
+        "modulation",
+        "spatial",
+        "layout",
+        "quantisation",
+        "convolutions",
+        "transform",
+        "model_weights",
+        *names.split(),
+    ]:
+        assert "FORMAT.md" in (ROOT / "codec" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def test_contexts_of_the_documented_rule():
+    radius = 4
+    legal = [
+        (k, j)
+        for k in range(radius + 1)
+        for j in range(-radius, radius + 1)
+        if j <= 2 * k - 1 and k * k + j * j <= radius * (radius + 1)
+    ]
+    assert contexts.offsets(radius).tolist() == [list(pair) for pair in legal]
+    assert f"A radius of 4 has {len(legal)} contexts" in section("Waves and contexts")
+
+
+def test_windows_of_the_documented_rule():
+    columns, up = map(
+        int, re.search(r"A window of (\d+) columns and (\d+) rows has", section("Waves and contexts")).groups()
+    )
+    beside = columns // 2
+    legal = [(k, j) for k in range(up + 1) for j in range(-beside, beside + 1) if j <= 2 * k - 1]
+    assert contexts.window(columns, up).tolist() == [list(pair) for pair in legal]
+    assert f"has {len(legal)} contexts" in section("Waves and contexts")
+
+
+def test_example_of_a_stored_file():
+    data = hex_bytes("Examples", numbered=True)
+    image = codec.decompress(data)
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (1, 1), 77)
+    for place, name, value in rows("Examples", "bytes")[:-1]:
+        first, last = int(place[:2], 16), int(place[-2:], 16)
+        assert first == headers.OFFSETS[name]
+        content = data[first : last + 1]
+        if name == "magic":
+            assert content == value.encode()
+        else:
+            base = 16 if name.endswith("crc") else 10
+            assert int.from_bytes(content, "little") == int(value.split(",")[0], base)
+
+
+def test_example_of_a_message():
+    message = rans.empty_message()
+    (_, _, empty, _), *pushes = rows("Examples", "start")
+    assert int(message.head[0]) == int(empty, 16)
+    for start, freq, head, word in pushes:
+        size = int(message.size[0])
+        push_intervals(message, np.array([int(start, 16)], np.uint32), np.array([int(freq, 16)], np.uint32))
+        assert int(message.head[0]) == int(head, 16)
+        assert [f"{w:x}" for w in message.tail[size : message.size[0]]] == word.split()
+    assert rans.flatten(message) == hex_bytes("Examples", numbered=False)
+
+
+def test_example_of_a_distribution():
+    table, grid = mixtures.load_tables(), mixtures.sample_grid(0, 0)
+    prepared = np.zeros(3 * mixtures.COMPONENTS, dtype=np.int64)
+    raw = np.array([0, -64, 300, -77, 16, 64])
+    mixtures.prepare(raw, 2, 25600, prepared, table)
+    weights, _, inverse = prepared.reshape(3, -1)[:, :2].tolist()
+    assert (weights, inverse) == ([21846, 10922], [741455, 262144])
+    text = section("Examples")
+    assert "weights are 21846 and 10922" in text
+    assert "scales 741455 and 262144" in text
+    cums = []
+    for k, _, _, cum in rows("Examples", "k"):
+        cums.append(mixtures.cumulative(int(k), grid, prepared, table))
+        assert int(cum) == cums[-1]
+    assert f"start {cums[0]} and freq {cums[1] - cums[0]}" in text
+    centre = mixtures.mean(prepared)
+    grid = mixtures.sample_grid(centre, 2)
+    middle = (grid.first + grid.step // 2) // 256
+    assert f"centre is {centre}, so b = {middle}, n = {grid.count} and first = {grid.first}." in text
+    symbol = mixtures.symbol_of(centre, grid)
+    same = [x for x in range(256) if mixtures.symbol_of(x, grid) == symbol]
+    decoded = mixtures.value_of(symbol, grid, 0, 255)
+    assert f"samples {same[0]}..{same[-1]} have symbol {symbol} and are decoded as {decoded}." in text
+
+
+def test_example_of_a_lossy_file():
+    title = "A lossy file"
+    data = hex_bytes(title, numbered=True)
+    text = section(title)
+    file = container.unpack(data)
+    for place, name, value in rows(title, "bytes")[:-2]:
+        first, last = int(place[:2], 16), int(place[-2:], 16)
+        assert first == headers.OFFSETS[name]
+        content, written = data[first : last + 1], value.split(",")[0]
+        if name == "magic":
+            assert content == written.encode()
+        elif name == "weights_hash":
+            assert content.hex() == written
+        else:
+            assert int.from_bytes(content, "little") == int(written, 16 if name.endswith("crc") else 10)
+    lossy = shipped.load_model(shipped.LOSSY)
+    q = coder.decode(lossy, file).samples
+    values = quantisation.dequantise(q, lossy.transforms.steps[file.header.condition])
+    where = np.flatnonzero(q)
+    listed = [", ".join(map(str, a.reshape(-1)[where])) for a in (q, values)]
+    assert f"q is {listed[0]} in the channels {', '.join(map(str, where))} and 0 in the others" in text
+    assert f"dequantise to {listed[1]} sixteenths" in text
+    samples = [list(map(int, line.split())) for line in re.findall(r"^    (\d+(?: \d+){7})$", text, re.MULTILINE)]
+    np.testing.assert_array_equal(np.asarray(codec.decompress(data)), samples)

@@ -1,0 +1,288 @@
+"""Lossy files, whole: every mode and size, the same samples everywhere, targets, previews, damage."""
+
+import functools
+import math
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec
+from codec import api
+from codec.commands import demo
+from codec.encoder import masking
+from codec.entropy.rate_distortion import FINE
+from codec.errors import CodecError, CorruptDataError, UnsupportedError
+from codec.format import container, headers
+from codec.format.headers import Latents
+from codec.frozen.shipped import LOSSY, load_model
+from codec.images import lossy, metrics
+from codec.images.goals import DEFAULT_QUALITY
+from codec.ledger import ledger
+from codec.vlae import coder
+
+MODEL = load_model(LOSSY)
+
+
+def photo(mode="RGB", width=150, height=200, seed=0):
+    """Return the demo picture, repeated, with alpha from its own brightness."""
+    rng = np.random.default_rng(seed)
+    colours = np.tile(demo.draw(), (4, 3, 1))[:height, :width].astype(float) + rng.normal(
+        0, 1 + seed, (height, width, 1)
+    )
+    image = Image.fromarray(np.clip(np.rint(colours), 0, 255).astype(np.uint8))
+    if mode in ("LA", "RGBA"):
+        image.putalpha(image.convert("L"))
+    return image.convert(mode)
+
+
+def colours(image):
+    return np.asarray(image.convert("L" if image.mode in ("L", "LA") else "RGB"))
+
+
+def psnr(a, b):
+    error = (colours(a).astype(float) - colours(b)) ** 2
+    return 10 * math.log10(255**2 / error.mean())
+
+
+@functools.cache
+def small(quality=40, latents=Latents.BITS_BACK):
+    """Return a small lossy file, in two bands."""
+    data = codec.compress(photo(width=90, height=140), quality=quality, latents=latents)
+    assert codec.info(data).fidelity == "lossy"
+    return data
+
+
+def resealed(data):
+    """Return the file with its checksum made right again."""
+    crc = zlib.crc32(data[28:], zlib.crc32(data[:24]))
+    return data[:24] + struct.pack("<I", crc) + data[28:]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (17, 300), (130, 129)])
+@pytest.mark.parametrize("mode", headers.CODED_MODES)
+@pytest.mark.parametrize("quality", [1, 60, 100])
+def test_any_image_comes_back_about_as_it_was(mode, size, quality):
+    image = photo(mode, *size)
+    decoded = codec.decompress(codec.compress(image, quality=quality))
+    assert (decoded.mode, decoded.size) == (mode, size)
+    if mode in ("LA", "RGBA"):
+        assert decoded.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    assert np.abs(colours(image).astype(int) - colours(decoded)).mean() < (30, 6, 3)[(1, 60, 100).index(quality)]
+
+
+@pytest.mark.parametrize("latents", [None, *Latents])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_encoder_knows_what_a_decoder_returns(mode, latents):
+    image = photo(mode)
+    samples = np.asarray(image).reshape(200, 150, -1)
+    coded = lossy.encode(MODEL, samples, 50, latents, effort=2)
+    decoded = codec.decompress(codec.compress(image, quality=50, latents=latents))
+    np.testing.assert_array_equal(np.asarray(decoded).reshape(samples.shape), coded.samples)
+
+
+def test_threads_change_nothing():
+    image = photo(height=400)
+    data = {codec.compress(image, quality=50, threads=threads) for threads in (1, 2, 5)}
+    assert len(data) == 1
+    decoded = {codec.decompress(*data, threads=threads).tobytes() for threads in (1, 2, 5)}
+    assert len(decoded) == 1
+
+
+def test_size_and_likeness_grow_with_quality():
+    image = photo()
+    sizes, likeness = [], []
+    for quality in range(1, 101, 11):
+        data = codec.compress(image, quality=quality)
+        sizes.append(len(data))
+        likeness.append(psnr(image, codec.decompress(data)))
+    assert sizes == sorted(set(sizes))
+    assert likeness == sorted(likeness)
+
+
+def test_every_effort_gains():
+    """At the same quality a file is shorter by more than its error is worth."""
+    image = photo(seed=1)
+    samples = np.asarray(image)
+    steps = MODEL.transforms.steps[49]
+    worth = masking.worth(samples).repeat(8, 0).repeat(8, 1)[: len(samples), : samples.shape[1], None] / 256
+    costs = []
+    for effort in (1, 2, 3):
+        coded = lossy.encode(MODEL, samples, 50, None, effort=effort)
+        error = (worth * (samples.astype(float) - coded.samples) ** 2).sum()
+        # At high rates a bit costs what 6 / ln 2 squared steps save.
+        costs.append(8 * len(coded.encoded.payload) + error * 6 / math.log(2) / np.mean(steps / 65536.0) ** 2)
+    assert costs[2] < costs[1] < costs[0]
+
+
+def test_where_errors_are_worth_more_more_of_y_is_kept():
+    rng = np.random.default_rng(3)
+    shape = (12, 16, len(MODEL.layout.order))
+    nearest = np.rint(rng.laplace(0, 1, shape)).astype(np.int16)
+    fine = (FINE * nearest + rng.integers(-FINE // 2 + 1, FINE // 2, shape)).astype(np.int16)
+    worth = np.zeros(shape[:2], dtype=np.int64)
+    worth[:, 8:] = 1 << 30
+    chosen = coder.optimise(MODEL, nearest, fine, 40, np.ones(shape[2], dtype=np.int64), worth, threads=1)
+    np.testing.assert_array_equal(chosen[:, 8:], nearest[:, 8:])
+    assert np.abs(chosen[:, :8]).sum() < 0.5 * np.abs(nearest[:, :8]).sum()
+
+
+def test_a_lossy_file_is_the_default():
+    facts = codec.info(codec.compress(photo()))
+    assert (facts.fidelity, facts.quality, facts.max_error) == ("lossy", DEFAULT_QUALITY, None)
+
+
+@pytest.mark.parametrize("target", [700, 2000, 6000])
+def test_a_target_size_is_met_at_the_best_quality(target):
+    image = photo()
+    data = codec.compress(image, target_size=target)
+    assert len(data) <= target
+    facts = codec.info(data)
+    assert data == codec.compress(image, quality=facts.quality)
+    assert len(codec.compress(image, quality=facts.quality + 1)) > target
+    assert data == codec.compress(image, target_bpp=8 * target / (image.width * image.height))
+
+
+@pytest.mark.parametrize("target", [30.0, 34.5, 39.0])
+def test_a_target_psnr_is_met_by_the_lowest_quality(target):
+    image = photo()
+    data = codec.compress(image, min_psnr=target)
+    assert psnr(image, codec.decompress(data)) >= target
+    facts = codec.info(data)
+    assert data == codec.compress(image, quality=facts.quality)
+    assert psnr(image, codec.decompress(codec.compress(image, quality=facts.quality - 1))) < target
+
+
+def test_beyond_the_best_quality_files_within_an_error_reach_a_psnr():
+    image = photo()
+    for target in (46.0, 49.5, 80.0):
+        data = codec.compress(image, min_psnr=target)
+        decoded = codec.decompress(data)
+        assert codec.info(data).fidelity in ("lossy", "near-lossless", "lossless")
+        assert decoded.tobytes() == image.tobytes() or psnr(image, decoded) >= target
+    assert codec.info(data).fidelity == "lossless"
+
+
+def test_a_target_that_no_file_meets_is_refused_with_the_nearest():
+    image = photo()
+    least = len(codec.compress(image, quality=1))
+    with pytest.raises(ValueError, match=f"the shortest file has {least} bytes"):
+        codec.compress(image, target_size=least - 1)
+    with pytest.raises(ValueError, match=r"target_bpp: 0\.001 cannot be met"):
+        codec.compress(image, target_bpp=0.001)
+    bits = photo("1")
+    with pytest.raises(ValueError, match="cannot be met"):
+        codec.compress(bits, target_size=60)
+
+
+def test_an_exact_file_is_taken_where_it_is_shorter():
+    y, x = np.mgrid[0:200, 0:300]
+    text = Image.fromarray(np.where((x // 3 + y // 5) % 7 == 0, 0, 255).astype(np.uint8).repeat(3).reshape(200, 300, 3))
+    data = codec.compress(text, quality=80)
+    assert codec.info(data).fidelity in ("stored", "lossless")
+    assert codec.decompress(data).tobytes() == text.tobytes()
+    coded = lossy.encode(MODEL, np.asarray(text), 80, None, effort=2)
+    assert len(data) < len(coded.encoded.payload)
+
+
+def test_the_coarse_channels_are_a_preview():
+    image, data = photo(width=90, height=140), small(90)
+    preview = codec.decompress(data, latents_only=True)
+    assert preview.size == image.size
+    assert preview.tobytes() != codec.decompress(data).tobytes()
+    grey = Image.new("RGB", image.size, tuple(np.asarray(image).mean((0, 1)).astype(int)))
+    assert psnr(image, grey) + 1 < psnr(image, preview) < psnr(image, codec.decompress(data))
+
+
+@pytest.mark.parametrize("options", [{"quality": 40}, {"lossless": True}, {"max_error": 2}])
+def test_a_seed_draws_one_picture(options):
+    data = codec.compress(photo(width=90, height=140), latents=Latents.TWO_PART, **options)
+    drawn = [codec.decompress(data, latents_only=True, sample=seed).tobytes() for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] != codec.decompress(data, latents_only=True).tobytes()
+
+
+def test_what_has_no_latents_has_no_preview():
+    for data in (codec.compress(photo("1")), codec.compress(photo(), lossless=True, latents=Latents.NONE)):
+        with pytest.raises(UnsupportedError, match="latents"):
+            codec.decompress(data, latents_only=True)
+    with pytest.raises(ValueError, match="expected latents_only"):
+        codec.decompress(small(), sample=1)
+
+
+def test_every_truncation_is_refused():
+    data = small()
+    for length in range(len(data)):
+        with pytest.raises(CorruptDataError):
+            codec.decompress(data[:length])
+
+
+def test_every_flipped_bit_is_refused():
+    data = bytearray(small())
+    rng = np.random.default_rng(0)
+    for bit in [*range(8 * 52), *rng.integers(8 * 52, 8 * len(data), 200)]:
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((CorruptDataError, UnsupportedError)):
+            codec.decompress(bytes(data))
+        data[bit // 8] ^= 1 << bit % 8
+
+
+def test_damage_behind_a_right_checksum_is_refused():
+    data = small()
+    rng = np.random.default_rng(1)
+    for bit in [*range(8 * 5, 8 * 24), *range(8 * 28, 8 * 52), *rng.integers(8 * 52, 8 * len(data), 60)]:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CodecError):
+            codec.decompress(resealed(bytes(damaged)))
+
+
+def test_a_file_that_asks_for_too_many_values_is_refused():
+    data = bytearray(small())
+    wide = headers.OFFSETS["width"]
+    data[wide : wide + 4] = struct.pack("<I", 200_000)
+    with pytest.raises(CorruptDataError, match="more values than the payload"):
+        codec.decompress(resealed(bytes(data)))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_model_of_samples_codes_no_lossy_file(number):
+    other = load_model(number)
+    data = bytearray(small())
+    at = headers.OFFSETS["model"]
+    data[at : at + 2] = struct.pack("<H", number)
+    at = headers.OFFSETS["weights_hash"]
+    data[at : at + headers.HASH_BYTES] = other.hash
+    with pytest.raises(CorruptDataError, match="does not code such files"):
+        codec.decompress(resealed(bytes(data)))
+
+
+@pytest.mark.parametrize("latents", [None, *Latents])
+def test_the_ledger_of_a_lossy_file(latents):
+    image = photo(width=300, height=400)
+    report = ledger.measure(image, quality=60, latents=latents)
+    rows = report.as_dict()
+    assert report.fidelity == "lossy"
+    assert math.fsum(rows[name] for name in ledger.ROWS) == pytest.approx(report.file_bits, abs=0.01)
+    message = report.prior_bits + report.pixel_bits + report.posterior_bits + report.rounding_bits + report.rans_bits
+    assert abs(message - report.elbo_bits) < max(0.005 * report.elbo_bits, 8 * 64) + 4 * report.elbo_stderr_bits
+    assert not report.exact
+    decoded = codec.decompress(codec.compress(image, quality=60, latents=latents))
+    assert report.psnr == pytest.approx(psnr(image, decoded))
+    assert report.ms_ssim == pytest.approx(metrics.ms_ssim(np.asarray(image), np.asarray(decoded)))
+
+
+def test_grey_is_the_mean_of_three_equal_channels():
+    grey = photo("L")
+    samples = np.asarray(grey)[:, :, None]
+    coded = lossy.encode(MODEL, samples, 60, Latents.NONE, effort=1)
+    full = lossy.decoded(MODEL, coded.encoded.samples, 60, (*samples.shape[:2], 3)).astype(int)
+    np.testing.assert_array_equal(coded.samples[..., 0], (full.sum(-1) + 1) // 3)
+
+
+def test_part_bits_sum_to_the_file():
+    data = small()
+    assert sum(container.part_bits(container.unpack(data)).values()) == 8 * len(data)
+    assert api.info(data).bands == 2

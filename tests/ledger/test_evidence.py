@@ -1,0 +1,246 @@
+"""The importance-weighted bound: exact with an exact posterior, never below the evidence, and it comes near."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from support import tensor_model
+from support.codecs import quantised, table_codec
+
+from codec.commands import demo
+from codec.entropy.bits_back import Codec, Intervals, mixture_intervals
+from codec.entropy.mixtures import Grid, number_grid
+from codec.entropy.rans import PRECISION
+from codec.format.headers import Latents
+from codec.frozen.weights import parse_model
+from codec.ledger import evidence, ledger
+from codec.vlae.bands import Image
+
+MODEL = parse_model(tensor_model.weights(grid=1))
+"""A tile has four latents of three values each: its evidence is a sum of 81 terms."""
+TILE_LATENTS = [np.array([z]) for z in itertools.product((-1, 0, 1), repeat=4)]
+
+
+def enumerated(image):
+    """Return -log2 p(x) and KL(q(z|x) || p(z|x)) of a tensor with one tile in each band, both in bits."""
+    total = divergence = 0.0
+    for index in range(image.bands):
+        joint = np.array(
+            [
+                -image.prior_intervals(z).ideal_bits - image.pixel_intervals(index, z, ideal=True).ideal_bits
+                for z in TILE_LATENTS
+            ]
+        )
+        posterior = np.array([-image.posterior_intervals(index, z).ideal_bits for z in TILE_LATENTS])
+        evidence_bits = -np.logaddexp2.reduce(joint)
+        total += evidence_bits
+        divergence += (2**posterior * (posterior - joint - evidence_bits)).sum()
+    return total, divergence
+
+
+@pytest.fixture(scope="module", params=[(4, 3), (17, 2)], ids=["a band", "two bands"])
+def sampled(request):
+    """Return -log2 p(x) and the divergence of a small tensor, and samples of its -log2 w."""
+    image = Image.of(MODEL, tensor_model.draw(*request.param), 0)
+    return *enumerated(image), evidence.sample_bits(image, 4096, seed=5)
+
+
+def groups(bits, samples):
+    """Return estimates of the bound from the samples in turn."""
+    return [evidence.importance(bits[i:], samples) for i in range(0, len(bits) - max(samples, 2) + 1, samples)]
+
+
+def mean_bits(estimates):
+    return float(np.mean([estimate.bits for estimate in estimates]))
+
+
+def test_the_bound_comes_to_the_enumerated_evidence(sampled):
+    exact, divergence, bits = sampled
+    bound = evidence.importance(bits, len(bits))
+    assert 0 < bound.stderr_bits < 0.2
+    assert abs(bound.bits - exact) < 4 * bound.stderr_bits
+    elbo = evidence.elbo(bits)
+    assert abs(elbo.bits - exact - divergence) < 4 * elbo.stderr_bits
+    assert divergence > 20 * elbo.stderr_bits
+    gap = elbo.bits - bound.bits
+    assert gap == pytest.approx(divergence, abs=4 * (elbo.stderr_bits + bound.stderr_bits))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 4, 16, 64])
+def test_the_bound_is_above_the_evidence_in_expectation(sampled, samples):
+    exact, divergence, bits = sampled
+    found = groups(bits, samples)
+    stderr = np.std([estimate.bits for estimate in found]) / np.sqrt(len(found))
+    assert -4 * stderr < mean_bits(found) - exact < divergence + 4 * stderr
+    assert np.mean([estimate.bits < exact - 2 * estimate.stderr_bits for estimate in found]) < 0.05
+
+
+def test_the_bound_falls_with_the_number_of_samples(sampled):
+    exact, _, bits = sampled
+    found = [mean_bits(groups(bits, samples)) for samples in (2, 4, 16, 64, 256, 1024)]
+    # Each mean is over the same samples, twice as many or more in a group: it cannot rise at all.
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[-1] + 0.5 > exact
+
+
+@pytest.mark.parametrize("samples", [4, 16, 64])
+def test_the_standard_error_is_that_of_repetitions(sampled, samples):
+    found = groups(sampled[2], samples)
+    claimed = np.sqrt(np.mean([estimate.variance for estimate in found]))
+    assert claimed == pytest.approx(np.std([estimate.bits for estimate in found]), rel=0.25)
+
+
+def test_one_sample_is_a_sample_of_the_elbo():
+    image = Image.of(MODEL, tensor_model.draw(17, 2), 0)
+    bits = evidence.sample_bits(image, 2, seed=3)
+    one = evidence.importance(bits, 1)
+    assert one.bits == sum(evidence.fresh_bits(image, index, (3 << 32) + index) for index in range(2))
+    assert one.variance == pytest.approx(2 * evidence.elbo(bits).variance)
+    two = evidence.importance(bits, 2)
+    assert two.variance == pytest.approx(evidence.elbo(bits).variance)
+    assert two.bits < evidence.elbo(bits).bits
+
+
+def test_the_number_of_threads_changes_nothing():
+    image = Image.of(MODEL, tensor_model.draw(17, 2), 0)
+    seen = []
+    one = evidence.sample_bits(image, 7, seed=1, threads=1, progress=lambda *done: seen.append(done))
+    assert seen == [(done, 7) for done in range(1, 8)]
+    np.testing.assert_array_equal(one, evidence.sample_bits(image, 7, seed=1, threads=3))
+    assert (one != evidence.sample_bits(image, 7, seed=2)).any()
+
+
+def test_a_weight_that_dwarfs_the_others_is_seen_as_uncertain():
+    bits = np.array([[1000.0], [1100.0], [1100.0], [1100.0]])
+    bound = evidence.importance(bits, 4)
+    assert bound.bits == pytest.approx(1002)
+    # Without the first it were 1100 instead of 1001.6.
+    assert bound.stderr_bits == pytest.approx(np.sqrt(3 * 3 / 16) * (1100 - 1002 + np.log2(4 / 3)))
+
+
+class Oracle:
+    """A model of two bands, each of a latent on 9 points and three values on 16, that is its own image.
+
+    The values of a band stand about a linear function of its latent and of the band above. The posterior is the
+    exact one, or flat.
+    """
+
+    bands, tiles, model = 2, 1, SimpleNamespace(latents=1)
+    draw = Image.draw
+    latents, values = number_grid(-4, 4), Grid(16, 256, -128)
+
+    def __init__(self, seed, exact):
+        self.x = np.random.default_rng(seed).integers(3, 13, (self.bands, 3))
+        points = [np.array([[z]]) for z in range(9)]
+        joint = np.array(
+            [
+                [
+                    -self.prior_intervals(z).ideal_bits - self.pixel_intervals(s, z, ideal=True).ideal_bits
+                    for z in points
+                ]
+                for s in range(self.bands)
+            ]
+        )
+        self.evidence_bits = -np.logaddexp2.reduce(joint, axis=1)
+        given = 2 ** (joint + self.evidence_bits[:, None]) if exact else np.full((self.bands, 9), 1 / 9)
+        self.frequencies = [quantised(p) for p in given]
+
+    def prior_intervals(self, z):
+        return mixture_intervals(z.reshape(-1), np.array([[0, 0, 60]]), self.latents)
+
+    def pixel_intervals(self, index, z, *, ideal):
+        assert ideal
+        above = int(self.x[index - 1].sum()) // 3 if index else 7
+        mean = (int(z[0, 0]) + above // 2 + 1) * 256
+        return mixture_intervals(self.x[index], np.tile([0, mean, 40], (3, 1)), self.values)
+
+    def posterior(self, index):
+        symbols = table_codec(self.frequencies[index], 1)
+
+        def pop(message):
+            message, z = symbols.pop(message)
+            return message, z.reshape(1, 1)
+
+        return Codec(symbols.push, pop)
+
+    def posterior_intervals(self, index, z):
+        freqs = self.frequencies[index][z.reshape(-1)]
+        return Intervals(freqs, freqs, float(PRECISION - np.log2(freqs).sum()))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 50])
+def test_with_the_exact_posterior_any_number_of_samples_gives_the_evidence(samples):
+    oracle = Oracle(seed=1, exact=True)
+    bits = evidence.sample_bits(oracle, max(samples, 2), seed=samples)
+    bound = evidence.importance(bits, samples)
+    # The posterior's frequencies are whole numbers of 2**-24.
+    assert bound.bits == pytest.approx(oracle.evidence_bits.sum(), abs=1e-4)
+    assert bound.stderr_bits < 1e-4
+    assert evidence.elbo(bits).bits == pytest.approx(bound.bits, abs=1e-4)
+
+
+def test_with_another_posterior_the_bound_comes_to_the_same_evidence():
+    oracle = Oracle(seed=1, exact=False)
+    bits = evidence.sample_bits(oracle, 4000, seed=1)
+    exact = oracle.evidence_bits.sum()
+    bound = evidence.importance(bits, 4000)
+    assert abs(bound.bits - exact) < 4 * bound.stderr_bits < 0.3
+    assert evidence.elbo(bits).bits > exact + 1
+
+
+# ---- In the ledger ----------------------------------------------------------------------------
+
+
+PICTURE = PillowImage.fromarray(demo.draw()[:100, :120])
+
+
+@pytest.mark.parametrize("latents", [Latents.BITS_BACK, Latents.TWO_PART])
+def test_a_lossless_ledger_has_the_bound(latents):
+    options = {"lossless": True, "latents": latents}
+    plain = ledger.measure(PICTURE, **options)
+    assert plain.importance_bits is plain.importance_samples is plain.importance_gap_bits is None
+    one, many = (ledger.measure(PICTURE, importance=samples, **options) for samples in (1, 8))
+    assert one.elbo_bits == plain.elbo_bits
+    assert one.importance_bits == pytest.approx(one.elbo_bits, abs=6 * one.importance_stderr_bits)
+    assert (one.importance_samples, many.importance_samples) == (1, 8)
+    assert many.importance_bits < one.importance_bits
+    assert many.importance_gap_bits == many.elbo_bits - many.importance_bits > 0
+    assert many.importance_bpsp == many.importance_bits / (100 * 120 * 3)
+    assert many.importance_stderr_bits > 0
+    assert many.elbo_stderr_bits < 2 * plain.elbo_stderr_bits
+
+
+def test_a_lossy_ledger_has_the_bound():
+    picture = PillowImage.fromarray(np.tile(demo.draw(), (3, 2, 1)))
+    report = ledger.measure(picture, quality=60, latents=Latents.BITS_BACK, importance=4)
+    assert report.fidelity == "lossy"
+    assert 0 < report.importance_bits < report.elbo_bits
+
+
+@pytest.mark.parametrize(("max_error", "latents"), [(0, Latents.NONE), (2, Latents.NONE), (2, Latents.TWO_PART)])
+def test_without_a_posterior_the_bound_is_the_promise(max_error, latents):
+    report = ledger.measure(PICTURE, max_error=max_error, latents=latents, importance=3)
+    assert report.importance_bits == report.elbo_bits
+    assert report.importance_stderr_bits == report.importance_gap_bits == 0
+
+
+def test_a_stored_file_has_no_bound():
+    report = ledger.measure(PICTURE.convert("P"), lossless=True, importance=3)
+    assert report.importance_bits is report.importance_samples is None
+
+
+def test_an_adaptation_counts_in_the_bound_too():
+    picture = PillowImage.fromarray(np.tile(demo.draw(), (2, 2, 1))[:180, :190])
+    report = ledger.measure(picture, lossless=True, latents=Latents.BITS_BACK, importance=2)
+    assert report.adaptation_bits > 0
+    assert report.elbo_bits - 1000 < report.importance_bits < report.elbo_bits
+    path = report.prior_bits + report.pixel_bits + report.posterior_bits
+    assert 0 < report.coded_path_bits - path <= report.adaptation_bits
+
+
+@pytest.mark.parametrize("samples", [0, -1, evidence.MAX_SAMPLES + 1, True])
+def test_a_number_of_samples_out_of_range_is_refused_before_any_work(samples):
+    with pytest.raises(ValueError, match="importance: expected 1 to 100000"):
+        ledger.measure("no such file", lossless=True, importance=samples)

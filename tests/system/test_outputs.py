@@ -1,0 +1,225 @@
+"""Outputs: nothing is replaced without force, pipes and devices are written into, failures leave nothing."""
+
+import errno
+import os
+import stat
+import sys
+import threading
+
+import pytest
+
+from codec.system import outputs
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes with names, devices, descriptors with paths")
+
+
+@pytest.fixture(params=["links", "no links"])
+def file_system(request, monkeypatch):
+    """Some file systems have no hard links."""
+    if request.param == "no links":
+
+        def fail(*_):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", fail)
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "a"
+    with outputs.output(path) as file:
+        file.write(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+
+    def fail():
+        with outputs.output(tmp_path / "b") as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("file_system")
+@pytest.mark.parametrize("what", ["file", "folder", "link to nothing"])
+def test_what_appears_meanwhile_is_kept(tmp_path, what):
+    path = tmp_path / "a"
+    appear = {
+        "file": lambda: path.write_bytes(b"precious"),
+        "folder": path.mkdir,
+        "link to nothing": lambda: path.symlink_to("nothing"),
+    }
+
+    def write():
+        with outputs.output(path) as file:
+            file.write(b"new")
+            appear[what]()
+
+    with pytest.raises(ValueError, match="a: exists, expected --force"):
+        write()
+    assert list(tmp_path.iterdir()) == [path]
+    if what == "file":
+        assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.usefixtures("file_system")
+def test_of_two_that_write_one_file_one_is_refused(tmp_path):
+    path = tmp_path / "a"
+    ready, refused = threading.Barrier(4), []
+
+    def write(text):
+        try:
+            with outputs.output(path) as file:
+                file.write(text)
+                ready.wait()
+        except ValueError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in (b"1", b"2", b"3", b"4")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [f"output {path}: exists, expected --force"] * 3
+    assert path.read_bytes() in (b"1", b"2", b"3", b"4")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_force_replaces_and_keeps_the_mode(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    with pytest.raises(ValueError, match="expected --force"):
+        outputs.write_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    outputs.write_file(path, b"new", force=True)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640 or sys.platform == "win32"
+
+
+@pytest.mark.parametrize("name", ["文" * 78, "🎞" * 60, "é" * 120, "a" * 250])
+def test_long_names_are_written(tmp_path, name):
+    outputs.write_file(tmp_path / f"{name}.vlae", b"1")
+    outputs.write_file(tmp_path / f"{name}.vlae", b"2", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.vlae"]
+
+
+@posix
+def test_a_pipe_with_a_name_stays_one(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for force in (False, True):
+        read = []
+        reader = threading.Thread(target=lambda read=read: read.append(path.read_bytes()))
+        reader.start()
+        outputs.check_output(path, force)
+        outputs.write_file(path, b"through", force=force)
+        reader.join()
+        assert read == [b"through"]
+        assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@posix
+def test_a_device_stays_one():
+    before = os.stat(os.devnull)
+    for force in (False, True):
+        with outputs.output(os.devnull, force=force) as file:
+            file.write(b"gone")
+            outputs.sync(file)
+    after = os.stat(os.devnull)
+    assert stat.S_ISCHR(after.st_mode)
+    assert (before.st_ino, before.st_rdev) == (after.st_ino, after.st_rdev)
+
+
+@posix
+def test_a_path_of_a_descriptor_is_written_where_that_stands(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"former\n")
+    (tmp_path / "link").symlink_to("/dev/fd")
+    with log.open("ab") as file:
+        for path in (f"/dev/fd/{file.fileno()}", f"/proc/self/fd/{file.fileno()}"):
+            assert outputs.descriptor(path) == file.fileno()
+            outputs.check_output(path, False)
+            outputs.write_file(path, b"more\n", force=True)
+    assert log.read_bytes() == b"former\nmore\nmore\n"
+    out, to = os.pipe()
+    (tmp_path / "fd").symlink_to(f"/dev/fd/{to}")
+    for path in (f"/dev/fd/{to}", tmp_path / "fd"):
+        outputs.write_file(path, b"bytes", force=True)
+        assert os.read(out, 100) == b"bytes"
+    os.close(to)
+    assert os.read(out, 1) == b""
+    for number in (out, to):  # open for reading, and closed
+        with pytest.raises(OSError, match=f"/dev/fd/{number}"):
+            outputs.check_output(f"/dev/fd/{number}", True)
+    os.close(out)
+
+
+@posix
+def test_other_paths_name_no_descriptor(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert outputs.descriptor("/dev/stdout") == 1
+    for path in (tmp_path / "loop", tmp_path / "none", "/dev/null", "/proc/1/fd/1", "a", "fd/1"):
+        assert outputs.descriptor(path) is None
+
+
+def test_what_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    for name, message in (
+        ("", "expected a name, got an empty one"),
+        (str(tmp_path), "is a folder"),
+        (f"{tmp_path}/none/", "is a folder"),
+        (str(tmp_path / "none" / "a"), "its folder does not exist"),
+        (str(tmp_path / "file"), "exists, expected --force"),
+        (str(tmp_path / "link"), "exists, expected --force"),
+        (str(tmp_path / "file" / "a"), "its folder does not exist"),
+    ):
+        with pytest.raises(ValueError, match=f"^output.*{message}"):
+            outputs.check_output(name, False)
+    outputs.check_output(tmp_path / "link", True)
+    outputs.check_output(tmp_path / "new", False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="new: its folder cannot be written"):
+        outputs.check_output(tmp_path / "new", False)
+
+
+def test_errors_name_the_output(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError) as error:
+        outputs.write_file(tmp_path / "none" / "a", b"1")
+    assert error.value.filename == str(tmp_path / "none" / "a")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left") as error:
+        outputs.write_file(tmp_path / "a", b"1")
+    assert error.value.filename == str(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_device_is_an_error_that_names_it():
+    with pytest.raises(OSError, match="/dev/full") as error:
+        outputs.write_file("/dev/full", b"1")
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_a_stream_can_be_a_file_for_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "source").write_bytes(b"bytes")
+    for error in (None, RuntimeError):
+        with (tmp_path / "source").open("rb") as source:
+            try:
+                with outputs.spooled(source) as path:
+                    assert path.read_bytes() == b"bytes"
+                    if error:
+                        raise error
+            except RuntimeError:
+                pass
+        assert not path.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

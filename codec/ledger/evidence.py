@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.system.threads import one_blas_thread, pool_of
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
+from codec.vlae.pixels import intervals
 
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
@@ -60,9 +62,9 @@ def check_samples(samples: int | None) -> None:
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:
     """Return -log2 w of a band for latents that a seed draws from its posterior; its mean is minus the ELBO."""
-    z = image.draw(index, seed)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
-    return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
+    z = draw(image, index, seed)
+    latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, index, z).ideal_bits
+    return latent + intervals(image, index, z, ideal=True).ideal_bits
 
 
 def sample_bits(

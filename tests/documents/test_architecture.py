@@ -17,15 +17,15 @@ CODEC = {
     "networks": "",
     "system": "",
     "frozen": "entropy networks format.headers",
-    "vlae": "entropy networks frozen system encoder format.headers format.container",
-    "encoder": "entropy networks frozen vlae",
+    "vlae": "entropy networks frozen system format.headers format.container",
+    "encoder": "entropy networks frozen system vlae format.headers",
     "image_files": "system format.headers format.metadata",
     "images": "entropy networks frozen system vlae encoder image_files format",
     "archive": "entropy frozen system vlae images image_files format",
     GROUND: "format system image_files images vlae",
     "ledger": "frozen system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger format .api",
-    "commands": "networks frozen system vlae image_files images archive ledger report format .api",
+    "commands": "networks frozen system vlae encoder image_files images archive ledger report format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""
 
@@ -106,11 +106,11 @@ def test_arrows_of_models(module):
 
 
 def test_a_planted_import_is_seen():
-    assert forbidden("codec", "codec.format.headers", "from codec.vlae import coder") == {"codec.vlae.coder"}
+    assert forbidden("codec", "codec.format.headers", "from codec.vlae import coders") == {"codec.vlae.coders"}
     assert forbidden("codec", "codec.entropy.rans", "def f():\n    import codec.api") == {"codec.api"}
-    assert forbidden("codec", "codec.vlae.coder", "from codec.format.png import read") == {"codec.format.png"}
+    assert forbidden("codec", "codec.vlae.coders", "from codec.format.png import read") == {"codec.format.png"}
     assert forbidden("models", "models.nets.vlae", "import models.training.run") == {"models.training.run"}
-    assert not forbidden("codec", "codec.vlae.coder", "from codec.format.headers import Latents")
+    assert not forbidden("codec", "codec.vlae.coders", "from codec.format.headers import Latents")
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -143,3 +143,11 @@ def test_what_is_slow_loads_late(module):
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert "codec" in loaded
     assert not loaded & {"torch", "numba", "models"}
+
+
+def test_decoding_loads_no_encoder():
+    path = ROOT / "tests" / "golden" / "lossy-rgb-bits-back.vlae"
+    code = f"import codec, sys; codec.decompress({str(path)!r}); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    assert "codec.vlae.decoding" in run.stdout.split()
+    assert not [name for name in run.stdout.split() if name.startswith("codec.encoder")]

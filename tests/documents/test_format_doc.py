@@ -27,7 +27,7 @@ from codec.frozen import (
     weights,
 )
 from codec.networks import convolutions, layers, quantisation, transform
-from codec.vlae import adaptation, coder
+from codec.vlae import adaptation, decoding
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
@@ -587,7 +587,7 @@ def test_example_of_a_lossy_file():
         else:
             assert int.from_bytes(content, "little") == int(written, 16 if name.endswith("crc") else 10)
     lossy = shipped.load_model(shipped.LOSSY)
-    q = coder.decode(lossy, file).samples
+    q = decoding.decode(lossy, file).samples
     values = quantisation.dequantise(q, lossy.transforms.steps[file.header.condition])
     where = np.flatnonzero(q)
     listed = [", ".join(map(str, a.reshape(-1)[where])) for a in (q, values)]

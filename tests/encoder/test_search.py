@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from codec.commands import demo
 from codec.encoder import search
+from codec.encoder.estimates import ESTIMATE_EVERY
+from codec.encoder.search import adapt
 from codec.entropy.mixtures import COMPONENTS, ideal_bits_gradient, load_tables, prepare, sample_grid
 from codec.entropy.mixtures import ideal_bits as exact_bits
 from codec.frozen.likelihood import make_work
@@ -17,8 +19,9 @@ from codec.frozen.model import ADAPTATION_STEP
 from codec.frozen.shipped import load_model
 from codec.networks import products
 from codec.vlae.adaptation import LIMIT, layers
-from codec.vlae.bands import Image
-from codec.vlae.coder import ESTIMATE_EVERY
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, mode
+from codec.vlae.pixels import intervals
 
 MODEL = load_model()
 NETWORK = MODEL.network
@@ -32,7 +35,9 @@ def image_of(samples, max_error=0):
 
 def small_photo(channels):
     """Return samples of one band and tile: a cut of the demo picture, all channels or green."""
-    cut = demo.draw()[:64, :64]
+    cut = draw(
+        demo,
+    )[:64, :64]
     return np.ascontiguousarray(cut if channels == 3 else cut[..., 1:2])
 
 
@@ -52,11 +57,11 @@ def gradient_of(image, z):
 def searched(request):
     """Return the gradient, and the ideal bits of the image as a function of u."""
     image = image_of(small_photo(request.param))
-    z = image.mode(0)
+    z = mode(image, 0)
 
     def bits(u):
         image.moved = u
-        return image.pixel_intervals(0, z, ideal=True).ideal_bits
+        return intervals(image, 0, z, ideal=True).ideal_bits
 
     return gradient_of(image, z), bits
 
@@ -117,7 +122,7 @@ def test_the_gradient_of_the_coefficients(place):
     u[head_of(place)] = np.sign(gradient[head_of(place)])
     bits = []
     for image.moved in (u, -u):
-        bits.append(image.pixel_intervals(0, None, ideal=True).ideal_bits)
+        bits.append(intervals(image, 0, None, ideal=True).ideal_bits)
     assert (bits[0] - bits[1]) / 2 == pytest.approx(gradient @ u, rel=0.1)
     assert gradient @ u > 1
 
@@ -191,7 +196,7 @@ def test_gradients_go_back_through_a_layer(scale):
 
 def found(image, steps=4):
     with ThreadPoolExecutor(1) as pool:
-        return image.adapt(False, steps, pool, 1)
+        return adapt(image, False, steps, pool, 1)
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
@@ -203,10 +208,10 @@ def test_an_image_of_one_colour_can_be_searched(value):
 @pytest.mark.parametrize("max_error", [0, 4])
 def test_the_search_shortens_what_it_looks_at(max_error):
     image = image_of(small_photo(3), max_error)
-    before = image.pixel_intervals(0, None, ideal=True).ideal_bits
+    before = intervals(image, 0, None, ideal=True).ideal_bits
     image.moved = found(image, 48)
     assert np.abs(image.moved).max() > 0
-    assert image.pixel_intervals(0, None, ideal=True).ideal_bits < 0.985 * before
+    assert intervals(image, 0, None, ideal=True).ideal_bits < 0.985 * before
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 256), (512, 768), (480, 640), (300, 400)])
@@ -229,5 +234,5 @@ def test_the_search_looks_at_all_rows_and_columns(monkeypatch, height, width):
 @pytest.mark.parametrize("width", [512, 768, 1024])
 def test_estimates_look_at_all_columns(width):
     image = image_of(np.zeros((64, width, 3), dtype=np.uint8))
-    freqs = image.pixel_intervals(0, None, every=ESTIMATE_EVERY).freqs
+    freqs = intervals(image, 0, None, every=ESTIMATE_EVERY).freqs
     assert (freqs > 0).any((0, 2)).all()

@@ -12,7 +12,7 @@ from codec.frozen.features import SpatialNetworks
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
 from codec.vlae import wavefront
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]

@@ -16,7 +16,9 @@ from codec.entropy.rans import PRECISION
 from codec.format.headers import Latents
 from codec.frozen.weights import parse_model
 from codec.ledger import evidence, ledger
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, posterior_intervals, prior_intervals
+from codec.vlae.pixels import intervals
 
 MODEL = parse_model(tensor_model.weights(grid=1))
 """A tile has four latents of three values each: its evidence is a sum of 81 terms."""
@@ -29,11 +31,11 @@ def enumerated(image):
     for index in range(image.bands):
         joint = np.array(
             [
-                -image.prior_intervals(z).ideal_bits - image.pixel_intervals(index, z, ideal=True).ideal_bits
+                -prior_intervals(image, z).ideal_bits - intervals(image, index, z, ideal=True).ideal_bits
                 for z in TILE_LATENTS
             ]
         )
-        posterior = np.array([-image.posterior_intervals(index, z).ideal_bits for z in TILE_LATENTS])
+        posterior = np.array([-posterior_intervals(image, index, z).ideal_bits for z in TILE_LATENTS])
         evidence_bits = -np.logaddexp2.reduce(joint)
         total += evidence_bits
         divergence += (2**posterior * (posterior - joint - evidence_bits)).sum()
@@ -136,10 +138,7 @@ class Oracle:
         points = [np.array([[z]]) for z in range(9)]
         joint = np.array(
             [
-                [
-                    -self.prior_intervals(z).ideal_bits - self.pixel_intervals(s, z, ideal=True).ideal_bits
-                    for z in points
-                ]
+                [-prior_intervals(self, z).ideal_bits - intervals(self, s, z, ideal=True).ideal_bits for z in points]
                 for s in range(self.bands)
             ]
         )
@@ -193,7 +192,11 @@ def test_with_another_posterior_the_bound_comes_to_the_same_evidence():
 # ---- In the ledger ----------------------------------------------------------------------------
 
 
-PICTURE = PillowImage.fromarray(demo.draw()[:100, :120])
+PICTURE = PillowImage.fromarray(
+    draw(
+        demo,
+    )[:100, :120]
+)
 
 
 @pytest.mark.parametrize("latents", [Latents.BITS_BACK, Latents.TWO_PART])
@@ -213,7 +216,14 @@ def test_a_lossless_ledger_has_the_bound(latents):
 
 
 def test_a_lossy_ledger_has_the_bound():
-    picture = PillowImage.fromarray(np.tile(demo.draw(), (3, 2, 1)))
+    picture = PillowImage.fromarray(
+        np.tile(
+            draw(
+                demo,
+            ),
+            (3, 2, 1),
+        )
+    )
     report = ledger.measure(picture, quality=60, latents=Latents.BITS_BACK, importance=4)
     assert report.fidelity == "lossy"
     assert 0 < report.importance_bits < report.elbo_bits
@@ -232,7 +242,14 @@ def test_a_stored_file_has_no_bound():
 
 
 def test_an_adaptation_counts_in_the_bound_too():
-    picture = PillowImage.fromarray(np.tile(demo.draw(), (2, 2, 1))[:180, :190])
+    picture = PillowImage.fromarray(
+        np.tile(
+            draw(
+                demo,
+            ),
+            (2, 2, 1),
+        )[:180, :190]
+    )
     report = ledger.measure(picture, lossless=True, latents=Latents.BITS_BACK, importance=2)
     assert report.adaptation_bits > 0
     assert report.elbo_bits - 1000 < report.importance_bits < report.elbo_bits

@@ -9,13 +9,16 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec.encoder import encoding  # noqa: E402
 from codec.entropy import mixtures, rans  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
 from codec.frozen import contexts, likelihood  # noqa: E402
 from codec.frozen.shipped import WEIGHTS  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
-from codec.vlae import adaptation, coder, wavefront  # noqa: E402
-from codec.vlae.bands import Image as CodedImage  # noqa: E402
+from codec.vlae import adaptation, decoding, wavefront  # noqa: E402
+from codec.vlae.image import Image as CodedImage  # noqa: E402
+from codec.vlae.latents import mode, posterior_intervals, prior_intervals  # noqa: E402
+from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.crops import Crops, Source, give_past  # noqa: E402
 from models.data.rounding import Rounder  # noqa: E402
 from models.freezing.balance import hidden_units, norm  # noqa: E402
@@ -117,11 +120,11 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     assert model.hash.hex() == card["hash"]
     samples = picture(5)
     for d in (0, 3):
-        coded = coder.encode(model, samples, d, None if d else Latents.BITS_BACK)
+        coded = encoding.encode(model, samples, d, None if d else Latents.BITS_BACK)
         raster = np.zeros_like(samples)
         image = CodedImage(model, raster, raster, 3, d, coded.lanes)
         image.moved = adaptation.unpack(coded.adaptation, model.network)
-        coder.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
+        decoding.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
         assert np.abs(image.samples.astype(int) - samples).max() <= d
         assert np.array_equal(image.samples, coded.samples)
 
@@ -195,9 +198,9 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
 
 def _coded_bits(model, samples):
     image = CodedImage(model, samples, samples, 3, 0)
-    z = image.mode(0)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(0, z).ideal_bits
-    return image.pixel_intervals(0, z, ideal=True).ideal_bits + latent
+    z = mode(image, 0)
+    latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, 0, z).ideal_bits
+    return intervals(image, 0, z, ideal=True).ideal_bits + latent
 
 
 def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):

@@ -19,6 +19,7 @@ import codec
 from codec.commands import demo
 from codec.encoder import search
 from codec.format.headers import Latents
+from codec.vlae.latents import draw
 
 ROOT = Path(__file__).parents[2]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -72,7 +73,12 @@ def made_here(tmp_path_factory):
     """Return the path of an image, that of its file, and what other processes are to make of them."""
     folder = tmp_path_factory.mktemp("determinism")
     rng = np.random.default_rng(0)
-    tiled = np.tile(demo.draw(), (2, 2, 1))[:150, :220]
+    tiled = np.tile(
+        draw(
+            demo,
+        ),
+        (2, 2, 1),
+    )[:150, :220]
     image = Image.fromarray(np.clip(tiled + rng.normal(0, 2, tiled.shape), 0, 255).astype(np.uint8))
     image.save(folder / "image.png")
     with pytest.MonkeyPatch.context() as patch:

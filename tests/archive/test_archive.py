@@ -30,12 +30,9 @@ from codec.images.choice import reach
 from codec.images.fidelities import Encoder
 from codec.images.goals import goal_of
 from codec.vlae import decoding
-from codec.vlae.latents import draw
 
 ROOT = Path(__file__).parents[2]
-PICTURE = draw(
-    demo,
-)
+PICTURE = demo.draw()
 METADATA = {"icc_profile": b"a profile", "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0", "xmp": b"<x/>"}
 
 if sys.platform == "win32":

@@ -15,7 +15,6 @@ from PIL import Image
 from codec import __version__, api
 from codec.commands import cli, demo, warm_up
 from codec.format import container, headers
-from codec.vlae.latents import draw
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,11 +28,7 @@ def compiled():
 def photo(tmp_path):
     """A PNG file."""
     path = tmp_path / "photo.png"
-    Image.fromarray(
-        draw(
-            demo,
-        )[:100, :120]
-    ).save(path)
+    Image.fromarray(demo.draw()[:100, :120]).save(path)
     return path
 
 
@@ -296,31 +291,15 @@ def test_the_demo_picture_is_what_the_generator_draws():
     with Image.open(demo.PICTURE) as image:
         shipped = np.asarray(image).astype(int)
     # Sines and exponentials may differ in their last bit between machines.
-    assert (
-        np.abs(
-            shipped
-            - draw(
-                demo,
-            )
-        ).max()
-        <= 1
-    )
+    assert np.abs(shipped - demo.draw()).max() <= 1
 
 
 @pytest.mark.parametrize(("mode", "line"), [("P", "its palette became RGB"), ("L", "its transparent colour became LA")])
 def test_what_a_lossy_file_does_without_is_told(tmp_path, capfd, mode, line):
     path = tmp_path / "a.png"
-    image = Image.fromarray(
-        draw(
-            demo,
-        )
-    ).convert("L")
+    image = Image.fromarray(demo.draw()).convert("L")
     if mode == "P":
-        image = Image.fromarray(
-            draw(
-                demo,
-            )
-        ).quantize(64)
+        image = Image.fromarray(demo.draw()).quantize(64)
         image.save(path)
     else:
         image.save(path, transparency=3)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from codec.commands import cli, demo
-from codec.vlae.latents import draw
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,11 +27,7 @@ def shell_lines(start):
 @pytest.fixture
 def photo(tmp_path, monkeypatch):
     """A folder with the files that the examples name, made the working directory."""
-    picture = Image.fromarray(
-        draw(
-            demo,
-        )[:70, :50]
-    )
+    picture = Image.fromarray(demo.draw()[:70, :50])
     picture.save(tmp_path / "photo.png")
     picture.crop((0, 0, 28, 28)).convert("1").save(tmp_path / "digit.png")
     (tmp_path / "photos").mkdir()

@@ -20,7 +20,8 @@ from codec.frozen.shipped import load_model
 from codec.networks import products
 from codec.vlae.adaptation import LIMIT, layers
 from codec.vlae.image import Image
-from codec.vlae.latents import draw, mode
+from codec.vlae.latents import mode
+from codec.vlae.pixels import band as band_of
 from codec.vlae.pixels import intervals
 
 MODEL = load_model()
@@ -35,16 +36,14 @@ def image_of(samples, max_error=0):
 
 def small_photo(channels):
     """Return samples of one band and tile: a cut of the demo picture, all channels or green."""
-    cut = draw(
-        demo,
-    )[:64, :64]
+    cut = demo.draw()[:64, :64]
     return np.ascontiguousarray(cut if channels == 3 else cut[..., 1:2])
 
 
 def gradient_of(image, z):
     """Return the gradient of the ideal bits of band 0 by a unit of adaptation, (bias count,)."""
     network = image.model.network
-    band, work, back = image.band(0, z), make_work(network, search.PIECE), search._back(network)
+    band, work, back = band_of(image, 0, z), make_work(network, search.PIECE), search._back(network)
     sums = np.zeros(COUNT)
     for begin in range(0, band.rows * band.width, search.PIECE):
         places = np.arange(begin, begin + search.PIECE)
@@ -60,8 +59,7 @@ def searched(request):
     z = mode(image, 0)
 
     def bits(u):
-        image.moved = u
-        return intervals(image, 0, z, ideal=True).ideal_bits
+        return intervals(replace(image, moved=u), 0, z, ideal=True).ideal_bits
 
     return gradient_of(image, z), bits
 
@@ -114,15 +112,13 @@ def test_the_gradient_of_the_coefficients(place):
     outputs = np.stack([products.unpack(packed) for packed in NETWORK.outputs])
     outputs[..., : 3 * NETWORK.mixtures] = 0
     outputs = np.stack([products.pack(weight) for weight in outputs])
-    image = image_of(small_photo(3))
-    image.model = replace(MODEL, network=NETWORK._replace(outputs=outputs))
+    model = replace(MODEL, network=NETWORK._replace(outputs=outputs))
+    image = replace(image_of(small_photo(3)), model=model)
     gradient = gradient_of(image, None)
     assert (gradient[head_of(0)] == 0).all()
     u = np.zeros(COUNT, dtype=np.int64)
     u[head_of(place)] = np.sign(gradient[head_of(place)])
-    bits = []
-    for image.moved in (u, -u):
-        bits.append(intervals(image, 0, None, ideal=True).ideal_bits)
+    bits = [intervals(replace(image, moved=moved), 0, None, ideal=True).ideal_bits for moved in (u, -u)]
     assert (bits[0] - bits[1]) / 2 == pytest.approx(gradient @ u, rel=0.1)
     assert gradient @ u > 1
 
@@ -209,9 +205,9 @@ def test_an_image_of_one_colour_can_be_searched(value):
 def test_the_search_shortens_what_it_looks_at(max_error):
     image = image_of(small_photo(3), max_error)
     before = intervals(image, 0, None, ideal=True).ideal_bits
-    image.moved = found(image, 48)
-    assert np.abs(image.moved).max() > 0
-    assert intervals(image, 0, None, ideal=True).ideal_bits < 0.985 * before
+    u = found(image, 48)
+    assert np.abs(u).max() > 0
+    assert intervals(replace(image, moved=u), 0, None, ideal=True).ideal_bits < 0.985 * before
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 256), (512, 768), (480, 640), (300, 400)])

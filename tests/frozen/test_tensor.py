@@ -116,7 +116,7 @@ def test_the_shortest_latents_are_chosen(seed):
 
 def test_tensors_are_not_adapted(monkeypatch):
     monkeypatch.setattr(search, "LEAST_PIXELS", 0)
-    monkeypatch.setattr(Image, "adapt", None)
+    monkeypatch.setattr(search, "adapt", None)
     assert_comes_back(draw(20, 20), 0, None)
 
 

@@ -21,7 +21,6 @@ from codec.frozen.shipped import LOSSY, load_model
 from codec.images import lossy_decoder, lossy_encoder, metrics
 from codec.images.goals import DEFAULT_QUALITY
 from codec.ledger import ledger
-from codec.vlae.latents import draw
 
 MODEL = load_model(LOSSY)
 
@@ -30,9 +29,7 @@ def photo(mode="RGB", width=150, height=200, seed=0):
     """Return the demo picture, repeated, with alpha from its own brightness."""
     rng = np.random.default_rng(seed)
     colours = np.tile(
-        draw(
-            demo,
-        ),
+        demo.draw(),
         (4, 3, 1),
     )[:height, :width].astype(float) + rng.normal(0, 1 + seed, (height, width, 1))
     image = Image.fromarray(np.clip(np.rint(colours), 0, 255).astype(np.uint8))

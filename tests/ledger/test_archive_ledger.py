@@ -18,7 +18,6 @@ from codec.format.archive_sections import TRAILER_BYTES, is_archive
 from codec.format.headers import Fidelity, Latents
 from codec.ledger import accounts, archive_ledger, ledger
 from codec.vlae import decoding
-from codec.vlae.latents import draw
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,9 +32,7 @@ def crop(width, height, mode="RGB", seed=0):
     left, top = 7 * seed % 40, 5 * seed % 20
     return Image.fromarray(
         np.tile(
-            draw(
-                demo,
-            ),
+            demo.draw(),
             (2, 2, 1),
         )[top : top + height, left : left + width]
     ).convert(mode)

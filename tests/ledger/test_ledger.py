@@ -16,7 +16,6 @@ from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
 from codec.ledger import ledger
 from codec.vlae import adaptation
-from codec.vlae.latents import draw
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +29,7 @@ def photo(seed=0, height=200, width=150, mode="RGB"):
     """Return the demo picture, repeated and a little noisier with every seed."""
     rng = np.random.default_rng(seed)
     picture = np.tile(
-        draw(
-            demo,
-        ),
+        demo.draw(),
         (3, 2, 1),
     )[:height, :width].astype(float)
     noisy = picture + seed * rng.normal(0, 0.5, picture.shape)

@@ -18,6 +18,7 @@ from codec.frozen.weights import parse_model  # noqa: E402
 from codec.vlae import adaptation, decoding, wavefront  # noqa: E402
 from codec.vlae.image import Image as CodedImage  # noqa: E402
 from codec.vlae.latents import mode, posterior_intervals, prior_intervals  # noqa: E402
+from codec.vlae.pixels import band as band_of  # noqa: E402
 from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.crops import Crops, Source, give_past  # noqa: E402
 from models.data.rounding import Rounder  # noqa: E402
@@ -121,9 +122,8 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     samples = picture(5)
     for d in (0, 3):
         coded = encoding.encode(model, samples, d, None if d else Latents.BITS_BACK)
-        raster = np.zeros_like(samples)
-        image = CodedImage(model, raster, raster, 3, d, coded.lanes)
-        image.moved = adaptation.unpack(coded.adaptation, model.network)
+        moved = adaptation.unpack(coded.adaptation, model.network)
+        image = dataclasses.replace(CodedImage.blank(model, samples.shape, d, coded.lanes), moved=moved)
         decoding.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
         assert np.abs(image.samples.astype(int) - samples).max() <= d
         assert np.array_equal(image.samples, coded.samples)
@@ -136,7 +136,7 @@ def test_inputs_equal_the_codecs(trained):
     gather = Inputs(contexts.offsets(trained.recipe.model.radius))
     pixels = Pixels(torch.from_numpy(y), torch.from_numpy(x))
     _, reference, inputs = gather(torch.from_numpy(image)[None], pixels)
-    band = CodedImage(model, image, image, 3, 0).band(0, None)
+    band = band_of(CodedImage.of(model, image, 0), 0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), mixtures.load_tables()
@@ -197,7 +197,7 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
 
 
 def _coded_bits(model, samples):
-    image = CodedImage(model, samples, samples, 3, 0)
+    image = CodedImage.of(model, samples, 0)
     z = mode(image, 0)
     latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, 0, z).ideal_bits
     return intervals(image, 0, z, ideal=True).ideal_bits + latent

@@ -14,7 +14,6 @@ from codec.errors import ModelError
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
 from codec.networks import layers
-from codec.vlae.latents import draw
 
 EXACT = 1 << 24
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
@@ -294,8 +293,8 @@ def test_a_missing_model_is_named():
 @settings(deadline=None)
 @given(st.integers(1, 100), st.data())
 def test_rows_between_levels_equal_rational_arithmetic(conditions, data):
-    levels = draw(data, st.integers(1, conditions))
-    rng = np.random.default_rng(draw(data, st.integers(0, 2**32)))
+    levels = data.draw(st.integers(1, conditions))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     rows = rng.integers(-(1 << 31), 1 << 31, (levels, 3)).astype(np.int32)
     found = layers.between_levels(rows, conditions)
     assert (found.dtype, found.shape) == (np.int64, (conditions, 3))

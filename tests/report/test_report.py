@@ -24,7 +24,6 @@ from codec.ledger import ledger
 from codec.report import charts, heatmap, pictures
 from codec.report.page import Page
 from codec.vlae import decoding
-from codec.vlae.latents import draw
 from codec.vlae.pixels import intervals
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'.png"
@@ -32,11 +31,7 @@ VOID = {"meta", "link", "img", "wbr"}
 
 
 def photo(height=75, width=107):
-    return Image.fromarray(
-        draw(
-            demo,
-        )[:height, :width]
-    )
+    return Image.fromarray(demo.draw()[:height, :width])
 
 
 def image_of(data):

@@ -8,7 +8,6 @@ from PIL import Image
 from support.browser import Browser, find
 
 from codec.commands import cli, demo
-from codec.vlae.latents import draw
 
 pytestmark = pytest.mark.browser
 
@@ -38,9 +37,7 @@ def tab(tmp_path_factory):
 def page(tmp_path_factory):
     """The URL of a page of four images, of which one is stored."""
     folder = tmp_path_factory.mktemp("page")
-    drawn = draw(
-        demo,
-    )
+    drawn = demo.draw()
     for name, size in ((HOSTILE, (64, 48)), ("image 10.png", (100, 80)), ("image 9.png", (80, 70))):
         Image.fromarray(drawn[: size[1], : size[0]]).save(folder / name)
     Image.fromarray(np.eye(40, dtype=bool)).save(folder / "stored.png")  # bilevel

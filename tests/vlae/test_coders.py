@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from codec.frozen.shipped import load_model
 from codec.vlae import coders, latents
 from codec.vlae.decoding import decode
 from codec.vlae.image import Image
-from codec.vlae.latents import draw, posterior_raw
+from codec.vlae.latents import mode, posterior_raw
 from codec.vlae.pixels import intervals
 
 MODEL = load_model()
@@ -162,7 +163,7 @@ def test_latents_of_the_bands(latents):
         else:
             assert z.shape == (-(-70 // MODEL.tile), MODEL.latents)
             borrowed = latents == Latents.BITS_BACK and not image.is_dry(index)
-            assert (z == image_of(samples).mode(index)).all() != borrowed
+            assert (z == mode(image_of(samples), index)).all() != borrowed
 
 
 def test_bits_back_returns_bits():
@@ -292,13 +293,12 @@ def test_an_adaptation_reaches_every_tile_of_every_band():
     image = image_of(photograph(np.random.default_rng(8), 130, 140, 3))
     for z in (None, np.arange(3 * MODEL.latents).reshape(3, -1) % 9 - 4):
         before = [intervals(image, index, z).freqs for index in range(image.bands)]
-        image.moved = some_u(0)
+        adapted = replace(image, moved=some_u(0))
         for index in range(image.bands):
-            tiles = (before[index] != intervals(image, index, z).freqs)[:, : 2 * MODEL.tile]
+            tiles = (before[index] != intervals(adapted, index, z).freqs)[:, : 2 * MODEL.tile]
             rows = tiles.shape[0]
             changed = tiles.reshape(rows, 2, MODEL.tile, 3).mean((0, 2, 3))
             assert (changed > 0.9).all()
-        image.moved = None
 
 
 def test_an_adaptation_adds_whole_activations_before_the_clip():
@@ -316,9 +316,7 @@ def test_an_adaptation_adds_whole_activations_before_the_clip():
 def adapted():
     """An image of three bands, and its lossless and near-lossless code, which the encoder adapts by itself."""
     samples = np.tile(
-        draw(
-            demo,
-        ),
+        demo.draw(),
         (2, 2, 1),
     )[:150, :220]
     assert samples.shape[0] * samples.shape[1] >= search.LEAST_PIXELS
@@ -425,7 +423,7 @@ def test_pixels_below_a_band_change_nothing_of_it():
     changed[MODEL.tile :] = noise(rng, *changed[MODEL.tile :].shape)
     images = [image_of(values) for values in (samples, changed)]
     np.testing.assert_array_equal(*(posterior_raw(image, 0) for image in images))
-    z = images[0].mode(0)
+    z = mode(images[0], 0)
     one, other = (intervals(image, 0, z) for image in images)
     np.testing.assert_array_equal(one.starts, other.starts)
     np.testing.assert_array_equal(one.freqs, other.freqs)
@@ -541,6 +539,6 @@ def test_latents_of_another_kind_are_refused(sound):
 
 def test_an_error_that_the_model_does_not_serve_is_refused():
     samples = np.zeros((3, 3, 3), dtype=np.uint8)
-    Image(MODEL, samples, samples, 3, MODEL.conditions - 1)
+    Image.of(MODEL, samples, MODEL.conditions - 1)
     with pytest.raises(ModelError, match="serves conditions up to"):
-        Image(MODEL, samples, samples, 3, MODEL.conditions)
+        Image.of(MODEL, samples, MODEL.conditions)

@@ -19,7 +19,6 @@ import codec
 from codec.commands import demo
 from codec.encoder import search
 from codec.format.headers import Latents
-from codec.vlae.latents import draw
 
 ROOT = Path(__file__).parents[2]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -74,9 +73,7 @@ def made_here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("determinism")
     rng = np.random.default_rng(0)
     tiled = np.tile(
-        draw(
-            demo,
-        ),
+        demo.draw(),
         (2, 2, 1),
     )[:150, :220]
     image = Image.fromarray(np.clip(tiled + rng.normal(0, 2, tiled.shape), 0, 255).astype(np.uint8))

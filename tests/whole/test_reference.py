@@ -285,20 +285,20 @@ def test_equal_colours(mode, options):
     assert (samples[..., :1] == samples[..., :3]).all()
 
 
-@pytest.mark.parametrize("mixtures", [1, 4])
-def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
-    rng = np.random.default_rng(mixtures)
+@pytest.mark.parametrize("components", [1, 4])
+def test_cumulative_functions_are_equal_far_outside_what_models_say(components):
+    rng = np.random.default_rng(components)
     table = mixtures.load_tables()
     prepared = np.zeros(3 * mixtures.COMPONENTS, dtype=np.int64)
     for draw in range(60):
         spread = 1 << rng.integers(1, 26)
-        raw = rng.integers(-spread, spread, (1, 3 * mixtures))
-        raw[0, 2 * mixtures :] = rng.integers(-200, 300, mixtures)
+        raw = rng.integers(-spread, spread, (1, 3 * components))
+        raw[0, 2 * components :] = rng.integers(-200, 300, components)
         if draw % 3 == 0:
-            raw[0, :mixtures] = raw[0, 0]  # which of equal logits takes the rest matters
+            raw[0, :components] = raw[0, 0]  # which of equal logits takes the rest matters
         shift = rng.integers(-(1 << 16), 1 << 16, 1)
         d = draw % 11
-        mixtures.prepare(raw[0], mixtures, shift[0], prepared, table)
+        mixtures.prepare(raw[0], components, shift[0], prepared, table)
         mixed = reference.mixtures(raw, shift)
         centre = reference.centres(mixed)
         assert centre.tolist() == [min(max(mixtures.mean(prepared), 0), 255)]

@@ -33,13 +33,11 @@ def numbers(count, side=8):
 def test_an_arm_learns_with_all_its_parameters(base, name):
     model, bits = new_model(name, base.config), SoftFreeBits()
     model.set_bfloat16(True)
-    given, optimizer, costs = (numbers(2), torch.tensor([0.3, 0.8])), Optimizer(model), []
-    for step in range(4):
+    given, optimizer, costs = (numbers(2, 4), torch.tensor([0.3, 0.8])), Optimizer(model), []
+    for step in range(3):
         lost = cost(model, base, given, step, 1.0, bits)
         lost.backward()
-        if step == 2:  # the first layers of residual blocks have no gradient before the second ones have moved
-            silent = {key for key, p in model.named_parameters() if p.grad is None}
-            assert not silent
+        assert all(p.grad is not None for p in model.parameters())
         optimizer.step(0.002)
         costs.append(float(lost.detach()))
     assert costs[-1] < costs[0]
@@ -70,7 +68,7 @@ def test_hidden_contexts_are_not_seen(base):
     model, level, hidden = new_model("dropped", base.config), base.level(torch.tensor([0.5])), torch.tensor([False])
     q = numbers(1)
     with torch.no_grad():
-        model.decoder.output.weight.zero_()
+        model.generator.output.weight.zero_()
         before = [float(model(q, level, Noise(), shown).bits) for shown in (None, hidden)]
         model.likelihood.hidden1.weight.mul_(2)
         after = [float(model(q, level, Noise(), shown).bits) for shown in (None, hidden)]

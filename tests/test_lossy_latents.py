@@ -78,7 +78,8 @@ def test_hidden_contexts_are_not_seen(base):
 
 def test_the_price_of_latents_follows_their_share():
     def terms(share):
-        return Terms(torch.tensor([60.0, 140.0]), torch.tensor([200 * share, 0.0]), None)
+        # The crop of many bits counts no more than the other.
+        return Terms(torch.tensor([100.0, 900.0]), torch.tensor([200 * share, 0.0]), None)
 
     for share, way in ((0.02, 1), (0.01, -1), (0.0153, 0)):
         bits = SoftFreeBits()

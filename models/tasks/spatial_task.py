@@ -179,7 +179,8 @@ class SpatialTask:
 
         def per_pixel(network: torch.nn.Module) -> int:
             convolved = sum(p.numel() for p in network.parameters() if p.dim() == 4) * positions
-            return round((convolved + sum(p.numel() for p in network.parameters() if p.dim() == 2)) / area)
+            dense = sum(p.numel() for p in network.parameters() if p.dim() == 2) * self.config.cells**2
+            return round((convolved + dense) / area)
 
         return {
             "posterior": per_pixel(model.posterior),

@@ -1,6 +1,7 @@
 """Which folder may import which: arrows go one way, and what is slow loads late. docs/ARCHITECTURE.md tells why."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,38 @@ def test_the_table_has_no_circles(package):
         free = {folder for folder, to in left.items() if not to & set(left)}
         assert free, left
         left = {folder: to for folder, to in left.items() if folder not in free}
+
+
+DOCUMENT = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def documented(package, head):
+    """Return the second column of a table of the document, by folder."""
+    table = DOCUMENT.split(f"| folder of {package} | {head} |\n|---|---|\n")[1].split("\n\n")[0]
+    lines = re.findall(r"^\| (\S+) \|(.*)\|$", table, re.MULTILINE)
+    return {GROUND if folder == "(ground)" else folder: cell.strip() for folder, cell in lines}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_document_has_the_same_table(package):
+    written = documented(package, "may import")
+    api = {folder: re.sub(r"\bapi\b", ".api", cell).replace(",", "") for folder, cell in written.items()}
+    assert api == ALLOWED[package]
+    everybody = re.search(r"^Everybody may import (.+)\.$", DOCUMENT, re.MULTILINE)[1]
+    assert set(re.findall(r"`(.+?)`", everybody)) == EVERYBODY
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_document_says_why_each_folder_exists(package):
+    reasons = documented(package, "why it exists")
+    assert set(reasons) == set(ALLOWED[package])
+    assert all(reasons.values())
+
+
+def test_the_document_names_what_is_there():
+    named = re.findall(r"`((?:codec|models|tests|docs)/[\w/.]+)`", DOCUMENT)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_package_itself_imports_nothing_when_loaded():

@@ -9,7 +9,6 @@ from typing import Any
 from codec.format.headers import Latents
 from codec.ledger import evidence
 from codec.ledger.evidence import ELBO_SAMPLES, Estimate
-from codec.system.threads import one_blas_thread
 from codec.vlae import adaptation
 from codec.vlae.bands import Image
 from codec.vlae.pipeline import Progress
@@ -123,28 +122,27 @@ def account(
     """
     rows = dict.fromkeys(MODEL_ROWS, 0.0)
     coded = 0.0
-    with one_blas_thread():
-        for index, z in enumerate(image.z):
-            pixels = image.pixel_intervals(index, z, ideal=True)
-            parts = [pixels.coded_bits]
-            ideal = pixels.ideal_bits
-            rows["pixel_bits"] += pixels.ideal_bits
-            if z is not None:
-                prior = image.prior_intervals(z)
-                rows["prior_bits"] += prior.ideal_bits
-                parts.append(prior.coded_bits)
-                ideal += prior.ideal_bits
-            if z is not None and not image.max_error:
-                posterior = image.posterior_intervals(index, z)
-                rows["posterior_bits"] -= posterior.ideal_bits
-                if latents == Latents.TWO_PART or image.is_dry(index):
-                    rows["initial_bits"] += posterior.ideal_bits
-                else:
-                    parts.append(-posterior.coded_bits)
-                    ideal -= posterior.ideal_bits
-            coded += sum(parts)
-            rows["rounding_bits"] += sum(parts) - ideal
-        adapted = adaptation.ideal_bits(image.moved, image.model.network)
+    for index, z in enumerate(image.z):
+        pixels = image.pixel_intervals(index, z, ideal=True)
+        parts = [pixels.coded_bits]
+        ideal = pixels.ideal_bits
+        rows["pixel_bits"] += pixels.ideal_bits
+        if z is not None:
+            prior = image.prior_intervals(z)
+            rows["prior_bits"] += prior.ideal_bits
+            parts.append(prior.coded_bits)
+            ideal += prior.ideal_bits
+        if z is not None and not image.max_error:
+            posterior = image.posterior_intervals(index, z)
+            rows["posterior_bits"] -= posterior.ideal_bits
+            if latents == Latents.TWO_PART or image.is_dry(index):
+                rows["initial_bits"] += posterior.ideal_bits
+            else:
+                parts.append(-posterior.coded_bits)
+                ideal -= posterior.ideal_bits
+        coded += sum(parts)
+        rows["rounding_bits"] += sum(parts) - ideal
+    adapted = adaptation.ideal_bits(image.moved, image.model.network)
     path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"] + adapted
     if latents == Latents.NONE or image.max_error:  # there is no posterior, or it is a point
         return Account(rows, coded, path, Estimate(path), Estimate(path))

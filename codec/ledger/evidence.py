@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.system.threads import one_blas_thread, pool_of
+from codec.system.threads import pool_of
 from codec.vlae.bands import Image
 from codec.vlae.pipeline import Progress
 
@@ -86,7 +86,7 @@ def sample_bits(
         return [fresh_bits(image, index, first + index) for index in range(image.bands)]
 
     found: list[list[float]] = []
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         # In rounds, so that Ctrl-C does not wait for all samples.
         for begin in range(0, samples, workers):
             found += pool.map(sample, range(begin, min(begin + workers, samples)))

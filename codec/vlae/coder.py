@@ -30,7 +30,7 @@ from codec.format.headers import BITS_MODE, OFFSETS, Fidelity, Header, Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
 from codec.networks.transform import positions
-from codec.system.threads import one_blas_thread, pool_of
+from codec.system.threads import pool_of
 from codec.vlae import adaptation, pipeline
 from codec.vlae.bands import Image
 from codec.vlae.pipeline import Progress, Ready
@@ -158,7 +158,7 @@ def estimate(model: Model, samples: Raster, *, threads: int | None = None) -> fl
     image = Image.of(model, samples, 0)
     workers = _workers(image, threads)
     every = min(max(image.height * image.width // ESTIMATE_PIXELS, 1), ESTIMATE_EVERY)
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         return sum(pool.map(lambda index: _estimate(image, index, Latents.NONE, every), range(image.bands)))
 
 
@@ -227,8 +227,7 @@ def optimise(
     nearest = Image.of(model, tensor, condition)
     image = Image(model, nearest.raster.copy(), fine, nearest.channels, condition)
     image.prices, image.worth = prices, worth.reshape(-1)
-    with one_blas_thread():
-        work_in_waves(image, CHOOSE, nearest.mode, _workers(image, threads), progress)
+    work_in_waves(image, CHOOSE, nearest.mode, _workers(image, threads), progress)
     return image.raster
 
 
@@ -284,7 +283,7 @@ def encode(
             report(total - image.bands, len(done))
         return rest.lay(message)
 
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         if max_error:  # to what contexts will hold, nearly
             _round(image, Latents.NONE, workers, None)
         mode, image.moved = choose(image, latents, pool, workers)
@@ -427,5 +426,4 @@ def pop_bands(
 
     # A single thread takes the bands as they come, several one lane each.
     workers = image.lanes if _workers(image, threads) == image.lanes else 1
-    with one_blas_thread():
-        pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
+    pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)

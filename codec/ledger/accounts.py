@@ -9,7 +9,6 @@ from typing import Any
 from codec.format.headers import Latents
 from codec.ledger import evidence
 from codec.ledger.evidence import ELBO_SAMPLES, Estimate
-from codec.system.threads import one_blas_thread
 from codec.vlae import adaptation
 from codec.vlae.image import Image
 from codec.vlae.latents import posterior_intervals, prior_intervals
@@ -125,28 +124,27 @@ def account(
     """
     rows = dict.fromkeys(MODEL_ROWS, 0.0)
     coded = 0.0
-    with one_blas_thread():
-        for index, z in enumerate(image.z):
-            pixels = intervals(image, index, z, ideal=True)
-            parts = [pixels.coded_bits]
-            ideal = pixels.ideal_bits
-            rows["pixel_bits"] += pixels.ideal_bits
-            if z is not None:
-                prior = prior_intervals(image, z)
-                rows["prior_bits"] += prior.ideal_bits
-                parts.append(prior.coded_bits)
-                ideal += prior.ideal_bits
-            if z is not None and not image.max_error:
-                posterior = posterior_intervals(image, index, z)
-                rows["posterior_bits"] -= posterior.ideal_bits
-                if latents == Latents.TWO_PART or image.is_dry(index):
-                    rows["initial_bits"] += posterior.ideal_bits
-                else:
-                    parts.append(-posterior.coded_bits)
-                    ideal -= posterior.ideal_bits
-            coded += sum(parts)
-            rows["rounding_bits"] += sum(parts) - ideal
-        adapted = adaptation.ideal_bits(image.moved, image.model.network)
+    for index, z in enumerate(image.z):
+        pixels = intervals(image, index, z, ideal=True)
+        parts = [pixels.coded_bits]
+        ideal = pixels.ideal_bits
+        rows["pixel_bits"] += pixels.ideal_bits
+        if z is not None:
+            prior = prior_intervals(image, z)
+            rows["prior_bits"] += prior.ideal_bits
+            parts.append(prior.coded_bits)
+            ideal += prior.ideal_bits
+        if z is not None and not image.max_error:
+            posterior = posterior_intervals(image, index, z)
+            rows["posterior_bits"] -= posterior.ideal_bits
+            if latents == Latents.TWO_PART or image.is_dry(index):
+                rows["initial_bits"] += posterior.ideal_bits
+            else:
+                parts.append(-posterior.coded_bits)
+                ideal -= posterior.ideal_bits
+        coded += sum(parts)
+        rows["rounding_bits"] += sum(parts) - ideal
+    adapted = adaptation.ideal_bits(image.moved, image.model.network)
     path = rows["prior_bits"] + rows["pixel_bits"] + rows["posterior_bits"] + adapted
     if latents == Latents.NONE or image.max_error:  # there is no posterior, or it is a point
         return Account(rows, coded, path, Estimate(path), Estimate(path))

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.common import markdown_table
 from models.ranks import ALONE
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
 from models.training.loader import Items, Numbers, Ordered, make_batches
 from models.training.run import Run
 

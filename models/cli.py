@@ -77,7 +77,7 @@ def train(
     import torch
 
     from models.ranks import connected
-    from models.recipes.recipe import load_recipe
+    from models.recipes.reading import load_recipe
     from models.training.device import choose_device, has_bfloat16
     from models.training.finish import finish
     from models.training.run import Run
@@ -91,9 +91,9 @@ def train(
         if bfloat16 is None:
             bfloat16 = has_bfloat16(place)
         if workers is None:
-            workers = 0 if place.type == "cpu" else os.cpu_count()
-        shape = {"bfloat16": bfloat16, "device": place, "workers": workers, "ranks": ranks}
-        run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, **shape)
+            workers = 0 if place.type == "cpu" else os.cpu_count() or 1
+        checked = load_recipe(recipe, _changes(pairs))
+        run = Run(checked, data, folder, start, bfloat16=bfloat16, device=place, workers=workers, ranks=ranks)
         done = run.train(limit, stop=stop)
         card = stop.attempt(lambda: finish(run)) if done and ranks.first else None
         if card is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import torch
 
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
 from models.training.finish import FROZEN, finish
 from models.training.run import Run
 

@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
 from codec.networks.layers import BIAS_LIMIT, EXACT
+from models.nets.layers import bias_of
 from models.nets.vlae import CONTEXT_UNIT, VLAE, Likelihood
-from models.recipes.recipe import Recipe
+from models.recipes.tables import Recipe
 
 WEIGHT_MAX = 1023
 """Most rows stay below: it is the bound of exact sums that limits them."""
@@ -107,13 +108,20 @@ def half(shift: I64) -> I64:
     return (1 << shift) >> 1
 
 
-def fit(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Return the values rounded, as a smaller integer type that holds them."""
+def fit(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Return the values rounded, as a smaller integer type that holds them.
+
+    Raises
+    ------
+    OverflowError
+        It does not.
+    """
     rounded = np.rint(values)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(np.dtype(dtype))
     if rounded.min(initial=0) < limits.min or rounded.max(initial=0) > limits.max:
         raise OverflowError(f"{rounded.min():.0f} to {rounded.max():.0f} do not fit {np.dtype(dtype)}")
-    return rounded.astype(dtype)
+    integers: NDArray[Any] = rounded.astype(dtype)
+    return integers
 
 
 def to_f64(tensor: Tensor) -> F64:
@@ -235,7 +243,7 @@ def freeze_likelihood(
     multipliers = np.zeros((coded.groups, width), dtype=np.int32)
     for place, out in enumerate(net.outputs):
         units = head_units(m, coded.group, coded.links[place])
-        bias = to_f64(out.bias).copy()
+        bias = to_f64(bias_of(out)).copy()
         bias[: 3 * m * coded.group].reshape(coded.group, 3, m)[:, 2] += 0.5
         head_gain = split.gain.reshape(coded.groups, -1)[place]
         limits = np.full(config.head, float(ACTIVATION_LIMIT))
@@ -275,19 +283,20 @@ def _hidden(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
 def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
     net, config = model.posterior, model.config
     parts: dict[str, dict[str, NDArray[Any]]] = {}
+    conv: nn.Conv2d
     gain = np.full(config.coded.planes, float(CONTEXT_UNIT))
     limit = float(config.coded.layout.largest_input)
     for name in ("conv1", "conv2", "conv3"):
         conv = getattr(net, name)
         weight = to_f64(conv.weight).transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)
         inputs = weight.shape[1]
-        reach, bias = np.full(inputs, limit), to_f64(conv.bias)
+        reach, bias = np.full(inputs, limit), to_f64(bias_of(conv))
         layer = quantise_layer(weight, np.tile(gain, 9), reach, 0.0, peaks[name], POSTERIOR_LIMIT, bias)
-        parts[f"posterior.{name}"] = _hidden(layer, to_f64(conv.bias))
+        parts[f"posterior.{name}"] = _hidden(layer, bias)
         gain, limit = layer.gain, float(POSTERIOR_LIMIT)
     pooled = np.concatenate([4 * gain, gain])
     largest = np.repeat([4 * limit, limit], len(gain))
-    biases = to_f64(net.dense.bias) + to_f64(net.condition.weight)
+    biases = to_f64(bias_of(net.dense)) + to_f64(net.condition.weight)
     most = np.abs(biases).max(0)
     dense = quantise_layer(to_f64(net.dense.weight), pooled, largest, 0.0, peaks["dense"], ACTIVATION_LIMIT, most)
     parts["posterior.dense"] = {
@@ -338,7 +347,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     offset = np.repeat([0.0, 2.0], n)
     out = quantise_layer(to_f64(net.out.weight), hidden.gain, limits, reach, None, 0, to_f64(net.out.bias) + offset)
     channels = own * out.scale[:, None]
-    parts = {
+    parts: dict[str, dict[str, NDArray[Any]]] = {
         "prior.hidden": {
             "weight": hidden.weight.astype(np.int16),
             "shift": hidden.shift.astype(np.int8),

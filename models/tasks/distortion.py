@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.recipes.recipe import Training
+from models.recipes.tables import Training
 
 SIDE_PX, SIGMA_PX = 11, 1.5
 """Of the window in which structure is compared."""

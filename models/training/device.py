@@ -46,7 +46,9 @@ def fast_memory() -> None:
     """
     torch.set_flush_denormal(True)
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
         libc.mallopt(trim_threshold, (1 << 31) - 1)

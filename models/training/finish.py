@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from codec.frozen.weights import parse_model
-from models.files import write_whole
+from codec.system.outputs import write_file
 from models.freezing.freeze import Peaks
 from models.noise import Noise
-from models.tasks.tasks import Task, task_of
+from models.tasks.interface import BatchT, Material, ModelT, Task, task_of
 from models.training.run import Run
 
 FROZEN, CARD = "weights.safetensors", "weights.json"
@@ -26,15 +26,15 @@ FROZEN, CARD = "weights.safetensors", "weights.json"
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
-def freeze(task: Task, model: Any, material: Any) -> bytes:
+def freeze(task: Task[ModelT, BatchT], model: ModelT, material: Material) -> bytes:
     """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
 
     Parameters
     ----------
-    task, model
-        On the CPU.
-    material
-        Of the task, with another seed than in training.
+    task : Task
+        Computes on the CPU, where the model is, too.
+    material : Material
+        The task's, with another seed than in training.
     """
     train = task.recipe.train
     peaks = Peaks()
@@ -70,6 +70,6 @@ def finish(run: Run) -> dict[str, Any]:
         "start": run.progress.start,
         "validation": figures,
     }
-    write_whole(run.folder / FROZEN, data)
-    write_whole(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    write_file(run.folder / FROZEN, data, force=True)
+    write_file(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode(), force=True)
     return card

@@ -7,6 +7,7 @@ a Newton-Schulz iteration. On this model it gained twice as much per step as Ada
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -46,32 +47,21 @@ def orthogonal(matrix: Tensor) -> Tensor:
         product = p @ product
         gram = p @ gram @ p
     x = product @ x
-    return x.T if tall else x
-
-
-def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
-    """Return about what `orthogonal` does, in half its time on processors that multiply bfloat16 faster.
-
-    Here each round multiplies the matrix itself: a product of several polynomials would leave too few of the bits.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = (x.T if tall else x).bfloat16()
-    for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    found: Tensor = x.T if tall else x
+    return found
 
 
 class Optimizer:
     """Steps all parameters of a model; its state is a flat dict of tensors.
 
-    With ``bfloat16`` Muon finds its orthogonal matrices in it.
+    Parameters
+    ----------
+    nearest : callable
+        How Muon finds the orthogonal matrix next to a matrix.
     """
 
-    def __init__(self, model: nn.Module, *, bfloat16: bool = False) -> None:
-        self.orthogonal = orthogonal_bfloat16 if bfloat16 else orthogonal
+    def __init__(self, model: nn.Module, *, nearest: Callable[[Tensor], Tensor] = orthogonal) -> None:
+        self.nearest = nearest
         self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
@@ -91,7 +81,7 @@ class Optimizer:
                     continue
                 mean = self.momentum[name]
                 mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                update = self.orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
+                update = self.nearest(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
                 if DECAYED.fullmatch(name):
                     p.mul_(1 - DECAY * MUON_RATE * rate)
                 shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import TrainingError
 from models.noise import CPU, Noise
 from models.ranks import ALONE, Ranks
-from models.recipes.recipe import Recipe, Training
-from models.tasks.tasks import task_of
+from models.recipes.tables import Recipe, Training
+from models.tasks.interface import AnyBatch, task_of
 from models.training import checkpoints
 from models.training.device import device_name, fast_memory
-from models.training.loader import Numbers, Ordered, Pool, make_batches
+from models.training.loader import Batches, Numbers, Ordered, Pool, make_batches
 from models.training.optimizer import Optimizer
+from models.training.progress import Progress
 from models.training.start import fill, start_entry
 from models.training.stopping import Stop
 
@@ -35,31 +32,6 @@ AGREE_STEPS = 10
 """Between two times that several processes ask each other whether to stop."""
 LOSS_WEIGHT = 0.02
 """Of a step's loss in the mean that is reported."""
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-
-
-@dataclass
-class Progress:
-    """What is known of a run besides its weights; stands in the checkpoint and in the model card.
-
-    Attributes
-    ----------
-    step, seconds : of this run alone
-    machine : str
-    history : list of dict
-        Figures of every evaluation.
-    start : dict or None
-        What it began from, see `models.training.start.start_entry`; None if from random weights.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    machine: str = field(default_factory=_machine)
-    history: list[dict[str, float]] = field(default_factory=list)
-    start: dict[str, Any] | None = None
 
 
 def learning_rate(train: Training, step: int) -> float:
@@ -123,7 +95,7 @@ class Run:
         self.ranks = ranks
         self.share = ranks.share(recipe.train.batch)
         self.noise = Noise(0, device, ranks)
-        self.model = self.task.new_model()
+        self.model: nn.Module = self.task.new_model()
         self.progress = Progress()
         if device.type != "cpu":
             self.progress.machine += f", {device_name(device)}"
@@ -137,6 +109,10 @@ class Run:
         if found is not None:
             self._go_on(found)
 
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        """Return what a checkpoint has the weights of, by the names that it gives them."""
+        return [("model", self.model), ("average", self.average)]
+
     def save(self) -> None:
         """Write a checkpoint in place of the last.
 
@@ -148,19 +124,19 @@ class Run:
         if not self.ranks.first:
             return
         tensors = self.optimizer.state()
-        for part, model in (("model", self.model), ("average", self.average)):
+        for part, model in self._parts():
             tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
-        checkpoints.save(self.folder, tensors, asdict(self.progress), checkpoints.shape_of(self.recipe))
+        checkpoints.save(self.folder, tensors, self.progress, checkpoints.shape_of(self.recipe))
 
     def _go_on(self, found: checkpoints.Checkpoint) -> None:
         checkpoints.check_shape(found, self.recipe, self.model, self.folder)
-        self.progress = Progress(**found.progress)
+        self.progress = found.progress
         self.optimizer.load(found.tensors, self.progress.step)
-        for part, model in (("model", self.model), ("average", self.average)):
+        for part, model in self._parts():
             for name, p in model.named_parameters():
                 p.data.copy_(found.tensors[f"{part}.{name}"])
 
-    def batches(self) -> Ordered | Pool:
+    def batches(self) -> Batches[AnyBatch]:
         """Return what gives the steps to come their batches; to be closed."""
         train, device = self.recipe.train, self.task.device
         material = self.task.material(self.data, train.seed)
@@ -233,14 +209,14 @@ class Run:
         asked = self.ranks.count == 1 or self.progress.step % AGREE_STEPS == 0
         return asked and self.ranks.any(flag)
 
-    def _report(self, loss: float, batches: Ordered | Pool, seconds: float) -> None:
+    def _report(self, loss: float, batches: Batches[AnyBatch], seconds: float) -> None:
         made, waited = batches.made * self.share / seconds, 100 * batches.waited / seconds
         log.info(
             "step %d, loss %.4f, %.0f s, %.0f crops/s, %.1f %% waited",
             *(self.progress.step, loss, seconds, made, waited),
         )
 
-    def step(self, batch: Any) -> Tensor:
+    def step(self, batch: AnyBatch) -> Tensor:
         """Take a step and return its loss, which the device may still compute."""
         train, step = self.recipe.train, self.progress.step
         self.noise.begin(train.seed * 1_000_003 + step)

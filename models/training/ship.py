@@ -6,9 +6,7 @@ Files name their model by its number and hash, so nothing that ships is ever rep
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ import safetensors.numpy
 from codec.errors import CorruptDataError, ModelError
 from codec.frozen.shipped import WEIGHTS
 from codec.frozen.weights import parse_model
+from codec.system.outputs import write_file
 from models.errors import RecipeError, TrainingError
-from models.files import write_whole
 from models.freezing.freeze import UNSHIPPED
 from models.training.checkpoints import metadata
 from models.training.finish import CARD, FROZEN
@@ -78,16 +76,6 @@ def _check_new(number: int, name: str, weights: Path, numbers: Path) -> None:
             raise RecipeError(f"{path} exists: expected a new number and a new name (--name)")
 
 
-def _place(path: Path, data: bytes) -> None:
-    """Write a file whole; one that exists is never replaced, also if it came just now."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        write_whole(temporary, data)
-        os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def ship(
     run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS
 ) -> dict[str, Any]:
@@ -123,13 +111,15 @@ def ship(
     stem = weights / f"{name}-{number}"
     before = numbers.read_text(encoding="utf-8") if numbers.exists() else ""
     try:
-        write_whole(numbers, f'{before}{number} = "{name}"\n'.encode())
-        _place(stem.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+        write_file(numbers, f'{before}{number} = "{name}"\n'.encode(), force=True)
+        write_file(stem.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
         try:
-            _place(stem.with_suffix(".safetensors"), data)
+            write_file(stem.with_suffix(".safetensors"), data)
         except BaseException:
             stem.with_suffix(".json").unlink(missing_ok=True)
             raise
     except OSError as error:
         raise TrainingError(f"{error.filename}: {error.strerror}: nothing was shipped") from error
+    except ValueError as error:  # a file has come just now, and none is ever replaced
+        raise TrainingError(f"{stem}: exists: nothing was shipped") from error
     return card

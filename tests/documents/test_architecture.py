@@ -45,7 +45,6 @@ EVERYBODY = {
     "codec.compiled",
     "models.errors",
     "models.extra",
-    "models.files",
     "models.ranks",
     "models.noise",
 }

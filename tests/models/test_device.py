@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 from codec.frozen import contexts  # noqa: E402
 from models.errors import RecipeError  # noqa: E402
 from models.nets.inputs import neighbour  # noqa: E402
-from models.nets.vlae import lowered  # noqa: E402
+from models.nets.layers import lowered  # noqa: E402
 from models.noise import Noise  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
 from models.training.device import choose_device, has_bfloat16  # noqa: E402
 from models.training.loader import Pool, each  # noqa: E402
 from models.training.run import Run  # noqa: E402
@@ -42,7 +42,7 @@ class MetaNoise(Noise):
 def run(request, monkeypatch, tmp_path):
     name, changes = RECIPES[request.param]
     monkeypatch.setattr("models.training.run.Noise", MetaNoise)
-    monkeypatch.setattr("models.recipes.recipe.Recipe.check_data", lambda *_: None)
+    monkeypatch.setattr("models.recipes.tables.Recipe.check_data", lambda *_: None)
     return Run(load_recipe(name, changes), tmp_path, tmp_path / "run", device=META)
 
 

@@ -20,14 +20,14 @@ from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.freezing.freeze_transforms import gains  # noqa: E402
 from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
 from models.nets import lossy  # noqa: E402
-from models.nets.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
+from models.nets.latents import bin_mass, rounded  # noqa: E402
+from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
 from models.nets.transforms import PATCH, SAMPLES, Analysis, Synthesis, linear_rows  # noqa: E402
-from models.nets.vlae import bin_mass  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.tasks.distortion import distortion  # noqa: E402
 from models.tasks.distortion import ms_ssim as structure_alike  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -155,7 +155,7 @@ def test_groups_see_groups_before_only(recipe, monkeypatch):
     changed = y.clone()
     changed[:, 12:18] += 1  # the third of four groups
     for values in (y, changed):
-        tensor_bits(model, values, values, model.coder.biases(None, model.level(torch.zeros(1)))[:, None])
+        tensor_bits(model, values, values, model.coder.biases_off(model.level(torch.zeros(1)))[:, None])
     first, second = (mass.detach()[0, 0] for mass in kept)
     assert torch.equal(first[:12], second[:12])
     assert (first[18:] != second[18:]).any()
@@ -249,7 +249,7 @@ def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recip
         thaw_lossy(weights, model)
     level = thawed.level(torch.tensor([0.4]))
     y = torch.randint(-3, 4, (1, 24, 6, 7), generator=torch.Generator().manual_seed(0)).float()
-    bits = [float(tensor_bits(model, y, y, model.coder.biases(None, level)[:, None])) for model in (fresh, thawed)]
+    bits = [float(tensor_bits(model, y, y, model.coder.biases_off(level)[:, None])) for model in (fresh, thawed)]
     assert bits[0] == pytest.approx(bits[1], rel=1e-4)
     assert torch.equal(fresh.steps(level), thawed.steps(level))
     # A fresh network adds nothing yet.

@@ -13,7 +13,7 @@ from torch import multiprocessing  # noqa: E402
 
 from models.noise import Noise  # noqa: E402
 from models.ranks import ALONE, Ranks, connected  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]

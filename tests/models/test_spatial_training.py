@@ -20,11 +20,12 @@ from codec.vlae import coder  # noqa: E402
 from codec.vlae.bands import Image as CodedImage  # noqa: E402
 from models.data.small import SmallImages, load_array, shrunken  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
-from models.nets.spatial import Spatial, SpatialConfig, SpatialPrior, normal_bits  # noqa: E402
+from models.nets.latents import normal_bits  # noqa: E402
+from models.nets.spatial import Spatial, SpatialConfig, SpatialPrior  # noqa: E402
 from models.noise import Noise  # noqa: E402
-from models.recipes.recipe import FOLDER, load_recipe  # noqa: E402
-from models.tasks.spatial_task import posterior_inputs  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.recipes.reading import FOLDER, load_recipe  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
+from models.tasks.maps import posterior_inputs  # noqa: E402
 from models.training.finish import FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402
 

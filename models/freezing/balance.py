@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from models.nets.layers import bias_of
-from models.nets.vlae import VLAE, Likelihood
+from models.nets.likelihood import Likelihood
+from models.nets.vlae import VLAE
 
 ROUNDS = 50
-"""Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
+"""Rounds of balancing: after these the norms on both sides of the shipped model's units agree within 1 %."""
 
 
 class Units(NamedTuple):
@@ -51,7 +52,10 @@ def hidden_units(model: VLAE) -> list[Units]:
 
 
 def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]]) -> list[Units]:
-    """Return the units of a likelihood; ``moved`` returns what else is added to so many biases from one on."""
+    """Return the units of a likelihood.
+
+    ``moved(begin, count)`` returns what else is added to the biases from ``begin`` on, ``count`` of them.
+    """
     config, result = net.config, []
     chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
     for i in range(3):

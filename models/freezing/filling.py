@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.freezing.freeze import F64, half
+from models.freezing.quantise import F64, half
 from models.nets.layers import Condition, Residual, bias_of
 
 UNIT = 1024.0

@@ -13,21 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec.frozen import features
-from models.freezing.freeze import (
-    ACTIVATION_LIMIT,
-    F64,
-    OUTPUT_SHIFT,
-    Frozen,
-    Peaks,
-    fit,
-    freeze_likelihood,
-    freeze_output,
-    half,
-    latent_units,
-    quantise_layer,
-    to_f64,
-    watch_likelihood,
-)
+from models.freezing.freeze import Frozen, freeze_likelihood
 from models.freezing.freeze_transforms import (
     HEADROOM,
     HIDDEN_LIMIT,
@@ -38,6 +24,18 @@ from models.freezing.freeze_transforms import (
     rows_of,
     stream_unit,
     watch_blocks,
+)
+from models.freezing.peaks import Peaks, watch_likelihood
+from models.freezing.quantise import (
+    ACTIVATION_LIMIT,
+    F64,
+    OUTPUT_SHIFT,
+    fit,
+    freeze_output,
+    half,
+    latent_units,
+    quantise_layer,
+    to_f64,
 )
 from models.nets.layers import bias_of
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial

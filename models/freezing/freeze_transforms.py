@@ -21,7 +21,9 @@ from codec.networks.convolutions import OUTPUT_SHIFT
 from codec.networks.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.networks.transform import CENTRE
 from models.errors import TrainingError
-from models.freezing.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
+from models.freezing.freeze import Frozen
+from models.freezing.peaks import Peaks
+from models.freezing.quantise import F64, I64, fit, half, to_f64
 from models.nets.layers import Residual, bias_of
 from models.nets.lossy import Lossy, price
 from models.nets.transforms import Analysis, Synthesis, Transform
@@ -29,13 +31,13 @@ from models.nets.transforms import Analysis, Synthesis, Transform
 CONDITIONS = 100
 """Qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
-"""Of the networks, and of the linear maps."""
+"""Largest weights of the networks, and of the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
 """With weights of 8 bits, sums of 9 times 192 of them stay within int32."""
 HEADROOM = 2.0
-"""Activations may be so many times the largest that were seen; 12 bits are left to those."""
+"""Activations may be twice the largest that were seen, which have 12 bits."""
 SCALE_MAX = 2.0**26
-"""Of rows that are nearly zero."""
+"""Scale of rows that are nearly zero."""
 LEAST = 1e-3
 """Peak of units that never were above it."""
 PROBES = 4
@@ -55,11 +57,11 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
     Parameters
     ----------
     folded : float64 array (outputs, inputs)
-        Of the float layer, by an integer unit of each input.
+        Weights of the float layer for an integer unit of each input.
     largest : float
-        Integer input.
-    bias : float64 array (outputs,)
-        Largest one, float units.
+        Largest integer of an input.
+    bias : float, or float64 array (outputs,)
+        Largest biases, float units.
     """
     reach = largest * np.abs(folded).sum(1) + np.abs(bias)
     with np.errstate(divide="ignore"):
@@ -156,7 +158,7 @@ def _network(
     Parameters
     ----------
     largest : int
-        Input.
+        Largest integer of an input.
     gain : float
         Integer units of an input for each float one.
     unit : float

@@ -25,9 +25,10 @@ from models.freezing.filling import (
     fill_rows,
     frozen_header,
 )
-from models.freezing.freeze import F64, I64, half, head_units, latent_units
+from models.freezing.quantise import F64, I64, half, head_units, latent_units
 from models.nets.layers import bias_of
-from models.nets.vlae import CONTEXT_UNIT, SAMPLES, VLAE, Coded, Config, Likelihood
+from models.nets.likelihood import CONTEXT_UNIT, SAMPLES, Coded, Likelihood
+from models.nets.vlae import VLAE, Config
 
 GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""

@@ -16,11 +16,11 @@ from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
 from models.freezing.balance import Units, balance, likelihood_units
 from models.freezing.filling import UNIT, Tensors, fill, fill_blocks, fill_hidden, fill_output, frozen_header
-from models.freezing.freeze import half, latent_units
+from models.freezing.quantise import half, latent_units
 from models.freezing.thaw import fill_likelihood
 from models.nets.layers import bias_of
+from models.nets.likelihood import CONTEXT_UNIT
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial, SpatialConfig
-from models.nets.vlae import CONTEXT_UNIT
 
 FEATURE_UNIT = 64.0
 """Integers that are one in a feature."""

@@ -21,7 +21,7 @@ from models.nets.layers import Condition, begin_at_zero
 from models.nets.transforms import INPUT_UNIT, Y_UNIT, Transform, linear_rows
 
 STEP = 2
-"""From an eighth of the resolution to a quarter."""
+"""A quarter of the resolution is twice an eighth of it."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,12 @@ class Shape:
 
     Attributes
     ----------
-    width : int
-        Of the stream at an eighth of the resolution.
-    blocks : int
-        At an eighth of the resolution.
+    width, blocks : int
+        Channels of the stream at an eighth of the resolution, and its blocks.
     expansion : int
         Hidden units of a block for each of its channels.
     fine_width, fine_blocks : int
-        Of the stream at a quarter of the resolution, and its blocks; zero without.
+        Channels of the stream at a quarter of the resolution, and its blocks; zero without such a stream.
     """
 
     width: int = 256
@@ -53,7 +51,7 @@ class Shape:
 
 
 class DepthwiseBlock(nn.Module):
-    """s + conv2(relu(conv1(depthwise(s)) + biases of the quality))."""
+    """A residual block: s + conv2(relu(conv1(depthwise(s)) + biases of the level))."""
 
     def __init__(self, width: int, expansion: int, levels: int) -> None:
         super().__init__()
@@ -105,7 +103,7 @@ def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]
 
 
 class DepthwiseAnalysis(Transform[nn.Module]):
-    """From samples minus 128 to y."""
+    """Analysis by depthwise blocks: makes y of samples minus 128."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)
@@ -122,7 +120,7 @@ class DepthwiseAnalysis(Transform[nn.Module]):
 
 
 class DepthwiseSynthesis(Transform[nn.Module]):
-    """From y to samples minus 128."""
+    """Synthesis by depthwise blocks: makes samples minus 128 of y."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.frozen import contexts
-from models.nets.vlae import CONTEXT_UNIT, compress_table
+from models.nets.likelihood import CONTEXT_UNIT
+from models.nets.vlae import compress_table
 from models.noise import CPU
 
 

@@ -24,9 +24,10 @@ from codec.frozen import contexts
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseSynthesis, Shape
 from models.nets.inputs import read_at_all, reference_terms
 from models.nets.latents import bin_mass
+from models.nets.likelihood import Coded
 from models.nets.objective import tiles_of
 from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
-from models.nets.vlae import VLAE, Coded, Config
+from models.nets.vlae import VLAE, Config
 from models.noise import Noise
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
@@ -45,20 +46,20 @@ class LossyConfig:
     Attributes
     ----------
     channels : int
-        Of y.
+        Channels of y.
     width : int
-        Of the transforms.
+        Channels of the transforms' streams.
     analysis_blocks, synthesis_blocks : int
     expansion : int
         Hidden units of a block for each of its channels, if blocks are depthwise (`models.nets.depthwise`); 0: dense.
     fine_width, analysis_fine_blocks, synthesis_fine_blocks : int
-        Of depthwise transforms at a quarter of the resolution; 0 without.
+        Channels of depthwise transforms' streams at a quarter of the resolution, and their blocks; 0 without.
     levels : int
-        Of quality that have parameters of their own.
+        Levels of quality that have parameters of their own.
     limit : int
         y is within -limit..limit.
     groups, references : int
-        See `models.nets.vlae.Coded`.
+        See `models.nets.likelihood.Coded`.
     planes : int
         Channels of y that the posterior sees.
     vlae : dict
@@ -108,7 +109,7 @@ class LossyConfig:
             conditions=self.levels,
             limit=self.limit,
         )
-        return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]
+        return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]  # the recipe's reader has checked them
 
 
 def compress(values: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def price(quality: Tensor) -> Tensor:
 def first_steps(levels: int) -> Tensor:
     """Return for each level the step of y at which, at high rates, a bit costs what it saves.
 
-    Of an orthonormal transform whose 3 values a pixel are quantised with a step the mean squared error is
+    Where an orthonormal transform's 3 values a pixel are quantised with a step, the mean squared error is
     step**2 / 12. By the logarithm of the step, price * error grows by price * step**2 / 6 and the bits of a
     pixel fall by 3 / ln 2.
     """

@@ -15,7 +15,8 @@ from codec.frozen.contexts import ORDER
 from models.data.rounding import Rounder
 from models.nets.inputs import Inputs, Places
 from models.nets.latents import BEYOND, bin_mass
-from models.nets.vlae import CONTEXT_UNIT, VLAE, Likelihood, sample_planes
+from models.nets.likelihood import CONTEXT_UNIT, Likelihood
+from models.nets.vlae import VLAE, sample_planes
 from models.noise import Noise
 
 
@@ -26,9 +27,9 @@ class Terms:
     Attributes
     ----------
     pixel_bits : float tensor (B, T, N)
-        Of each chosen pixel.
+        Bits of each chosen pixel.
     latent_bits : float tensor (B, T)
-        Of the latents of each tile: the prior's minus the posterior's.
+        Bits of the latents of each tile: the prior's minus the posterior's.
     """
 
     pixel_bits: Tensor

@@ -6,7 +6,7 @@ An image of S x S pixels is cut into patches of ``patch`` x ``patch`` pixels, an
 * posterior q(z|x): a residual network over the patches, factorised normals on an integer grid;
 * prior p(z): autoregressive over the cells of an image and their channels, in one fixed order;
 * likelihood p(x|z): a residual network makes ``features`` numbers for each pixel of z; a small network at every
-  pixel sees these and a window of decoded pixels (`models.nets.vlae.Likelihood`).
+  pixel sees these and a window of decoded pixels (`models.nets.likelihood.Likelihood`).
 
 After Chen et al. (2017), "Variational Lossy Autoencoder", appendix A. `models.freezing.freeze_spatial` turns it into
 the integer model that `codec` executes. Tensors are B C H W.
@@ -26,7 +26,7 @@ from codec.frozen.layout import Layout
 from codec.frozen.prior import NEIGHBOURS
 from models.nets.latents import Latent, draw, normal_bits
 from models.nets.layers import Residual, Stack, lowered
-from models.nets.vlae import BITS, SAMPLES, Coded, Likelihood, LikelihoodShape
+from models.nets.likelihood import BITS, SAMPLES, Coded, Likelihood, LikelihoodShape
 from models.noise import Noise
 
 INPUT_UNIT = 64.0
@@ -50,19 +50,19 @@ class SpatialConfig(LikelihoodShape):
         Side of the training images; a band of the codec has as many rows.
     patch, cell : int
     latents, grid : int
-        Of a cell; z is within -grid..grid.
+        Latents of a cell; each is within -grid..grid.
     stream : int
         Channels of the residual streams.
     blocks : tuple of int
-        Of the posterior's network and of the likelihood's.
+        Blocks of the posterior's network and of the likelihood's.
     features : int
-        Of each pixel.
+        Features of each pixel.
     prior : int
         Hidden units of the prior for each latent of a cell; 0: the prior is factorised.
     grey : bool
         Whether the window shows the grey of colours alone.
     neighbours : int
-        So many of the cells `codec.frozen.prior.NEIGHBOURS` are seen by the prior.
+        How many of the cells `codec.frozen.prior.NEIGHBOURS` the prior sees.
     """
 
     kind: str = "bits"
@@ -128,7 +128,7 @@ class SpatialPosterior(nn.Module):
 
 
 class SpatialDecoder(nn.Module):
-    """From z to features of every pixel."""
+    """The likelihood's large network: makes features of every pixel of z."""
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -228,13 +228,13 @@ class Spatial(nn.Module):
                 self.likelihood.outputs[0].bias.copy_(torch.tensor([0.0, 0.0, -0.5]))
 
     def infer(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `SpatialPosterior` of images."""
+        """Return the posterior's means and log2 deviations (B, cells, latents) of inputs (B, C, S, S)."""
         with lowered(images, self.in_bfloat16):
             posterior: tuple[Tensor, Tensor] = self.posterior(images)
         return posterior
 
     def features(self, z: Tensor) -> Tensor:
-        """Return `SpatialDecoder` of z."""
+        """Return features (B, F, S, S) of z (B, cells, latents)."""
         with lowered(z, self.in_bfloat16):
             features: Tensor = self.decoder(z)
         return features

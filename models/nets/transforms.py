@@ -26,7 +26,7 @@ from models.nets.layers import LayerT, Residual, Stack, begin_at_zero, lowered
 INPUT_UNIT = 64.0
 """Samples a unit of the analysis network's inputs."""
 Y_UNIT = 16.0
-"""Of y before quantisation: a unit of the networks' results and inputs."""
+"""A unit of the analysis network's results and of the synthesis network's inputs, in y before quantisation."""
 OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -2.0, 1.0), (1.0, 0.0, -1.0))
 """Orthogonal colours: brightness, green against magenta, red against blue."""
 CHROMA_WEIGHT = 2.5
@@ -101,7 +101,7 @@ class Transform(nn.Module, Generic[LayerT]):
 
 
 class Analysis(Transform[Residual]):
-    """From samples minus 128 to y."""
+    """Analysis by dense blocks: makes y of samples minus 128."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(SAMPLES, width, 1)
@@ -115,7 +115,7 @@ class Analysis(Transform[Residual]):
 
 
 class Synthesis(Transform[Residual]):
-    """From y to samples minus 128."""
+    """Synthesis by dense blocks: makes samples minus 128 of y."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(channels, width, 3, padding=1)
@@ -129,7 +129,7 @@ class Synthesis(Transform[Residual]):
 
 
 def multiply_adds(transform: Transform[LayerT], x: Tensor, level: Tensor, pixels: int) -> float:
-    """Return the multiply-adds for each of ``pixels`` of the image of one input x (1, C, H, W)."""
+    """Return the multiply-adds for each of ``pixels`` pixels of the image that one input x (1, C, H, W) stands for."""
     total = 0
 
     def count(layer: nn.Module, _inputs: object, out: Tensor) -> None:

@@ -12,9 +12,10 @@ import msgspec
 from models.data.crops import Source
 from models.data.rounding import Rounding
 from models.errors import RecipeError
+from models.nets.likelihood import MAX_ERROR
 from models.nets.lossy import LossyConfig
 from models.nets.spatial import SpatialConfig
-from models.nets.vlae import MAX_ERROR, Config
+from models.nets.vlae import Config
 from models.recipes.tables import Recipe, Training, Validation
 
 if sys.version_info >= (3, 11):

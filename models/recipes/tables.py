@@ -30,8 +30,11 @@ class Training:
     uses : int
         Steps that see a batch of crops. Where crops are drawn from a pool on the device, a crop is drawn at most
         this often in the mean.
+    pixels : int
+        How much of a crop is learned from: pixels of each tile (samples), or the side of the crop (lossy). The task
+        "maps" learns from whole images.
     errors : tuple of float
-        Shares of crops that are coded within d = 0, 1, ...; of the task "samples" alone.
+        Shares of crops that are coded within d = 0, 1, ...; for the task "samples" alone.
     latent_steps : int
         In these first steps the price of latents rises from nothing to their bits, lest they collapse before the
         likelihood listens to them; 0 has them at their bits from the first step on.
@@ -77,7 +80,7 @@ class Validation:
     conditions : tuple of float
         Largest errors, or qualities 0..1.
     pixels : int
-        Of each tile, along a side of an image's centre, or images: as the task says.
+        How much is judged: pixels of each tile (samples), the side of an image's centre (lossy), or images (maps).
     """
 
     folders: tuple[str, ...]

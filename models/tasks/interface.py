@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codec.frozen.model import Model
-from models.freezing.freeze import F64, Peaks
+from models.freezing.peaks import Peaks
+from models.freezing.quantise import F64
 from models.nets.lossy import LossyConfig
 from models.nets.spatial import SpatialConfig
 from models.noise import CPU, Noise

@@ -12,8 +12,10 @@ from torch import Tensor
 from codec.frozen.model import Model
 from codec.networks.transform import PATCH
 from models.data.crops import Crops, centre, load_images
-from models.freezing.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
+from models.freezing.freeze import freeze_coder, weights_file
 from models.freezing.freeze_transforms import dense, freeze_transforms, gains, watch_transforms
+from models.freezing.peaks import Peaks, watch_coder
+from models.freezing.quantise import F64
 from models.freezing.thaw_lossy import thaw_lossy
 from models.nets.latents import rounded
 from models.nets.lossy import Lossy, LossyConfig, coder_bits, price

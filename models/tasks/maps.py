@@ -15,8 +15,10 @@ from codec.frozen import contexts
 from codec.frozen.model import Model
 from codec.vlae.bands import Image
 from models.data.small import SmallImages, load_small
-from models.freezing.freeze import F64, Peaks, weights_file
+from models.freezing.freeze import weights_file
 from models.freezing.freeze_spatial import freeze_spatial, watch_spatial
+from models.freezing.peaks import Peaks
+from models.freezing.quantise import F64
 from models.freezing.thaw_spatial import thaw_spatial
 from models.nets.inputs import Inputs, Places, read_at_all
 from models.nets.latents import Latent

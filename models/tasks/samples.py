@@ -13,7 +13,9 @@ from codec.frozen import contexts
 from codec.frozen.model import Model
 from models.data.crops import Crops
 from models.data.rounding import Rounder
-from models.freezing.freeze import F64, Peaks, freeze_coder, watch_coder, weights_file
+from models.freezing.freeze import freeze_coder, weights_file
+from models.freezing.peaks import Peaks, watch_coder
+from models.freezing.quantise import F64
 from models.freezing.thaw import thaw_samples
 from models.nets.inputs import Inputs
 from models.nets.objective import Batch, crop_terms, make_batch, neg_elbo_bits

@@ -34,12 +34,12 @@ from models.recipes.tables import Recipe
 from models.training.progress import Progress
 
 SHARD_BYTES = 15 << 20
-"""Some ways of carrying files take no larger ones."""
+"""Largest file: some ways of carrying files take no larger ones."""
 TRAVELLING_BYTES = 45 << 20
 """All files but the exact moments together."""
 FOLDER, INDEX = "checkpoint", "index.json"
 SINGLE = "checkpoint.safetensors"
-"""Of runs before there were folders: one file, whose moments are float32."""
+"""What runs wrote before there were folders: one file, whose moments are float32."""
 WEIGHTS = ("model.", "average.")
 TEMPORARY = ".vlae-*.tmp"
 """Names under which `codec.system.outputs` writes."""

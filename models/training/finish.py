@@ -16,13 +16,13 @@ import torch
 
 from codec.frozen.weights import parse_model
 from codec.system.outputs import write_file
-from models.freezing.freeze import Peaks
+from models.freezing.peaks import Peaks
 from models.noise import Noise
 from models.tasks.interface import BatchT, Material, ModelT, Task, task_of
 from models.training.run import Run
 
 FROZEN, CARD = "weights.safetensors", "weights.json"
-"""In a run's folder."""
+"""Names in a run's folder."""
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 

@@ -33,7 +33,7 @@ LIST = "pieces.json"
 RECIPE, DATA, RUN = "recipe.toml", "data", "run"
 """Names in the pieces."""
 GRACE_S = 60
-"""In which a run that is told to stop finishes a step and saves."""
+"""Time that a run which is told to stop has to finish a step and to save."""
 
 
 class _Pieces:

@@ -30,7 +30,7 @@ AHEAD = 2
 POOLED = 32
 """Batches that a pool holds."""
 PATIENCE_S = 0.1
-"""Between two looks at whether the thread that fetches batches should end."""
+"""Time between two looks at whether the thread that fetches batches should end."""
 
 
 def each(function: Callable[..., Tensor], *batches: BatchT) -> BatchT:
@@ -112,7 +112,7 @@ def _leave_signals(_: int) -> None:
 
 
 def make_batches(task: Task[ModelT, BatchT], material: Material, numbers: Numbers, workers: int) -> Iterator[BatchT]:
-    """Return the batches of numbers in order, made by so many processes; by the caller if there are none."""
+    """Return the batches of numbers in order, made by ``workers`` processes; by the caller if that is 0."""
     fork = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
     loader: DataLoader[BatchT] = DataLoader(
         Items(task, material),

@@ -23,11 +23,12 @@ MATRICES = re.compile(
 """Parameters that Muon steps; convolutions as matrices with a row for each output."""
 DECAYED = re.compile(r"(analysis|synthesis|posterior|decoder)\..*")
 DECAY = 0.3
-"""These of them shrink at every step by Muon's rate times this: undamped, the residual networks, which nothing
-normalises, grew by orders of magnitude until no unit of them was alive."""
+"""Matrices named `DECAYED` shrink at every step by Muon's rate times this: undamped, the residual networks, which
+nothing normalises, grew by orders of magnitude until no unit of them was alive."""
 SLOW = re.compile(r"(analysis|synthesis)\.(linear|output)\.(weight|bias)")
 SLOW_RATE = 0.03
-"""Of Adam, for these: a step moves all weights alike, and here hundreds of inputs of many samples each add up."""
+"""Share of Adam's rate for parameters named `SLOW`: a step moves all weights alike, and here hundreds of inputs of many
+samples each add up."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
 
@@ -99,7 +100,7 @@ class Optimizer:
         return tensors
 
     def load(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take the state that `state` returned after so many steps."""
+        """Take the state that `state` returned after a number of steps."""
         for name, mean in self.momentum.items():
             mean.copy_(tensors[f"momentum.{name}"])
         for name, p in self.rest.items():

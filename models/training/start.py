@@ -18,7 +18,7 @@ from models.training.progress import Start
 
 @torch.no_grad()
 def fill(task: AnyTask, model: nn.Module, path: Path) -> None:
-    """Fill a fresh model with frozen weights, or with averages: of a run's folder, or `checkpoints.save_averages`'s.
+    """Fill a fresh model with frozen weights, or with averages: a run's, or those that `save_averages` wrote.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def _checkpoint(path: Path) -> checkpoints.Checkpoint:
 def start_entry(path: Path) -> Start:
     """Return what is known of frozen weights, or of averages: a hash, and the steps and hours that made them.
 
-    Of frozen weights steps and hours stand in the card beside them, if there is one; those of what the weights
+    The steps and hours of frozen weights stand in the card beside them, if there is one; those of what the weights
     themselves began from are included.
     """
     if path.is_dir():

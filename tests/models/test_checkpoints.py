@@ -49,7 +49,7 @@ def stopped(data, tmp_path_factory):
 
 
 def values(run):
-    tensors = run.optimizer.state()
+    tensors = run.learner.optimizer.state()
     for part in ("model", "average"):
         tensors |= {f"{part}.{name}": p.detach() for name, p in getattr(run, part).named_parameters()}
     return {name: tensor.clone() for name, tensor in tensors.items()}

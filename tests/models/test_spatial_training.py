@@ -26,6 +26,7 @@ from models.noise import Noise  # noqa: E402
 from models.recipes.reading import FOLDER, load_recipe  # noqa: E402
 from models.tasks.interface import task_of  # noqa: E402
 from models.tasks.maps import posterior_inputs  # noqa: E402
+from models.training.device import Machine  # noqa: E402
 from models.training.finish import FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -116,7 +117,7 @@ def test_a_stopped_run_resumes_to_the_bit(data, trained, tmp_path):
 def test_steps_in_bfloat16_have_about_the_same_loss(data, trained, tmp_path):
     losses = []
     for bfloat16 in (False, True):
-        run = Run(trained.recipe, data, tmp_path / str(bfloat16), trained.folder, bfloat16=bfloat16)
+        run = Run(trained.recipe, data, tmp_path / str(bfloat16), trained.folder, machine=Machine(bfloat16=bfloat16))
         batches = run.batches()
         losses.append(float(run.step(batches.batch(0))))
         batches.close()

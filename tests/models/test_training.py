@@ -22,14 +22,16 @@ from models.freezing.balance import hidden_units, norm  # noqa: E402
 from models.freezing.thaw import frozen_config, thaw_samples  # noqa: E402
 from models.nets.inputs import Inputs, Places  # noqa: E402
 from models.nets.latents import BEYOND  # noqa: E402
+from models.nets.likelihood import MAX_ERROR  # noqa: E402
 from models.nets.objective import bins, make_batch, tiles_of  # noqa: E402
-from models.nets.vlae import MAX_ERROR  # noqa: E402
 from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.evaluate import image_bits  # noqa: E402
 from models.tasks.interface import task_of  # noqa: E402
+from models.training.device import Machine  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
+from models.training.learner import learning_rate  # noqa: E402
 from models.training.optimizer import orthogonal  # noqa: E402
-from models.training.run import Run, learning_rate  # noqa: E402
+from models.training.run import Run  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -92,7 +94,7 @@ def test_a_stopped_run_resumes_to_the_bit(data, trained, tmp_path):
     assert not first.train(0.0)
     first = Run(recipe, data, tmp_path)
     assert not first.train(float("inf"), stop=lambda: first.progress.step == 10)
-    second = Run(recipe, data, tmp_path, workers=1)
+    second = Run(recipe, data, tmp_path, machine=Machine(workers=1))
     assert second.progress.step == 10
     assert second.train(float("inf"))
     for part in ("model", "average"):
@@ -292,7 +294,7 @@ def test_steps_share_the_crops_of_a_batch(data, tmp_path):
 
 
 def test_training_in_bfloat16_learns_too(data, trained, tmp_path):
-    run = Run(trained.recipe, data, tmp_path, bfloat16=True)
+    run = Run(trained.recipe, data, tmp_path, machine=Machine(bfloat16=True))
     assert run.train(float("inf"))
     # What is kept computes in single precision.
     assert not run.average.likelihood.in_bfloat16

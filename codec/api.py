@@ -236,11 +236,11 @@ def _decode(
     threads: int | None,
     progress: Progress | None,
 ) -> Image.Image:
-    from codec.vlae import coder, preview
+    from codec.vlae import decoding, preview
 
     alpha = decoder.unpack_alpha(file)
     model = decoder.load_model(coding)
-    image = coder.decode(model, file, threads=threads, progress=progress)
+    image = decoding.decode(model, file, threads=threads, progress=progress)
     values = preview.preview(image, sample) if latents_only else image.samples
     return decoder.coded_image(file, model, values, alpha, exact=not latents_only, threads=threads)
 

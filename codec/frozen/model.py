@@ -44,7 +44,7 @@ class LatentNetworks(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen model: what `codec.vlae.coder` needs of it.
+    """A frozen model: what `codec.vlae.coders` needs of it.
 
     Attributes
     ----------

@@ -82,7 +82,7 @@ def coded_image(
     Parameters
     ----------
     values : uint8 or int16 array (H, W, C)
-        What `codec.vlae.coder` decoded: samples, or the tensor of a lossy file.
+        What `codec.vlae.coders` decoded: samples, or the tensor of a lossy file.
     alpha : uint8 array (H, W) or None
     exact : bool
         Whether they are the file's own values, so that their samples have its checksum.
@@ -92,12 +92,12 @@ def coded_image(
     CorruptDataError
         The samples have another checksum.
     """
-    from codec.images import lossy
+    from codec.images import lossy_decoder
 
     header = file.header
     if header.quality is not None:
         shape = (header.height, header.width, header.channels)
-        values = lossy.decoded(model, values, header.quality, shape, threads)
+        values = lossy_decoder.decoded(model, values, header.quality, shape, threads)
     elif model.kind == "bits":
         values = values * pillow.WHITE
     if exact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ from codec.frozen.model import Model
 from codec.images.metrics import ms_ssim
 from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, synthesise
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, posterior_intervals, prior_intervals
+from codec.vlae.pixels import intervals
 from models.data.crops import centre, load_images
 from models.data.rounding import Rounder
 from models.freezing.freeze_transforms import CONDITIONS
@@ -58,9 +61,9 @@ def frozen_bits(image: Image) -> tuple[float, float]:
     pixels = latent = 0.0
     with threadpoolctl.threadpool_limits(1, "blas"):
         for band in range(image.bands):
-            z = image.mode(band)
-            pixels += image.pixel_intervals(band, z, ideal=True).ideal_bits
-            latent += image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
+            z = mode(image, band)
+            pixels += intervals(image, band, z, ideal=True).ideal_bits
+            latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
     return pixels + latent, latent
 
 
@@ -74,7 +77,7 @@ def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int, rounder:
         crop = centre(image, PHOTO_SIDE, 64)
         decoded = rounder(crop, error)
         before += sum(image_bits(model, crop, None, error, sample=False, decoded=decoded))
-        after += frozen_bits(Image(frozen, decoded, crop, 3, error))[0]
+        after += frozen_bits(replace(Image.of(frozen, crop, error), raster=decoded))[0]
     return 100 * (after / before - 1)
 
 

@@ -57,13 +57,21 @@ class Optimizer:
 
     Parameters
     ----------
+    matrices : re.Pattern
+        Names of the parameters that Muon steps.
     nearest : callable
         How Muon finds the orthogonal matrix next to a matrix.
     """
 
-    def __init__(self, model: nn.Module, *, nearest: Callable[[Tensor], Tensor] = orthogonal) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        matrices: re.Pattern[str] = MATRICES,
+        nearest: Callable[[Tensor], Tensor] = orthogonal,
+    ) -> None:
         self.nearest = nearest
-        self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
+        self.matrices = {name: p for name, p in model.named_parameters() if matrices.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
         slow = [p for name, p in self.rest.items() if SLOW.fullmatch(name)]

@@ -72,7 +72,7 @@ def test_off_the_cpu_steps_draw_from_a_pool(run, tmp_path, monkeypatch):
 
 
 def test_what_the_test_of_a_step_rests_on():
-    there = torch.ones(3, machine=Machine(META, workers=1))
+    there = torch.ones(3, device=META)
     with pytest.raises(RuntimeError):
         _ = there + torch.ones(3)
     with pytest.raises(RuntimeError):

@@ -8,15 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from models.extra import need_extra
 
 
-def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
-    changes = {}
+def _changes(pairs: tuple[str, ...]) -> dict[str, object]:
+    changes: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         try:

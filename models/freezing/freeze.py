@@ -41,7 +41,7 @@ class Frozen(NamedTuple):
     """Tensors of a weights file by name, and entries of its configuration."""
 
     tensors: dict[str, NDArray[Any]]
-    config: dict[str, Any]
+    config: dict[str, str | int]
 
 
 def freeze_likelihood(
@@ -207,7 +207,7 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
     likelihood["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
     tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
     tensors |= _freeze_prior(model, peaks)
-    header: dict[str, Any] = {
+    header: dict[str, str | int] = {
         "radius": config.radius,
         "mixtures": config.mixtures,
         "tile": config.tile,
@@ -232,7 +232,7 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
 def weights_file(recipe: Recipe, *parts: Frozen) -> bytes:
     """Return the weights file of a recipe's model: safetensors, read by `codec.frozen.weights.parse_model`."""
     tensors: dict[str, NDArray[Any]] = {}
-    header: dict[str, Any] = {"number": UNSHIPPED, "name": recipe.name}
+    header: dict[str, str | int] = {"number": UNSHIPPED, "name": recipe.name}
     for part in parts:
         tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in part.tensors.items()}
         header |= part.config

@@ -132,7 +132,7 @@ def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
     entries = [(float(u), float(FEATURE_LIMIT)) for u in unit]
     likelihood, _ = freeze_likelihood(model.likelihood, peaks, np.zeros((1, config.bias_count)), entries)
     tensors = likelihood | _posterior(model, peaks) | features | _prior(model, peaks)
-    header: dict[str, Any] = {
+    header: dict[str, str | int] = {
         "networks": "spatial",
         "kind": config.kind,
         "latent_distribution": "normal",

@@ -83,7 +83,7 @@ def watch_transforms(model: Lossy, peaks: Peaks) -> None:
         watch_blocks(prefix, transform.blocks, peaks)
 
 
-def dense(transform: Transform[Any]) -> Transform[Residual]:
+def dense(transform: Transform[nn.Module]) -> Transform[Residual]:
     """Return a transform whose blocks are `Residual`.
 
     Raises
@@ -232,5 +232,9 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
         "analysis.prices": fit(256 * prices, np.int32),
         "synthesis.steps": fit(2.0**STEP_BITS * steps, np.int32),
     }
-    limits = {"stream_limit": STREAM_LIMIT, "hidden_limit": HIDDEN_LIMIT}
-    return Frozen(tensors, {"conditions": CONDITIONS} | limits)
+    header: dict[str, str | int] = {
+        "conditions": CONDITIONS,
+        "stream_limit": STREAM_LIMIT,
+        "hidden_limit": HIDDEN_LIMIT,
+    }
+    return Frozen(tensors, header)

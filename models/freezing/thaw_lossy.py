@@ -7,12 +7,11 @@ weights file does not hold is free: the units of the residual streams and of hid
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load
+from torch import nn
 
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
@@ -25,7 +24,7 @@ from models.nets.lossy import COARSEST, Lossy
 from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
 
 
-def _thaw_network(tensors: Tensors, prefix: str, net: Transform[Any], gain: float, unit: float) -> None:
+def _thaw_network(tensors: Tensors, prefix: str, net: Transform[nn.Module], gain: float, unit: float) -> None:
     """Fill a transform; ``gain`` and ``unit`` are integers of an input and of a result for each float one."""
     value = np.ldexp(tensors[f"{prefix}.linear.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / unit
     fill_rows(net.linear, tensors[f"{prefix}.linear.weight"].T * (gain * value[:, None]))

@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LayerT = TypeVar("LayerT", bound=nn.Module)
+LayerT_co = TypeVar("LayerT_co", bound=nn.Module, covariant=True)
 
 
-class Layers(nn.ModuleList, Generic[LayerT]):
+class Layers(nn.ModuleList, Generic[LayerT_co]):
     """A list of modules of one type."""
 
     if TYPE_CHECKING:
 
-        def __iter__(self) -> Iterator[LayerT]:
+        def __iter__(self) -> Iterator[LayerT_co]:
             """Iterate over the modules."""
 
         @overload
-        def __getitem__(self, index: slice) -> Layers[LayerT]: ...
+        def __getitem__(self, index: slice) -> Layers[LayerT_co]: ...
         @overload
-        def __getitem__(self, index: int) -> LayerT: ...
-        def __getitem__(self, index: int | slice) -> LayerT | Layers[LayerT]:
+        def __getitem__(self, index: int) -> LayerT_co: ...
+        def __getitem__(self, index: int | slice) -> LayerT_co | Layers[LayerT_co]:
             """Return a module, or some of them."""
 
 
@@ -63,7 +63,7 @@ class Residual(nn.Module):
         return moved
 
 
-class Stack(Layers[LayerT]):
+class Stack(Layers[LayerT_co]):
     """Blocks that a stream goes through, one after the other."""
 
     def forward(self, s: Tensor, level: Tensor | None = None) -> Tensor:

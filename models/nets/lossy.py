@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +80,7 @@ class LossyConfig:
     analysis_fine_blocks: int = 0
     synthesis_fine_blocks: int = 0
 
-    def transforms(self) -> tuple[Transform[Any], Transform[Any]]:
+    def transforms(self) -> tuple[Transform[nn.Module], Transform[nn.Module]]:
         """Return a fresh analysis and a fresh synthesis."""
         c = self
         if not c.expansion:

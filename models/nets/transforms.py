@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.networks.transform import PATCH, SAMPLES
-from models.nets.layers import LayerT, Residual, Stack, begin_at_zero, lowered
+from models.nets.layers import LayerT_co, Residual, Stack, begin_at_zero, lowered
 
 INPUT_UNIT = 64.0
 """Samples a unit of the analysis network's inputs."""
@@ -55,7 +55,7 @@ def linear_rows(channels: int) -> NDArray[np.float64]:
     return np.stack([entry[4] for entry in found[:channels]])
 
 
-class Transform(nn.Module, Generic[LayerT]):
+class Transform(nn.Module, Generic[LayerT_co]):
     """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit).
 
     Attributes
@@ -69,7 +69,7 @@ class Transform(nn.Module, Generic[LayerT]):
         rows: NDArray[np.float64],
         first: nn.Conv2d,
         last: nn.Conv2d,
-        blocks: Iterable[LayerT],
+        blocks: Iterable[LayerT_co],
         units: tuple[float, float],
     ) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Transform(nn.Module, Generic[LayerT]):
         self.in_bfloat16 = False
         self.linear = nn.Conv2d(rows.shape[1], rows.shape[0], 1, bias=False)
         self.input = first
-        self.blocks: Stack[LayerT] = Stack(blocks)
+        self.blocks: Stack[LayerT_co] = Stack(blocks)
         self.output = last
         with torch.no_grad():
             self.linear.weight[:, :, 0, 0] = torch.from_numpy(rows)
@@ -128,7 +128,7 @@ class Synthesis(Transform[Residual]):
         return F.pixel_shuffle(super().forward(y, level), PATCH)
 
 
-def multiply_adds(transform: Transform[LayerT], x: Tensor, level: Tensor, pixels: int) -> float:
+def multiply_adds(transform: Transform[nn.Module], x: Tensor, level: Tensor, pixels: int) -> float:
     """Return the multiply-adds for each of ``pixels`` pixels of the image that one input x (1, C, H, W) stands for."""
     total = 0
 

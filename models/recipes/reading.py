@@ -34,9 +34,9 @@ TABLES = ("name", "task", "model", "train", "data", "validation")
 Kind = TypeVar("Kind")
 
 
-def _take(table: Any, kind: type[Kind], where: str) -> Kind:
+def _take(table: object, kind: type[Kind], where: str) -> Kind:
     """Return a table of the file as a dataclass; keys and types must be those of its fields."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # each kind is a dataclass
     unknown = sorted(set(table) - set(known)) if isinstance(table, dict) else []
     if unknown:
         raise RecipeError(f"{where}: unknown key {unknown[0]}, expected some of {', '.join(known)}")
@@ -46,7 +46,7 @@ def _take(table: Any, kind: type[Kind], where: str) -> Kind:
         raise RecipeError(f"{where}: {error}") from error
 
 
-def _take_model(task: str, table: Any, where: str) -> Config | LossyConfig | SpatialConfig:
+def _take_model(task: str, table: object, where: str) -> Config | LossyConfig | SpatialConfig:
     if not isinstance(table, dict):
         raise RecipeError(f"{where}: expected a table")
     if task != "lossy":
@@ -58,7 +58,7 @@ def _take_model(task: str, table: Any, where: str) -> Config | LossyConfig | Spa
     return _take({key: value for key, value in table.items() if key != "coder"} | {"vlae": values}, LossyConfig, where)
 
 
-def _change(table: dict[str, Any], key: str, value: Any) -> None:
+def _change(table: dict[str, Any], key: str, value: object) -> None:
     *sections, entry = key.split(".")
     for section in sections:
         table = table.get(section, {}) if isinstance(table, dict) else {}
@@ -86,7 +86,7 @@ def _check(recipe: Recipe, where: str) -> None:
         raise RecipeError(f"{where}: expected a table [rounding]: errors of d > 0 need the model that rounds samples")
 
 
-def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(name: str, changes: dict[str, object] | None = None) -> Recipe:
     """Return a recipe by its name in ``models/recipes`` or its path.
 
     ``changes`` replaces single values, such as ``{"model.latents": 0}``.

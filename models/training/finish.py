@@ -9,7 +9,6 @@ import copy
 import json
 from dataclasses import asdict
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,8 @@ from models.training.run import Run
 
 FROZEN, CARD = "weights.safetensors", "weights.json"
 """Names in a run's folder."""
+Card = dict[str, object]
+"""A model card, as it stands in JSON."""
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
@@ -47,7 +48,7 @@ def freeze(task: Task[ModelT, BatchT], model: ModelT, material: Material) -> byt
     return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run) -> Card:
     """Freeze a run's averaged weights into its folder and return their card, which is written beside them."""
     recipe = run.recipe
     task, model = task_of(recipe), copy.deepcopy(run.average).cpu()
@@ -58,7 +59,7 @@ def finish(run: Run) -> dict[str, Any]:
         f"{name} {task.condition}={condition}": task.compare(model, frozen, run.data / name, condition)
         for name, condition in product(recipe.validation_folders, recipe.validation_conditions)
     }
-    card = {
+    card: Card = {
         "name": recipe.name,
         "hash": frozen.hash.hex(),
         "weights_bytes": len(data),

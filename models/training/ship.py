@@ -9,7 +9,6 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import safetensors.numpy
 
@@ -20,7 +19,7 @@ from codec.system.outputs import write_file
 from models.errors import RecipeError, TrainingError
 from models.freezing.freeze import UNSHIPPED
 from models.training.checkpoints import metadata
-from models.training.finish import CARD, FROZEN
+from models.training.finish import CARD, FROZEN, Card
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,7 +31,7 @@ NUMBERS = Path(__file__).parents[1] / "numbers.toml"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def read_run(run: Path) -> tuple[bytes, dict[str, Any]]:
+def read_run(run: Path) -> tuple[bytes, Card]:
     """Return the frozen weights of a finished run, and their card.
 
     Raises
@@ -46,7 +45,7 @@ def read_run(run: Path) -> tuple[bytes, dict[str, Any]]:
         raise TrainingError(f"{run}: not finished: expected {FROZEN} and {CARD}, which vlae train writes at its end")
     data = (run / FROZEN).read_bytes()
     try:
-        card: dict[str, Any] = json.loads((run / CARD).read_text(encoding="utf-8"))
+        card: Card = json.loads((run / CARD).read_text(encoding="utf-8"))
         found = parse_model(data).hash.hex()
         wanted = card["hash"]
     except (ModelError, ValueError, KeyError, TypeError) as error:
@@ -76,9 +75,7 @@ def _check_new(number: int, name: str, weights: Path, numbers: Path) -> None:
             raise RecipeError(f"{path} exists: expected a new number and a new name (--name)")
 
 
-def ship(
-    run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS
-) -> dict[str, Any]:
+def ship(run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS) -> Card:
     """Add the frozen weights of a finished run to a package's and return their card.
 
     Parameters
@@ -102,7 +99,7 @@ def ship(
     The weights come last: a model is there when they are.
     """
     data, card = read_run(run)
-    name = card["name"] if name is None else name
+    name = str(card["name"]) if name is None else name
     _check_new(number, name, weights, numbers)
     data = renumbered(data, number, name)
     model = parse_model(data)

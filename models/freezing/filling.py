@@ -15,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.freezing.quantise import F64, half
+from models.freezing.quantise import F64, Tensors, half
 from models.nets.layers import Condition, Residual, bias_of
 
 UNIT = 1024.0
 """Integers that are one in a residual stream and in the hidden layers of its blocks: so the largest activations seen
 before freezing, half of what the integers bear, are 4 in a stream and 2 to 4 in a hidden layer."""
-
-Tensors = dict[str, NDArray[Any]]
 
 
 def frozen_header(data: bytes) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import nn
 
@@ -19,6 +18,7 @@ from models.freezing.quantise import (
     F64,
     OUTPUT_SHIFT,
     POSTERIOR_LIMIT,
+    Tensors,
     fit,
     freeze_output,
     half,
@@ -40,13 +40,13 @@ UNSHIPPED = 65535
 class Frozen(NamedTuple):
     """Tensors of a weights file by name, and entries of its configuration."""
 
-    tensors: dict[str, NDArray[Any]]
+    tensors: Tensors
     config: dict[str, str | int]
 
 
 def freeze_likelihood(
     net: Likelihood, peaks: dict[str, F64], conditions: F64, features: Sequence[tuple[float, float]] = ()
-) -> tuple[dict[str, NDArray[Any]], F64]:
+) -> tuple[Tensors, F64]:
     """Return the likelihood's tensors and the units of its biases.
 
     Parameters
@@ -58,7 +58,7 @@ def freeze_likelihood(
     """
     config, coded = net.config, net.config.coded
     largest_input = float(coded.layout.largest_input)
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: Tensors = {}
     contexts = net.hidden1.in_features - len(features)
     gain = np.concatenate([np.full(contexts, float(CONTEXT_UNIT)), [unit for unit, _ in features]])
     largest = np.concatenate([np.full(contexts, largest_input), [most for _, most in features]])
@@ -91,7 +91,7 @@ def freeze_likelihood(
     return tensors, scale
 
 
-def _freeze_heads(net: Likelihood, gains: F64) -> dict[str, NDArray[Any]]:
+def _freeze_heads(net: Likelihood, gains: F64) -> Tensors:
     """Return the tensors of the heads' outputs; ``gains`` (groups, head) are the units of their hidden layers."""
     config, coded = net.config, net.config.coded
     m, width = config.mixtures, max(out.out_features for out in net.outputs)
@@ -115,9 +115,9 @@ def _freeze_heads(net: Likelihood, gains: F64) -> dict[str, NDArray[Any]]:
     }
 
 
-def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
+def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> Tensors:
     net, config = model.posterior, model.config
-    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    parts: dict[str, Tensors] = {}
     conv: nn.Conv2d
     gain = np.full(config.coded.planes, float(CONTEXT_UNIT))
     limit = float(config.coded.layout.largest_input)
@@ -146,7 +146,7 @@ def _freeze_posterior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[A
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
-def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[str, NDArray[Any]]:
+def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> Tensors:
     config = model.config
     n = config.latents
     first = quantise_layer(
@@ -168,7 +168,7 @@ def _freeze_modulation(model: VLAE, peaks: dict[str, F64], units: F64) -> dict[s
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
-def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]:
+def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> Tensors:
     net, config = model.prior, model.config
     n = config.latents
     gain = np.append(np.full(n, 8.0), 1.0)
@@ -182,7 +182,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> dict[str, NDArray[Any]]
     offset = np.repeat([0.0, 2.0], n)
     out = quantise_layer(to_f64(net.out.weight), hidden.gain, limits, reach, None, 0, to_f64(net.out.bias) + offset)
     channels = own * out.scale[:, None]
-    parts: dict[str, dict[str, NDArray[Any]]] = {
+    parts: dict[str, Tensors] = {
         "prior.hidden": {
             "weight": hidden.weight.astype(np.int16),
             "shift": hidden.shift.astype(np.int8),
@@ -231,7 +231,7 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
 
 def weights_file(recipe: Recipe, *parts: Frozen) -> bytes:
     """Return the weights file of a recipe's model: safetensors, read by `codec.frozen.weights.parse_model`."""
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: Tensors = {}
     header: dict[str, str | int] = {"number": UNSHIPPED, "name": recipe.name}
     for part in parts:
         tensors |= {name: np.ascontiguousarray(tensor) for name, tensor in part.tensors.items()}

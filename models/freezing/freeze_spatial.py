@@ -6,11 +6,8 @@ z itself, so their rows are bound by its grid.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from codec.frozen import features
 from models.freezing.freeze import Frozen, freeze_likelihood
@@ -30,6 +27,7 @@ from models.freezing.quantise import (
     ACTIVATION_LIMIT,
     F64,
     OUTPUT_SHIFT,
+    Tensors,
     fit,
     freeze_output,
     half,
@@ -42,8 +40,6 @@ from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial
 
 FEATURE_LIMIT = 511
 """10 bits with their sign: features are a few of the likelihood's many inputs."""
-
-Tensors = dict[str, NDArray[Any]]
 
 
 def watch_spatial(model: Spatial, peaks: Peaks) -> None:

@@ -30,6 +30,8 @@ LOGIT_UNIT = WEIGHT_STEPS / np.log(2)
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+Tensors = dict[str, NDArray[Any]]
+"""Tensors of a weights file by name, or a layer's: integers of several types."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ def latent_units(latents: int) -> F64:
     return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
 
 
-def freeze_output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> dict[str, NDArray[Any]]:
+def freeze_output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> Tensors:
     """Return the tensors of a layer whose results are parameters; ``offset`` is added to its biases."""
     bias = to_f64(linear.bias) + offset
     return {
@@ -131,7 +133,7 @@ def freeze_output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | flo
     }
 
 
-def hidden_tensors(layer: Layer, bias: F64) -> dict[str, NDArray[Any]]:
+def hidden_tensors(layer: Layer, bias: F64) -> Tensors:
     """Return the tensors of a layer with shifts."""
     return {
         "weight": layer.weight.astype(np.int16),

@@ -17,7 +17,6 @@ from codec.frozen.contexts import offsets
 from codec.frozen.weights import parse_model
 from models.freezing.balance import balance, hidden_units
 from models.freezing.filling import (
-    Tensors,
     fill,
     fill_biases,
     fill_hidden,
@@ -25,7 +24,7 @@ from models.freezing.filling import (
     fill_rows,
     frozen_header,
 )
-from models.freezing.quantise import F64, I64, half, head_units, latent_units
+from models.freezing.quantise import F64, I64, Tensors, half, head_units, latent_units
 from models.nets.layers import bias_of
 from models.nets.likelihood import CONTEXT_UNIT, SAMPLES, Coded, Likelihood
 from models.nets.vlae import VLAE, Config

@@ -15,8 +15,8 @@ from safetensors.numpy import load
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
 from models.freezing.balance import Units, balance, likelihood_units
-from models.freezing.filling import UNIT, Tensors, fill, fill_blocks, fill_hidden, fill_output, frozen_header
-from models.freezing.quantise import half, latent_units
+from models.freezing.filling import UNIT, fill, fill_blocks, fill_hidden, fill_output, frozen_header
+from models.freezing.quantise import Tensors, half, latent_units
 from models.freezing.thaw import fill_likelihood
 from models.nets.layers import bias_of
 from models.nets.likelihood import CONTEXT_UNIT

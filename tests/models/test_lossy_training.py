@@ -18,6 +18,7 @@ from codec.networks.transform import analyse, synthesise  # noqa: E402
 from models.data.crops import centre, load_images  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.freezing.freeze_transforms import gains  # noqa: E402
+from models.freezing.peaks import Peaks  # noqa: E402
 from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
 from models.nets import lossy  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
@@ -260,9 +261,25 @@ def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recip
 
 
 def test_depthwise_transforms_are_not_frozen_yet():
-    task = task_of(load_recipe("lossy-depthwise", SMALL))
-    with pytest.raises(TrainingError, match="cannot be frozen yet"):
-        task.freeze(task.new_model(), {}, np.zeros((1, 64, 64, 3), np.uint8))
+    task = task_of(load_recipe("lossy-depthwise", SMALL | {"model.fine_width": 8}))
+    model = task.new_model()
+    for work in (
+        lambda: task.watch(model, Peaks()),
+        lambda: task.freeze(model, {}, np.zeros((1, 64, 64, 3), np.uint8)),
+    ):
+        with pytest.raises(TrainingError, match="cannot be frozen yet"):
+            work()
+
+
+def test_blocks_at_a_quarter_of_the_resolution_count_four_times():
+    changes = SMALL | {"model.fine_width": 8, "model.synthesis_fine_blocks": 1}
+    found = []
+    for more in (0, 5):
+        recipe = load_recipe("lossy-depthwise", changes | {"model.synthesis_fine_blocks": 1 + more})
+        task = task_of(recipe)
+        found.append(task.multiply_adds(task.new_model())["synthesis"])
+    block = 8 * (9 + 2 * recipe.model.expansion * 8)
+    assert found[1] - found[0] == pytest.approx(5 * 4 * block / 64, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -139,21 +139,22 @@ class Encoder:
 
     def by_model(self, model: Model) -> File:
         """Return the lossless file that the named model makes."""
+        from codec.frozen.layout import BITS, SAMPLES
+
         pixels = self.pixels
-        bits = model.kind == "bits" and pixels.mode == BITS_MODE
-        if not bits and (model.kind != "samples" or pixels.mode not in CODED_MODES):
-            raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
+        bits = model.kind is BITS and pixels.mode == BITS_MODE
+        if not bits and (model.kind is not SAMPLES or pixels.mode not in CODED_MODES):
+            raise ImageError(f"image: model {model.name} codes {model.kind.name}, got mode {pixels.mode}")
         if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
             return self.stored
-        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // pillow.WHITE if bits else pixels.samples)
+        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
         from codec.encoder import encoding
 
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         encoded = encoding.encode(model, values, error, self.latents, **options)
-        samples = encoded.samples * pillow.WHITE if model.kind == "bits" else encoded.samples
-        return self._coded(fidelity, error, model, encoded, samples)
+        return self._coded(fidelity, error, model, encoded, encoded.samples * model.kind.white)
 
     def lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""

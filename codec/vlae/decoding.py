@@ -9,8 +9,8 @@ from codec.entropy.rans import Message
 from codec.errors import CorruptDataError
 from codec.format.container import Container, holds, samples_demand
 from codec.format.headers import BITS_MODE, OFFSETS, Fidelity, Header, Latents
+from codec.frozen.layout import BITS, SAMPLES, TENSOR, Kind
 from codec.frozen.model import Model
-from codec.networks.transform import positions
 from codec.system.threads import one_blas_thread
 from codec.vlae import adaptation, coders, pipeline
 from codec.vlae.image import Image
@@ -19,15 +19,24 @@ from codec.vlae.pipeline import Progress, Ready
 from codec.vlae.wavefront import lag
 
 
-def _tensor_shape(model: Model, header: Header) -> tuple[int, int, int]:
-    return (*positions(header.height, header.width), len(model.layout.order))
+def kind_of(header: Header) -> Kind:
+    """Return the kind of raster that a coded file holds."""
+    if header.fidelity == Fidelity.LOSSY:
+        return TENSOR
+    return BITS if header.mode == BITS_MODE else SAMPLES
 
 
 def demand(model: Model, header: Header) -> int:
     """Return what a coded file asks of its payload: values times the symbols that each could be besides."""
-    if header.fidelity == Fidelity.LOSSY:
-        return prod(_tensor_shape(model, header)) * (model.layout.high - model.layout.low)
+    if model.kind is TENSOR:
+        return prod(_shape(model, header)) * (model.layout.high - model.layout.low)
     return samples_demand(header)
+
+
+def _shape(model: Model, header: Header) -> tuple[int, int, int]:
+    """Return the shape of what a file of this model holds."""
+    down, across = (-(-side // model.kind.patch) for side in (header.height, header.width))
+    return down, across, header.channels if model.kind.may_be_grey else len(model.layout.order)
 
 
 def blank(model: Model, file: Container) -> Image:
@@ -41,13 +50,10 @@ def blank(model: Model, file: Container) -> Image:
     header, coding = file.header, file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    lossy = header.fidelity == Fidelity.LOSSY
-    if (model.kind == "tensor") != lossy:
-        raise CorruptDataError(f"header: model {model.number} does not code such files, got fidelity {header.fidelity}")
-    if (model.kind == "bits") != (header.mode == BITS_MODE):
-        raise CorruptDataError(f"header: model {model.number} codes {model.kind}, got mode {header.mode}")
-    shape = _tensor_shape(model, header) if lossy else (header.height, header.width, header.channels)
-    image = Image.blank(model, shape, header.condition, coding.lanes)
+    kind = kind_of(header)
+    if kind is not model.kind:
+        raise CorruptDataError(f"header: model {model.number} codes {model.kind.name}, got {kind.name}")
+    image = Image.blank(model, _shape(model, header), header.condition, coding.lanes)
     if coding.band_height != image.band_height:
         raise CorruptDataError(
             f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
@@ -66,7 +72,7 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     coding = file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    if model.kind == "tensor" and not holds(demand(model, file.header), len(file.payload)):
+    if not holds(demand(model, file.header), len(file.payload)):
         raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
     image = blank(model, file)
     decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)

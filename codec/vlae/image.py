@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from codec.errors import ModelError
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.networks.transform import PATCH
 from codec.vlae.wavefront import wave_count
 
 LANES = 2
@@ -106,9 +105,9 @@ class Image:
         """
         layout = model.layout
         channels = len(layout.order)
-        if values.dtype != model.dtype:
-            raise TypeError(f"values: expected {model.dtype} of model {model.number}, got {values.dtype}")
-        if values.shape[2] not in ({1, channels} if model.kind == "samples" else {channels}):
+        if values.dtype != model.kind.dtype:
+            raise TypeError(f"values: expected {model.kind.dtype} of model {model.number}, got {values.dtype}")
+        if values.shape[2] not in ({1, channels} if model.kind.may_be_grey else {channels}):
             raise ValueError(f"values: expected {channels} channels, got {values.shape[2]}")
         if values.min() < layout.low or values.max() > layout.high:
             raise ValueError(f"values: expected {layout.low} to {layout.high}, got {values.min()} to {values.max()}")
@@ -125,7 +124,7 @@ class Image:
         ModelError
             The model has no such condition.
         """
-        raster = np.zeros((*shape[:2], len(model.layout.order)), dtype=model.dtype)
+        raster = np.zeros((*shape[:2], len(model.layout.order)), dtype=model.kind.dtype)
         return cls._cut(model, raster, raster, shape[2], condition, lanes)
 
     @classmethod
@@ -165,8 +164,8 @@ class Image:
 
     @property
     def band_height(self) -> int:
-        """Rows of pixels in a band: a position of a tensor stands for `codec.networks.transform.PATCH` of them."""
-        return self.rows * (PATCH if self.model.kind == "tensor" else 1)
+        """Rows of the image's pixels in a band."""
+        return self.rows * self.model.kind.patch
 
     @cached_property
     def wave_counts(self) -> list[int]:
@@ -191,4 +190,4 @@ class Image:
 
 
 def _max_error(model: Model, condition: int) -> int:
-    return condition if model.kind == "samples" else 0
+    return condition if model.kind.is_rounded else 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from codec.entropy.rans import random_message
 from codec.errors import UnsupportedError
+from codec.frozen.layout import TENSOR
 from codec.frozen.likelihood import Raster
 from codec.vlae.image import Image
 from codec.vlae.pixels import all_in_waves
@@ -42,7 +43,7 @@ def preview(image: Image, seed: int | None) -> Raster:
     UnsupportedError
         The file was coded without latents.
     """
-    tensor = image.model.kind == "tensor"
+    tensor = image.model.kind is TENSOR
     if not tensor and image.z[0] is None:
         raise UnsupportedError("latents: the file was coded without any")
     raster = np.zeros_like(image.raster)

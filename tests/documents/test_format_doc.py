@@ -302,7 +302,7 @@ def names_of(data):
     else:
         names |= {"X": shapes["modulation.hidden.weight"][1], "V": shapes["posterior.dense.weight"][1]}
         names |= {f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)}
-    names |= raster_values(frozen.kind, names)
+    names |= raster_values(frozen.kind.name, names)
     names["B"] = 3 * names["U"] + names["G"] * names["h"]
     if spatial:  # as the sentence below the table says
         assert "I is P + 1 where contexts show grey" in section("Rasters")
@@ -315,7 +315,7 @@ def names_of(data):
 def test_rasters(name):
     data = (MODELS | SPATIAL)[name]
     frozen, values = weights.parse_model(data), names_of(data)
-    coded, kind = frozen.layout, frozen.kind
+    coded, kind = frozen.layout, frozen.kind.name
     assert values["E"] == frozen.conditions
     assert values["D"] == len(coded.order)
     assert values["G"] == len(coded.sizes)
@@ -488,7 +488,7 @@ def test_every_file_of_the_format_cites_a_section():
         "entropy": "rans tables mixtures",
         "networks": "layers quantisation convolutions transform",
         "frozen": "contexts layout likelihood prior modulation features model weights shipped",
-        "vlae": "bands wavefront adaptation",
+        "vlae": "image wavefront adaptation",
         "archive": "blocks reader",
     }
     for folder, names in folders.items():

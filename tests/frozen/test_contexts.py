@@ -162,7 +162,7 @@ def test_compiled_gather_is_the_same(name, size):
     model = MODELS[name]
     coded = model.layout
     shape = (*size, len(coded.order))
-    image = np.random.default_rng(0).integers(coded.low, coded.high + 1, shape, dtype=model.dtype)
+    image = np.random.default_rng(0).integers(coded.low, coded.high + 1, shape, dtype=model.kind.dtype)
     half = size[0] // 2
     image[:half] = np.where(image[:half] < coded.missing, coded.low, coded.high)  # references that must be clipped
     inputs, ref = compiled_inputs(model, image)

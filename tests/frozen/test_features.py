@@ -220,7 +220,7 @@ def decoded(name, encoded, values, *, threads=None, **changes):
     """Return what is decoded of an encoded image, with some parts of its file changed."""
     model = MODELS[name]
     height, width, channels = values.shape
-    mode = "1" if model.kind == "bits" else "RGB" if channels == 3 else "L"
+    mode = "1" if model.kind.name == "bits" else "RGB" if channels == 3 else "L"
     header = Header(Fidelity.LOSSLESS, changes.pop("mode", mode), 0, width, height, 0)
     band_height = changes.pop("band_height", encoded.band_height)
     coding = CodingHeader(encoded.latents, encoded.lanes, band_height, model.number, model.hash)
@@ -339,11 +339,11 @@ def test_what_a_model_does_not_code_is_refused():
 def test_files_of_another_kind_are_refused():
     values = spatial_model.draw("bits", 9, 9)
     encoded = encoding.encode(MODELS["bits"], values, 0, Latents.NONE)
-    with pytest.raises(CorruptDataError, match="codes bits, got mode L"):
+    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
         decoded("bits", encoded, values, mode="L")
     with pytest.raises(CorruptDataError, match="have 4 rows, got 2"):
         decoded("bits", encoded, values, band_height=2)
-    with pytest.raises(CorruptDataError, match="codes samples, got mode 1"):
+    with pytest.raises(CorruptDataError, match="codes samples, got bits"):
         decoded("samples", encoded, values, mode="1")
 
 
@@ -494,7 +494,7 @@ def test_the_configuration_of_the_file_is_that_of_the_model():
         assert model.normal == (config["latent_distribution"] == "normal")
         assert len(load(data)["likelihood.fixed_biases"]) == model.conditions == 1
         assert not model.adaptable
-        assert model.dtype == np.uint8
+        assert model.kind.dtype == np.uint8
 
 
 def test_a_band_has_no_more_rows_than_a_file_can_say():

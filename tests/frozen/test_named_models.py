@@ -88,7 +88,7 @@ def test_names_are_those_of_the_weights():
 def test_a_file_of_another_kind_of_image_is_refused():
     file = container.unpack(codec.compress(draw_digit(28, 28, seed=1), lossless=True, model="mnist-static"))
     grey = replace(file, header=replace(file.header, mode="L"))
-    with pytest.raises(CorruptDataError, match="codes bits, got mode L"):
+    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
         decoding.blank(load_model(file.coding.model), grey)
 
 

@@ -158,7 +158,7 @@ def test_frozen_posteriors_are_those_of_the_float_model(trained):
     frozen = parse_model(freeze(trained.task, trained.average, trained.task.material(trained.data, 2)))
     values = load_array(validation(trained))[:8]
     with torch.no_grad():
-        means, scales = trained.average.infer(posterior_inputs(torch.from_numpy(values), frozen.kind))
+        means, scales = trained.average.infer(posterior_inputs(torch.from_numpy(values), frozen.kind.name))
     raw = np.stack([posterior_raw(CodedImage.of(frozen, image, 0), 0) for image in values])
     np.testing.assert_allclose(raw[..., 1] / 256, means.flatten(1).numpy(), atol=0.15)
     np.testing.assert_allclose(raw[..., 2] / 32, scales.flatten(1).numpy(), atol=0.1)

@@ -206,7 +206,7 @@ def test_files_of_models_with_maps_of_features(name, tmp_path):
     weights = spatial_model.weights(name)
     (tmp_path / "spatial-test-78.safetensors").write_bytes(weights)
     frozen, values = parse_model(weights), spatial_model.draw(name, 19, 12)
-    mode = "1" if frozen.kind == "bits" else "RGB"
+    mode = "1" if frozen.kind.name == "bits" else "RGB"
     pixels = values * np.uint8(255) if mode == "1" else values
     encoded = encoding.encode(frozen, values, 0, None)
     header = headers.Header(Fidelity.LOSSLESS, mode, 0, 12, 19, zlib.crc32(pixels.tobytes()))

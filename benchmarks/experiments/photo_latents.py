@@ -26,7 +26,7 @@ from benchmarks.experiments.training import arm_options, begin, train_for
 from codec.frozen import contexts
 from models.data.crops import Crops, centre, load_images
 from models.nets.inputs import Inputs, Places
-from models.nets.objective import Batch, pixel_bits
+from models.nets.objective import Batch, pixel_bits, tiles_of
 from models.nets.vlae import VLAE, Config, sample_planes
 from models.noise import Noise
 from models.recipes.reading import load_recipe
@@ -164,8 +164,7 @@ def style(model: Photo, given: Material, noise: Noise) -> tuple[Tensor, Tensor]:
     config = model.coder.config
     b, t = given.windows.shape[:2]
     side = WINDOW // config.tile
-    tiles = given.windows.flatten(0, 1).unflatten(3, (side, -1)).unflatten(2, (side, -1))
-    tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    tiles = tiles_of(given.windows.flatten(0, 1), config.tile)
     none = torch.zeros(b * t, dtype=torch.int64)
     posterior = model.coder.infer(sample_planes(tiles, model.gather.table), side, side, none)
     latent = model.coder.draw(posterior, none, noise)

@@ -118,15 +118,15 @@ def image_bits(
     decoded : uint8 array (H, W, 3) or None
         What contexts hold, from `models.data.rounding.Rounder`; None if that is the image itself.
 
-    Notes
-    -----
-    It has many parameters because whatever is compared, with latents or without, refined, sampled or coded whole, is
-    compared by the same measure.
-
     Raises
     ------
     ValueError
         There is an error, and it is not said what contexts hold.
+
+    Notes
+    -----
+    It has many parameters because whatever is compared, with latents or without, refined, sampled or coded whole, is
+    compared by the same measure.
     """
     if error and decoded is None:
         raise ValueError(f"decoded: expected what contexts hold within {error}")

@@ -46,7 +46,6 @@ EVERYBODY = {
     "codec.compiled",
     "models.errors",
     "models.extra",
-    "models.files",
     "models.ranks",
     "models.noise",
 }

@@ -5,20 +5,86 @@ The kernels and their compiler are imported where pixels are decoded.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from codec.errors import CorruptDataError, ModelError
+from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
 from codec.format.headers import OFFSETS, CodingHeader, Header
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
+from codec.vlae.pipeline import Progress
 
 if TYPE_CHECKING:
     from codec.frozen.likelihood import Raster
     from codec.frozen.model import Model
+    from codec.vlae import bands
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose messages are decoded; `opened` makes it.
+
+    Attributes
+    ----------
+    file : Container
+    raster : codec.vlae.bands.Image or None
+        Samples, or the tensor of a lossy file, with latents and adaptation; None of a stored file.
+    alpha : uint8 array (H, W) or None
+    """
+
+    file: Container
+    raster: bands.Image | None
+    alpha: pillow.U8 | None
+
+    def image(self, threads: int | None = None) -> Image.Image:
+        """Return the image, with its metadata in ``info``.
+
+        Raises
+        ------
+        CorruptDataError
+            The samples do not have their checksum, or the PNG of a stored file is damaged.
+        """
+        if self.raster is None:
+            return stored_image(self.file)
+        return coded_image(self.file, self.raster.model, self.raster.samples, self.alpha, threads=threads)
+
+    def preview(self, seed: int | None = None, threads: int | None = None) -> Image.Image:
+        """Return what the latents alone hold, see `codec.vlae.preview`; a ``seed`` draws what is left out.
+
+        Raises
+        ------
+        UnsupportedError
+            The file has no latents.
+        """
+        if self.raster is None:
+            raise UnsupportedError("latents: the file is stored, it has none")
+        from codec.vlae import preview
+
+        values = preview.preview(self.raster, seed)
+        return coded_image(self.file, self.raster.model, values, self.alpha, exact=False, threads=threads)
+
+
+def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:
+    """Return a file with its messages decoded.
+
+    Raises
+    ------
+    CorruptDataError
+        Messages, alpha or metadata are damaged.
+    ModelError
+        The model is missing, or has other weights.
+    """
+    if file.coding is None:
+        return Opened(file, None, None)
+    from codec.vlae import coder
+
+    alpha = unpack_alpha(file)
+    model = load_model(file.coding)
+    return Opened(file, coder.decode(model, file, threads=threads, progress=progress), alpha)
 
 
 def stored_image(file: Container) -> Image.Image:

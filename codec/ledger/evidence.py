@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.errors import RequestError
 from codec.system.threads import one_blas_thread, pool_of
 from codec.vlae.bands import Image
 from codec.vlae.pipeline import Progress
@@ -30,7 +31,7 @@ from codec.vlae.pipeline import Progress
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
 MAX_SAMPLES = 100_000
-"""Of the importance-weighted bound: each takes about as long as decoding the image."""
+"""Most samples of the importance-weighted bound: each takes about as long as decoding the image."""
 
 F64 = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ F64 = NDArray[np.float64]
 class Estimate:
     """An estimated number of bits and the variance of that; independent ones can be added."""
 
-    bits: float
+    bits: float = 0.0
     variance: float = 0.0
 
     def __add__(self, other: Estimate) -> Estimate:
@@ -55,7 +56,7 @@ class Estimate:
 def check_samples(samples: int | None) -> None:
     """Raise ValueError unless a number of samples is one for `importance`, or None."""
     if samples is not None and (isinstance(samples, bool) or not 1 <= samples <= MAX_SAMPLES):
-        raise ValueError(f"importance: expected 1 to {MAX_SAMPLES} samples, got {samples}")
+        raise RequestError(f"importance: expected 1 to {MAX_SAMPLES} samples, got {samples}")
 
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:
@@ -74,7 +75,7 @@ def sample_bits(
     ----------
     samples : int
     seed : int
-        Of 32 bits. Images that are summed should have different ones, so that their errors do not add up.
+        32 bits. Images that are summed should have different ones, so that their errors do not add up.
     threads : int, optional
     progress : callable, optional
         Called with the samples done and the samples in all.

@@ -25,6 +25,7 @@ def expected_files():
     data = (
         "codec/weights/*",
         "codec/commands/demo.png",
+        "codec/report/*.html",
         "codec/report/page.*s",
         "models/*.toml",
         "models/recipes/*.toml",

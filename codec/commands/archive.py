@@ -49,7 +49,7 @@ def create(
 ) -> None:
     """Make the archive OUT of files and of the images in folders; - is standard output.
 
-    Images keep their order; of folders, below which all images are taken, it is that of their names.
+    Images keep the order of the arguments. All images below a folder are taken, in the order of their names.
     """
     check_target(output, force, *sources)
     lossy = is_lossy(options)
@@ -149,7 +149,7 @@ def _opened(name: str) -> Iterator[Archive]:
 
 
 def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
-    """Return files and the images below folders, by their names in the archive, and lines of what is left out."""
+    """Return files and images below folders by their names in the archive, and lines that tell what is left out."""
     left_out: list[str] = []
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
@@ -209,6 +209,6 @@ def _say(
 
 
 def _warn(ignored_bytes: int) -> None:
-    """Tell of what a crash left: the next addition removes it."""
+    """Tell of bytes that a crash left; the next addition removes them."""
     if ignored_bytes:
         say(f"vlae: the last {ignored_bytes} bytes are of an addition that did not end, or damaged")

@@ -95,8 +95,10 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(error, EXIT_CORRUPT)
     except UnsupportedError as error:
         return _fail(error, EXIT_UNSUPPORTED)
-    except SystemExit:  # click makes this of a broken pipe, and of nothing else here
-        return EXIT_PIPE
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return EXIT_PIPE  # click turns a broken pipe into an exit
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error, EXIT_OTHER)
     except MemoryError:

@@ -37,7 +37,7 @@ def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int
 
 
 def prepare(quiet: bool, *, for_lossy: bool) -> None:
-    """Have the kernels compiled before anything is timed or shows progress, and say so."""
+    """Compile the kernels before anything is timed or shows progress, and say so."""
     from codec.commands import warm_up
 
     warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy)
@@ -67,9 +67,9 @@ def _discard(number: int) -> None:
 
 
 def open_streams() -> None:
-    """Let the descriptors 0, 1 and 2 be those of standard streams: a file that is opened must not become one of them.
+    """Open the standard streams that are closed, so that no file that is opened later gets their descriptors.
 
-    A stream that is closed is opened in the wrong direction, so that whoever uses it gets an error.
+    They are opened in the wrong direction: whoever uses them gets an error.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         if not _is_open(number):
@@ -87,7 +87,7 @@ def _is_open(number: int) -> bool:
 
 
 def check_source(name: str, folder: bool = False) -> str:
-    """Return the name of a file that is to be read, or, where that is possible, of a folder.
+    """Return the name of a file to read; with ``folder`` it may be a folder, too.
 
     Raises
     ------
@@ -183,7 +183,16 @@ def seekable(name: str) -> Iterator[Path]:
 
 
 def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
-    """Return the images of a folder, and lines to say of what is left out; not of what is no image if ``quiet``."""
+    """Return the images of a folder, and lines that tell what is left out.
+
+    Parameters
+    ----------
+    folder : Path
+    quiet : bool
+        Files that are no images are left out without a word.
+    below : bool
+        Also look in the folders of the folder.
+    """
     from codec.system import folders
 
     found = folders.find_images(folder, below=below)

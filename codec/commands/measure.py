@@ -49,7 +49,7 @@ def measure(
     force: bool,
     **options: Any,
 ) -> None:
-    """Compress and decompress images in memory, and print where every bit went; or where those of archives went."""
+    """Print where every bit went: of images, which are compressed and decompressed in memory, or of archives."""
     parameters = file_parameters(options)
     lossy = is_lossy(options)
     if html == STANDARD:
@@ -90,7 +90,7 @@ def measure(
 
 
 def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
-    """Return files and the images in folders, by their names, and lines of what is left out."""
+    """Return files and the images in folders, by their names, and lines that tell what is left out."""
     images: dict[str, Path] = {}
     left_out: list[str] = []
     for name, path in files.items():

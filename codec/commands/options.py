@@ -28,7 +28,7 @@ processes_option = click.option(
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height."
 )
-model_option = click.option("--model", metavar="NAME", help="Of a lossless file: a model for certain images.")
+model_option = click.option("--model", metavar="NAME", help="With --lossless: a model for certain images.")
 
 _EXACT = (
     click.option("--lossless", is_flag=True, help="Every sample comes back."),
@@ -37,14 +37,14 @@ _EXACT = (
 )
 _SEARCHED = (
     click.option("--target-bpp", type=float, metavar="B", help="At most B bits a pixel, all counted."),
-    click.option("--target-size", type=int, metavar="BYTES", help="At most so many bytes."),
+    click.option("--target-size", type=int, metavar="BYTES", help="At most BYTES bytes."),
     click.option("--min-psnr", type=float, metavar="DB", help="Colours have at least this PSNR."),
 )
 _LATENTS = (
     click.option("--no-latents", is_flag=True, help="Code the image without latents."),
     click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
 )
-_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Of lossy files, 1 to 3.")
+_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="1 to 3, for lossy files.")
 _BLOCK = click.option("--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images whose bits are chained.")
 _GOALS = ("lossless", *(kind.value for kind in Kind))
 

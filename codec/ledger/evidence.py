@@ -29,7 +29,7 @@ from codec.vlae.bands import Image
 from codec.vlae.pipeline import Progress
 
 ELBO_SAMPLES = 2
-"""Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
+"""Fresh latents of each band for the ELBO. Bands are independent, so an image of many has a good estimate."""
 MAX_SAMPLES = 100_000
 """Most samples of the importance-weighted bound: each takes about as long as decoding the image."""
 

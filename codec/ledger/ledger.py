@@ -47,7 +47,7 @@ TOLERANCE_BITS = 0.01
 
 @dataclass(frozen=True)
 class Promises:
-    """How many bits the frozen models promise for the images that they code.
+    """Bits that the frozen models promise for the images that they code.
 
     Promises are about what the models code: messages and adaptations. They add up.
 

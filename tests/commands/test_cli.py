@@ -340,3 +340,13 @@ def test_a_broken_pipe_is_told_as_shells_do(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "info", broken)
     (tmp_path / "some").write_bytes(b"")
     assert cli.run(["info", str(tmp_path / "some")]) == 141
+
+
+def test_an_exit_that_is_no_broken_pipe_is_none(monkeypatch, tmp_path):
+    def leave(*arguments, **options):
+        sys.exit(5)
+
+    monkeypatch.setattr(api, "info", leave)
+    (tmp_path / "some").write_bytes(b"")
+    with pytest.raises(SystemExit, match="5"):
+        cli.run(["info", str(tmp_path / "some")])

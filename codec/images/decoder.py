@@ -16,12 +16,12 @@ from codec.format.container import Container
 from codec.format.headers import OFFSETS, CodingHeader, Header
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
-from codec.vlae.pipeline import Progress
 
 if TYPE_CHECKING:
     from codec.frozen.likelihood import Raster
     from codec.frozen.model import Model
-    from codec.vlae import bands
+    from codec.vlae.image import Image as CodedRaster
+    from codec.vlae.pipeline import Progress
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Opened:
     Attributes
     ----------
     file : Container
-    raster : codec.vlae.bands.Image or None
+    raster : codec.vlae.image.Image or None
         Samples, or the tensor of a lossy file, with latents and adaptation; None of a stored file.
     alpha : uint8 array (H, W) or None
     """
 
     file: Container
-    raster: bands.Image | None
+    raster: CodedRaster | None
     alpha: pillow.U8 | None
 
     def image(self, threads: int | None = None) -> Image.Image:
@@ -80,11 +80,11 @@ def opened(file: Container, *, threads: int | None = None, progress: Progress | 
     """
     if file.coding is None:
         return Opened(file, None, None)
-    from codec.vlae import coder
+    from codec.vlae import decoding
 
     alpha = unpack_alpha(file)
     model = load_model(file.coding)
-    return Opened(file, coder.decode(model, file, threads=threads, progress=progress), alpha)
+    return Opened(file, decoding.decode(model, file, threads=threads, progress=progress), alpha)
 
 
 def stored_image(file: Container) -> Image.Image:
@@ -148,7 +148,7 @@ def coded_image(
     Parameters
     ----------
     values : uint8 or int16 array (H, W, C)
-        What `codec.vlae.coder` decoded: samples, or the tensor of a lossy file.
+        What `codec.vlae.coders` decoded: samples, or the tensor of a lossy file.
     alpha : uint8 array (H, W) or None
     exact : bool
         Whether they are the file's own values, so that their samples have its checksum.
@@ -158,14 +158,14 @@ def coded_image(
     CorruptDataError
         The samples have another checksum.
     """
-    from codec.images import lossy
+    from codec.images import lossy_decoder
 
     header = file.header
     if header.quality is not None:
         shape = (header.height, header.width, header.channels)
-        values = lossy.decoded(model, values, header.quality, shape, threads)
-    elif model.kind == "bits":
-        values = values * pillow.WHITE
+        values = lossy_decoder.decoded(model, values, header.quality, shape, threads)
+    else:
+        values = values * model.kind.white
     if exact:
         _check_samples(header, values, alpha)
     return pillow.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))

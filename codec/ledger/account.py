@@ -11,8 +11,10 @@ from codec.ledger.evidence import ELBO_SAMPLES, Estimate
 from codec.ledger.ledger import Ledger, Promises
 from codec.system.threads import one_blas_thread
 from codec.vlae import adaptation
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
+from codec.vlae.pixels import intervals
 
 
 def stored(header: Header) -> Ledger:
@@ -66,19 +68,19 @@ def _samples(header: Header) -> int:
 def _band(image: Image, index: int, latents: Latents) -> Ledger:
     """Return the rows of a band, and of the promises those for the latents that were coded."""
     z = image.z[index]
-    pixels = image.pixel_intervals(index, z, ideal=True)
+    pixels = intervals(image, index, z, ideal=True)
     if z is None:
         return _rows(pixels.ideal_bits, pixels.coded_bits)
-    prior = image.prior_intervals(z)
+    prior = prior_intervals(image, z)
     paid_bits = pixels.coded_bits + prior.coded_bits
     if image.max_error:
         return _rows(pixels.ideal_bits, paid_bits, prior=prior.ideal_bits)
-    posterior = image.posterior_intervals(index, z)
+    posterior = posterior_intervals(image, index, z)
     ideal = {"prior": prior.ideal_bits, "posterior": posterior.ideal_bits}
     if latents == Latents.TWO_PART or image.is_dry(index):
         return _rows(pixels.ideal_bits, paid_bits, **ideal, initial=posterior.ideal_bits)
-    mode = image.mode(index)
-    naive_bits = image.pixel_intervals(index, mode).coded_bits + image.prior_intervals(mode).coded_bits
+    best = mode(image, index)
+    naive_bits = intervals(image, index, best).coded_bits + prior_intervals(image, best).coded_bits
     coded_bits = paid_bits - posterior.coded_bits
     return _rows(pixels.ideal_bits, coded_bits, **ideal, saved=naive_bits - coded_bits)
 

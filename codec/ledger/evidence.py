@@ -18,15 +18,19 @@ be nearly the only one to count.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import RequestError
 from codec.system.threads import one_blas_thread, pool_of
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
+from codec.vlae.pixels import intervals
 
 ELBO_SAMPLES = 2
 """Fresh latents of each band for the ELBO. Bands are independent, so an image of many has a good estimate."""
@@ -61,18 +65,34 @@ def check_samples(samples: int | None) -> None:
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:
     """Return -log2 w of a band for latents that a seed draws from its posterior; its mean is minus the ELBO."""
-    z = image.draw(index, seed)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
-    return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
+    z = draw(image, index, seed)
+    latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, index, z).ideal_bits
+    return latent + intervals(image, index, z, ideal=True).ideal_bits
 
 
 def sample_bits(
     image: Image, samples: int, seed: int, *, threads: int | None = None, progress: Progress | None = None
 ) -> F64:
-    """Return -log2 w (samples, bands) of an image whose raster is known.
+    """Return -log2 w (samples, bands) of an image whose raster is known; see `sampled`."""
+    return sampled(image.bands, partial(fresh_bits, image), samples, seed, threads=threads, progress=progress)
+
+
+def sampled(
+    bands: int,
+    weigh: Callable[[int, int], float],
+    samples: int,
+    seed: int,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> F64:
+    """Return -log2 w (samples, bands).
 
     Parameters
     ----------
+    bands : int
+    weigh : callable
+        Returns -log2 w of a band for latents that a seed draws: `fresh_bits` of an image.
     samples : int
     seed : int
         32 bits. Images that are summed should have different ones, so that their errors do not add up.
@@ -83,8 +103,8 @@ def sample_bits(
     workers = min(threads or os.cpu_count() or 1, samples)
 
     def sample(number: int) -> list[float]:
-        first = (seed << 32) + number * image.bands
-        return [fresh_bits(image, index, first + index) for index in range(image.bands)]
+        first = (seed << 32) + number * bands
+        return [weigh(index, first + index) for index in range(bands)]
 
     found: list[list[float]] = []
     with one_blas_thread(), pool_of(workers) as pool:

@@ -12,14 +12,14 @@ from PIL import Image
 import codec
 from codec import api
 from codec.commands import demo, warm_up
-from codec.encoder import search
+from codec.encoder import encoding, search
 from codec.format import container
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
 from codec.ledger.evidence import Estimate
 from codec.ledger.ledger import FILE_ROWS, Ledger, Promises
 from codec.ledger.measure import total
-from codec.vlae import adaptation, coder
+from codec.vlae import adaptation, decoding
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,10 @@ def short_search(monkeypatch):
 def photo(seed=0, height=200, width=150, mode="RGB"):
     """Return the demo picture, repeated and a little noisier with every seed."""
     rng = np.random.default_rng(seed)
-    picture = np.tile(demo.draw(), (3, 2, 1))[:height, :width].astype(float)
+    picture = np.tile(
+        demo.draw(),
+        (3, 2, 1),
+    )[:height, :width].astype(float)
     noisy = picture + seed * rng.normal(0, 0.5, picture.shape)
     return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).convert(mode)
 
@@ -82,11 +85,12 @@ def test_ledgers_add_up():
 def test_the_image_is_encoded_once_and_decoded_once(monkeypatch):
     done = []
 
-    def counted(name, call):
-        monkeypatch.setattr(coder, name, lambda *args, **options: (done.append(name), call(*args, **options))[1])
+    def counted(module, name):
+        call = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **options: (done.append(name), call(*args, **options))[1])
 
-    counted("encode", coder.encode)
-    counted("pop_bands", coder.pop_bands)
+    counted(encoding, "encode")
+    counted(decoding, "pop_bands")
     measured(photo(), latents=Latents.BITS_BACK)
     assert done == ["encode", "pop_bands"]
 

@@ -13,7 +13,7 @@ from codec.entropy.stack import Stack
 from codec.format.headers import Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.system.threads import one_blas_thread, pool_of
+from codec.system.threads import pool_of
 from codec.vlae import adaptation, coders, lanes
 from codec.vlae.image import Image
 from codec.vlae.pipeline import Progress
@@ -100,7 +100,7 @@ def encode(
         if progress is not None:
             progress(worked, total)
 
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         if max_error:  # to what contexts will hold, nearly
             round_samples(image, Latents.NONE, workers, None)
         how, moved = choose(image, latents, pool, workers)

@@ -18,7 +18,7 @@ from codec.entropy.rans import PRECISION
 from codec.format.headers import Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.system.threads import one_blas_thread, pool_of
+from codec.system.threads import pool_of
 from codec.vlae import adaptation
 from codec.vlae.image import Image
 from codec.vlae.latents import draw, mode, posterior_intervals, prior_intervals
@@ -93,5 +93,5 @@ def estimate(model: Model, samples: Raster, *, threads: int | None = None) -> fl
     image = Image.of(model, samples, 0)
     workers = workers_of(image, threads)
     every = min(max(image.height * image.width // ESTIMATE_PIXELS, 1), ESTIMATE_EVERY)
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         return sum(pool.map(lambda index: _estimate(image, index, Latents.NONE, every), range(image.bands)))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from codec.format.headers import Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.system.threads import one_blas_thread
 from codec.vlae.image import Image
 from codec.vlae.latents import mode
 from codec.vlae.pipeline import Progress
@@ -72,6 +71,5 @@ def optimise(
     image = replace(
         nearest, raster=nearest.raster.copy(), source=fine, prices=prices, worth=worth.reshape(-1), z=[], posteriors={}
     )
-    with one_blas_thread():
-        all_in_waves(CHOOSE, image, lambda index: mode(nearest, index), workers_of(image, threads), progress)
+    all_in_waves(CHOOSE, image, lambda index: mode(nearest, index), workers_of(image, threads), progress)
     return image.raster

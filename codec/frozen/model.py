@@ -16,7 +16,7 @@ from codec.entropy.mixtures import Grid, Tables, load_tables
 from codec.frozen.layout import Kind, Layout
 from codec.frozen.likelihood import Network, Raster
 from codec.frozen.prior import Prior
-from codec.networks.layers import BIAS_LIMIT
+from codec.networks.checks import BIAS_LIMIT
 from codec.networks.products import I16, I32
 from codec.networks.transform import Transforms
 
@@ -90,7 +90,7 @@ class Model:
     fixed_biases: I64
     networks: LatentNetworks
     prior_weights: Prior
-    prior_biases: I64
+    prior_biases: I32
     transforms: Transforms | None
 
     @property

@@ -13,14 +13,9 @@ from numpy.typing import NDArray
 from codec.entropy.mixtures import Grid, latent_parameters
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Raster
-from codec.networks import layers
-from codec.networks.layers import Hidden, Output
+from codec.networks.convolutions import Layer, Output, blank_plane, dense, output, run_layer
 from codec.networks.products import I16
 
-AT_ONCE = 32
-"""Tiles of which the posterior is computed at once."""
-
-F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 
@@ -32,6 +27,8 @@ class ModulationNetworks:
     ----------
     of_samples : bool
         Whether the posterior sees samples of an image, or values of a tensor.
+    posterior_limit, activation_limit : int
+        Of the convolutions, and of dense layers.
     planes : int
         Of the posterior's input.
     """
@@ -39,54 +36,54 @@ class ModulationNetworks:
     layout: Layout
     of_samples: bool
     tile: int
-    planes: int
     grid: Grid
     off_biases: I64
-    convolutions: tuple[Hidden, Hidden, Hidden]
-    dense: Hidden
-    dense_biases: F32
+    posterior_limit: int
+    activation_limit: int
+    planes: int
+    convolutions: tuple[Layer, Layer, Layer]
+    dense: Layer
     posterior_out: Output
-    modulate_hidden: Hidden
+    modulate_hidden: Layer
     modulate_out: Output
 
     def posterior(self, area: Raster, condition: int) -> I64:
         """Return the raw parameters (tiles * latents, 3) of q(z|x) for a row of tiles (T, tiles T, channels)."""
-        tiles = np.ascontiguousarray(area.reshape(self.tile, -1, self.tile, area.shape[2]).swapaxes(0, 1))
-        parts = [self._posterior(tiles[i : i + AT_ONCE], condition) for i in range(0, len(tiles), AT_ONCE)]
-        return np.concatenate(parts)
+        pooled = np.stack([self._pooled(tile) for tile in np.split(area, area.shape[1] // self.tile, axis=1)])
+        h = dense(pooled, self.dense, condition, self.activation_limit)
+        return latent_parameters(output(h, self.posterior_out), self.grid)
 
-    def _posterior(self, tiles: Raster, condition: int) -> I64:
-        x = self._planes(tiles)
+    def _pooled(self, tile: Raster) -> I64:
+        """Return the means and the largest activations (2 C3,) of the convolutions over a tile (T, T, channels)."""
+        side = self.tile
+        plane, inner = blank_plane((side, side), self.planes)
+        self._fill_planes(tile, inner)
         for layer in self.convolutions:
-            x = layers.hidden(layers.patches(x).reshape(-1, layer.weight.shape[0]), layer).reshape(
-                len(x), x.shape[1] // 2, x.shape[2] // 2, -1
-            )
-        flat = x.reshape(len(x), -1, x.shape[-1])
-        # The sum of T/8 x T/8 activations, in quarters of their mean: exact, and it fits.
-        quarters = flat.shape[1] // 4
-        pooled = np.concatenate([np.floor(flat.sum(1) / quarters), flat.max(1)], 1).astype(np.float32)
-        accumulated = layers.accumulate(pooled, self.dense.weight, self.dense_biases[condition])
-        h = layers.activate(accumulated, self.dense.scale, self.dense.limit)
-        return latent_parameters(layers.output(h, self.posterior_out), self.grid)
+            side //= 2
+            out, inner = blank_plane((side, side), len(layer.shift))
+            run_layer(0, 1, (side, side), plane, layer, 0, self.posterior_limit, False, out)
+            plane = out
+        # Means are in quarters: 4 Q has 16 bits.
+        quarters = side**2 // 4
+        return np.concatenate([inner.sum((0, 1), dtype=np.int64) // quarters, inner.max((0, 1))])
 
-    def _planes(self, tiles: Raster) -> F32:
-        """Return the posterior's input planes (B, T, T, planes), integers."""
+    def _fill_planes(self, tile: Raster, planes: I16) -> None:
+        """Fill the posterior's input planes (T, T, planes), of zeros, for a tile (T, T, channels)."""
         compress, zero = self.layout.compress, self.layout.high - self.layout.low
         if not self.of_samples:
-            return compress[tiles[..., : self.planes].astype(np.int64) + zero].astype(np.float32)
+            planes[...] = compress[tile[..., : self.planes].astype(np.int64) + zero]
+            return
         # Of each channel the steps from the left and from above, and its level.
-        x = tiles.astype(np.int64)
-        planes = np.zeros((*tiles.shape[:3], self.planes), dtype=np.float32)
-        planes[:, :, 1:, 0:3] = compress[x[:, :, 1:] - x[:, :, :-1] + zero]
-        planes[:, 1:, :, 3:6] = compress[x[:, 1:] - x[:, :-1] + zero]
+        x = tile.astype(np.int64)
+        planes[:, 1:, 0:3] = compress[x[:, 1:] - x[:, :-1] + zero]
+        planes[1:, :, 3:6] = compress[x[1:] - x[:-1] + zero]
         planes[..., 6:9] = (x - self.layout.missing) >> self.layout.level_shift
-        return planes
 
     def moved(self, z: I64 | None, tiles: int) -> I64:
         """Return what latents z (tiles, latents), or their absence, add to the likelihood's biases (tiles, count)."""
         if z is None:
             return np.repeat(self.off_biases[None], tiles, 0)
-        return layers.output(layers.hidden(z.astype(np.float32), self.modulate_hidden), self.modulate_out)
+        return output(dense(z, self.modulate_hidden, 0, self.activation_limit), self.modulate_out)
 
     def features(self, z: I64 | None, down: int, across: int) -> I16:
         """Return no features: z says what it has to say by the biases."""

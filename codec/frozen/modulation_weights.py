@@ -11,22 +11,21 @@ from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
 from codec.frozen.layout import Layout
 from codec.frozen.modulation import ModulationNetworks
-from codec.frozen.transform_weights import Tensors
-from codec.networks import layers
-from codec.networks.layers import Hidden, Output
+from codec.frozen.transform_weights import Tensors, layer, packed
+from codec.networks.checks import EXACT
+from codec.networks.convolutions import Layer, Output
 
 CONFIG = {
     "radius": (2, 16),
     "tile": (16, 1024),
-    "posterior_limit": (1, 32767),
+    "posterior_limit": (1, 8191),
 }
-"""Whole numbers in a weights file's metadata, and their ranges."""
+"""Whole numbers in a weights file's metadata, and their ranges. Four times the posterior's limit has 16 bits."""
 TILE_UNITS = {"samples": 64, "tensor": 16}
 """What the side of a tile is a multiple of."""
 SAMPLE_PLANES = 9
 """Input planes of the posterior of samples."""
 
-F32 = NDArray[np.float32]
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
@@ -71,25 +70,11 @@ def tensor_shapes(tensors: Tensors, config: dict[str, Any], levels: int, biases:
     return shapes | {"likelihood.off_biases": ("int32", (biases,))}
 
 
-def _hidden(tensors: Tensors, name: str, limit: int, bias: F32 | None = None) -> Hidden:
-    weight = np.ascontiguousarray(tensors[f"{name}.weight"], dtype=np.float32)
-    if bias is None:
-        bias = tensors[f"{name}.bias"].astype(np.float32)
-    scale = np.ldexp(np.float32(1), -tensors[f"{name}.shift"].astype(np.int64)).astype(np.float32)
-    return Hidden(weight, bias, scale, limit)
-
-
-def _output(tensors: Tensors, name: str, shift: int) -> Output:
-    return Output(
-        np.ascontiguousarray(tensors[f"{name}.weight"], dtype=np.float32),
-        tensors[f"{name}.bias"].astype(np.float32),
-        tensors[f"{name}.multiplier"].astype(np.int64),
-        shift,
-    )
-
-
-def _check(name: str, layer: Hidden | Output, largest: float) -> None:
-    layers.check_bound(name, layer.weight, largest, np.abs(layer.bias.astype(np.float64)))
+def _output(tensors: Tensors, name: str, limit: int, shift: int) -> Output:
+    """Return an output layer whose inputs are within ``limit``."""
+    bias = tensors[f"{name}.bias"].astype(np.int64)
+    weight = packed(tensors, name, limit, bias[None], EXACT)
+    return Output(weight, bias, tensors[f"{name}.multiplier"].astype(np.int64), shift)
 
 
 def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, conditions: int) -> ModulationNetworks:
@@ -100,32 +85,28 @@ def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, c
     ModelError
         A layer could leave the range in which it is exact.
     """
-    t = tensors
     limit, coarse, shift = config["activation_limit"], config["posterior_limit"], config["output_shift"]
-    convolutions = tuple(_hidden(t, f"posterior.conv{i}", coarse) for i in (1, 2, 3))
-    for i, conv in enumerate(convolutions):
-        _check(f"posterior convolution {i}", conv, coarse if i else coded.largest_input)
-    dense_biases = layers.between_levels(t["posterior.dense.biases"], conditions).astype(np.float32)
-    dense = _hidden(t, "posterior.dense", limit, np.zeros(0, dtype=np.float32))
-    inputs = np.repeat([4.0 * coarse, coarse], dense.weight.shape[0] // 2)
-    layers.check_bound("posterior dense", dense.weight, inputs, np.abs(dense_biases).max(0))
-    posterior_out = _output(t, "posterior.out", shift)
-    _check("posterior output", posterior_out, limit)
-    modulate_hidden = _hidden(t, "modulation.hidden", limit)
-    _check("modulation", modulate_hidden, config["grid"])
-    modulate_out = _output(t, "modulation.out", shift)
-    _check("modulation output", modulate_out, limit)
+
+    def convolution(number: int) -> Layer:
+        largest = coarse if number > 1 else coded.largest_input
+        return layer(tensors, f"posterior.conv{number}", 3, largest, 1, bound=EXACT, stride=2)
+
+    def dense(name: str, largest: int | NDArray[np.float64], rows: int) -> Layer:
+        return layer(tensors, name, 1, largest, rows, bound=EXACT)
+
+    pooled = np.repeat([4.0 * coarse, coarse], len(tensors["posterior.dense.weight"]) // 2)
     return ModulationNetworks(
         layout=coded,
         of_samples=config["kind"] == "samples",
         tile=config["tile"],
-        planes=convolutions[0].weight.shape[0] // 9,
         grid=grid,
-        off_biases=t["likelihood.off_biases"].astype(np.int64),
-        convolutions=(convolutions[0], convolutions[1], convolutions[2]),
-        dense=dense,
-        dense_biases=dense_biases,
-        posterior_out=posterior_out,
-        modulate_hidden=modulate_hidden,
-        modulate_out=modulate_out,
+        off_biases=tensors["likelihood.off_biases"].astype(np.int64),
+        posterior_limit=coarse,
+        activation_limit=limit,
+        planes=len(tensors["posterior.conv1.weight"]) // 9,
+        convolutions=(convolution(1), convolution(2), convolution(3)),
+        dense=dense("posterior.dense", pooled, conditions),
+        posterior_out=_output(tensors, "posterior.out", limit, shift),
+        modulate_hidden=dense("modulation.hidden", config["grid"], 1),
+        modulate_out=_output(tensors, "modulation.out", limit, shift),
     )

@@ -1,6 +1,6 @@
 """The weights of the transforms: which tensors they are, and what is refused.
 
-Their layers and residual blocks are read as those of `codec.frozen.features` are, too.
+Their layers are read as those around z are, and their residual blocks as those of `codec.frozen.features`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import ModelError
-from codec.networks import layers
+from codec.networks import checks
+from codec.networks.checks import SUM_LIMIT
 from codec.networks.convolutions import I64, Last, Layer
 from codec.networks.products import I16, pack
 from codec.networks.quantisation import VALUE_LIMIT
 from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
 
-SUM_LIMIT = (1 << 31) - 1
 MULTIPLIER_LIMIT = 1 << 30
 """Two products with sums of 2**31 stay below 2**62 together."""
 NETWORK = "int8"
@@ -73,12 +73,12 @@ def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _check(tensors: Tensors, config: dict[str, Any]) -> None:
     """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
-    layers.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
+    checks.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
     try:
         expected = tensor_shapes(tensors)
     except (KeyError, ValueError, IndexError) as error:
         raise ModelError(f"transforms: a tensor is missing or misshapen: {error!r}") from error
-    layers.check_tensors("transforms", tensors, expected, MULTIPLIER_LIMIT)
+    checks.check_tensors("transforms", tensors, expected, MULTIPLIER_LIMIT)
     for name, tensor in tensors.items():
         if not tensor.size:
             raise ModelError(f"{name}: expected a tensor that is not empty, got {tensor.shape}")
@@ -89,20 +89,29 @@ def _check(tensors: Tensors, config: dict[str, Any]) -> None:
             raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
 
 
-def packed(tensors: Tensors, name: str, largest: int, biases: I64) -> I16:
-    """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could leave int32."""
+def packed(tensors: Tensors, name: str, largest: int | NDArray[np.float64], biases: I64, bound: int = SUM_LIMIT) -> I16:
+    """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could exceed ``bound``."""
     weight = tensors[f"{name}.weight"]
-    layers.check_bound(name, weight, largest, np.abs(biases).max(0), SUM_LIMIT)
+    checks.check_bound(name, weight, largest, np.abs(biases).max(0), bound)
     return pack(weight)
 
 
-def layer(tensors: Tensors, name: str, side: int, largest: int, conditions: int) -> Layer:
-    """Return a layer whose inputs are within ``largest``; ModelError if a sum could leave int32."""
+def layer(
+    tensors: Tensors,
+    name: str,
+    side: int,
+    largest: int | NDArray[np.float64],
+    conditions: int,
+    *,
+    bound: int = SUM_LIMIT,
+    stride: int = 1,
+) -> Layer:
+    """Return a layer whose inputs are within ``largest``; ModelError if a sum could exceed ``bound``."""
     levels = f"{name}.biases"
     rows = tensors[levels] if levels in tensors else tensors[f"{name}.bias"][None]
-    biases = layers.between_levels(rows, conditions)
-    weight = packed(tensors, name, largest, biases)
-    return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side)
+    biases = checks.between_levels(rows, conditions)
+    weight = packed(tensors, name, largest, biases, bound)
+    return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side, stride)
 
 
 def blocks(
@@ -159,7 +168,6 @@ def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
         _transform(own, "analysis", (1, 3), CENTRE, *limits),
         _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
         np.ascontiguousarray(own["synthesis.steps"]),
-        own["analysis.linear.weight"].astype(np.float64),
         np.ascontiguousarray(own["analysis.prices"]),
         *limits,
     )

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -26,9 +25,9 @@ from codec.frozen.likelihood import Network
 from codec.frozen.model import LatentNetworks, Model
 from codec.frozen.prior import NEIGHBOURS, Prior
 from codec.frozen.transform_weights import Tensors
-from codec.networks import layers
-from codec.networks.layers import BIAS_LIMIT
-from codec.networks.products import pack
+from codec.networks import checks
+from codec.networks.checks import BIAS_LIMIT
+from codec.networks.products import I32, pack
 from codec.networks.transform import Transforms
 
 MULTIPLIER_LIMIT = 1 << 38
@@ -152,7 +151,7 @@ def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
     _choice(config, "window_shows", SHOWN)
     kind, spatial = config["kind"], config["networks"] == "spatial"
     own = features_weights.CONFIG if spatial else modulation_weights.CONFIG
-    layers.check_numbers(config, CONFIG | own | (TENSOR_CONFIG if kind == "tensor" else {}))
+    checks.check_numbers(config, CONFIG | own | (TENSOR_CONFIG if kind == "tensor" else {}))
     if not spatial:
         modulation_weights.check_tile(config)
     levels = len(tensors["likelihood.fixed_biases"])
@@ -167,7 +166,7 @@ def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
                 raise ModelError(f"{name}: expected at most {channels}, got {config[name]}")
         if not 1 <= levels <= config["conditions"]:
             raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
-    layers.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
+    checks.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
     if spatial and len(tensors["prior.hidden.shift"]) % config["latents"]:
         raise ModelError(f"prior.hidden: expected as many units for each of {config['latents']} latents")
 
@@ -192,9 +191,9 @@ def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) ->
         if i == 3:  # the heads also add what the channels before say
             said = float(coded.compress[-1]) * np.abs(conditioning.astype(np.float64))
             bias += np.concatenate([said[a:b].sum(0) for a, b in pairwise(coded.feature_begins)])
-        layers.check_bound(f"likelihood {i}", weight, limit if i else largest, bias)
+        checks.check_bound(f"likelihood {i}", weight, limit if i else largest, bias)
     for place in range(len(outputs)):
-        layers.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
+        checks.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
     packed = [pack(weight) for weight in weights]
     shifts = [t[f"{name}.shift"].astype(np.int32) for name in names]
     return Network(
@@ -221,37 +220,38 @@ def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) ->
     )
 
 
-def _prior(t: Tensors, config: dict[str, Any], conditions: int) -> tuple[Prior, NDArray[np.int64]]:
-    """Return the prior and its biases for all conditions; ModelError if a sum could leave the exact range."""
+def _prior(t: Tensors, config: dict[str, Any], conditions: int) -> tuple[Prior, I32]:
+    """Return the prior and its biases (conditions, hidden); ModelError if a sum could leave the exact range."""
     latents, grid, limit = config["latents"], config["grid"], config["activation_limit"]
     units = len(t["prior.hidden.shift"])
     if config["networks"] == "spatial":
-        own = t["prior.own.weight"].astype(np.int64)
+        own = t["prior.own.weight"]
         begins = np.arange(latents + 1) * (units // latents)
     else:  # all units are seen from the first channel on, and see none
-        own = np.zeros((latents, units), dtype=np.int64)
+        own = np.zeros((latents, units), dtype=np.int16)
         begins = np.minimum(np.arange(latents + 1), 1) * units
-    weight = t["prior.hidden.weight"].astype(np.int64)
-    prior_biases = layers.between_levels(t["prior.hidden.biases"], conditions)
+    weight, out, channels = t["prior.hidden.weight"], t["prior.out.weight"], t["prior.channels"]
+    biases = checks.between_levels(t["prior.hidden.biases"], conditions)
+    if units:
+        checks.check_bound("prior.hidden", np.concatenate([weight, own]), grid, np.abs(biases).max(0))
+    largest = np.repeat([float(limit), grid], [len(out), latents])
+    out_bias = np.abs(t["prior.out.bias"].astype(np.int64))
+    checks.check_bound("prior.out", np.concatenate([out, channels.T]), largest, out_bias)
+    prior_biases = biases.astype(np.int32)
     prior = Prior(
         np.array(NEIGHBOURS[: weight.shape[0] // (latents + 1)], dtype=np.int64).reshape(-1, 2),
         weight,
         own,
         begins,
         prior_biases[0],
-        t["prior.hidden.shift"].astype(np.int64),
+        t["prior.hidden.shift"].astype(np.int32),
         limit,
-        np.ascontiguousarray(t["prior.out.weight"].T, dtype=np.int64),
-        t["prior.out.bias"].astype(np.int64),
-        t["prior.channels"].astype(np.int64),
-        t["prior.out.multiplier"].astype(np.int64),
+        np.ascontiguousarray(out.T),
+        t["prior.out.bias"],
+        channels,
+        t["prior.out.multiplier"],
         config["output_shift"],
     )
-    inputs = np.abs(weight).sum(0) + np.abs(own).sum(0)
-    hidden_sum = inputs * grid + np.abs(prior_biases).max(0)
-    out_sum = np.abs(prior.out).sum(1) * limit + np.abs(prior.channels).sum(1) * grid
-    if max(hidden_sum.max(initial=0), (out_sum + np.abs(prior.out_bias)).max()) > layers.EXACT:
-        raise ModelError(f"prior: sums may exceed {layers.EXACT}")
     return prior, prior_biases
 
 
@@ -281,7 +281,7 @@ def _build(tensors: Tensors, config: dict[str, Any], digest: bytes, transforms: 
         adaptable=config["kind"] == "samples" and not spatial,
         needs_latents=spatial,
         network=_likelihood(tensors, config, coded, tile),
-        fixed_biases=layers.between_levels(tensors["likelihood.fixed_biases"], conditions),
+        fixed_biases=checks.between_levels(tensors["likelihood.fixed_biases"], conditions),
         networks=_networks(tensors, config, coded, grid, conditions),
         prior_weights=prior,
         prior_biases=prior_biases,

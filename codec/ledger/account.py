@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import reduce
 from operator import add
 
@@ -9,7 +10,7 @@ from codec.format.headers import CodingHeader, Header, Latents
 from codec.ledger import evidence
 from codec.ledger.evidence import ELBO_SAMPLES, Estimate
 from codec.ledger.ledger import Ledger, Promises
-from codec.system.threads import one_blas_thread
+from codec.system.threads import pool_of
 from codec.vlae import adaptation
 from codec.vlae.image import Image
 from codec.vlae.latents import mode, posterior_intervals, prior_intervals
@@ -45,9 +46,9 @@ def coded(
     threads, progress
         See `codec.ledger.evidence.sample_bits`.
     """
-    with one_blas_thread():
-        bands = reduce(add, (_band(image, index, coding.latents) for index in range(image.bands)))
-        adapted = adaptation.ideal_bits(image.moved, image.model.network)
+    with pool_of(min(threads or os.cpu_count() or 1, image.bands)) as pool:
+        bands = reduce(add, pool.map(lambda index: _band(image, index, coding.latents), range(image.bands)))
+    adapted = adaptation.ideal_bits(image.moved, image.model.network)
     path = bands.promises.coded_path_bits + adapted
     elbo = bound = Estimate(path)
     if coding.latents != Latents.NONE and not image.max_error:  # otherwise there is no posterior, or it is a point

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import RequestError
-from codec.system.threads import one_blas_thread, pool_of
+from codec.system.threads import pool_of
 from codec.vlae.image import Image
 from codec.vlae.latents import draw, posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
@@ -107,7 +107,7 @@ def sampled(
         return [weigh(index, first + index) for index in range(bands)]
 
     found: list[list[float]] = []
-    with one_blas_thread(), pool_of(workers) as pool:
+    with pool_of(workers) as pool:
         # In rounds, so that Ctrl-C does not wait for all samples.
         for begin in range(0, samples, workers):
             found += pool.map(sample, range(begin, min(begin + workers, samples)))

@@ -1,13 +1,13 @@
-"""Convolutions of the transforms: integers from plane to plane, so that every machine gets the same result.
+"""Layers of frozen networks: integers from plane to plane, so that every machine gets the same result.
 
 A plane holds the channels of h x w positions within a border of zeros: convolutions of 3 x 3 read it where
-the image ends. Inputs and weights are int16, and sums stay in int32:
+the image ends. A dense layer is a convolution of 1 x 1. Inputs and weights are int16, and sums stay in int32:
 
     sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
 
-is checked when a model is loaded (`codec.frozen.transform_weights`), so the order of sums, threads and machines
+is checked when a model is loaded (`codec.networks.checks`), so the order of sums, threads and machines
 change nothing. Shifts round down: biases carry what rounds to nearest.
-See FORMAT.md, "Transforms".
+See FORMAT.md, "Exact networks" and "Transforms".
 """
 
 from __future__ import annotations
@@ -40,12 +40,31 @@ class Layer(NamedTuple):
     biases : int32 array (levels, outputs)
     shift : int32 array (outputs,)
     side : int, 1 or 3
+    stride : int
+        Positions of the plane that is read, for one of the results down and across.
     """
 
     weight: I16
     biases: I32
     shift: I32
     side: int
+    stride: int = 1
+
+
+class Output(NamedTuple):
+    """A dense layer whose results are parameters in fixed units: ((x W + b) m + 2**(shift - 1)) >> shift.
+
+    Attributes
+    ----------
+    weight : int16 array, from `codec.networks.products.pack`
+    bias, multiplier : int64 arrays (outputs,)
+    shift : int
+    """
+
+    weight: I16
+    bias: I64
+    multiplier: I64
+    shift: int
 
 
 class Last(NamedTuple):
@@ -68,16 +87,18 @@ class Last(NamedTuple):
 
 
 @njit
-def _multiply(begin: int, count: int, across: int, x: I16, side: int, weight: I16, patches: I16, sums: I32) -> None:
+def _multiply(
+    begin: int, count: int, across: int, x: I16, side: int, stride: int, weight: I16, patches: I16, sums: I32
+) -> None:
     """Fill ``sums`` of ``count`` positions from ``begin`` on; ``x`` is a plane as `blank_plane` makes it."""
-    channels = x.shape[1] // (across + 2)
+    channels = x.shape[1] // (stride * across + 2)
     run = side * channels
     before = side // 2
     for i in range(count):
         row, column = divmod(begin + i, across)
-        start = (column + 1 - before) * channels
+        start = (stride * column + 1 - before) * channels
         for r in range(side):
-            patches[i, r * run : (r + 1) * run] = x[row + 1 - before + r, start : start + run]
+            patches[i, r * run : (r + 1) * run] = x[stride * row + 1 - before + r, start : start + run]
     product(count, patches, weight, sums)
 
 
@@ -100,8 +121,9 @@ def run_layer(
     worker, workers : int
         Each worker fills its share of the positions.
     shape : (h, w)
+        Of the results.
     x, out : int16 arrays (at least h + 2, (w + 2) channels)
-        Planes as of `blank_plane`; ``out`` may not be ``x``.
+        Planes as of `blank_plane`; ``out`` may not be ``x``, which has h and w times the stride.
     level : int
         Row of the biases.
     limit : int
@@ -114,7 +136,7 @@ def run_layer(
     units = len(shift)
     for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
         count = min(POSITIONS, down * across - begin)
-        _multiply(begin, count, across, x, layer.side, layer.weight, patches, sums)
+        _multiply(begin, count, across, x, layer.side, layer.stride, layer.weight, patches, sums)
         for i in range(count):
             row, column = divmod(begin + i, across)
             place = out[row + 1, (column + 1) * units : (column + 2) * units]
@@ -156,13 +178,54 @@ def run_last(
     half = 1 << (OUTPUT_SHIFT - 1)
     for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
         count = min(POSITIONS, down * across - begin)
-        _multiply(begin, count, across, x, 1, last.linear, inputs, linear)
-        _multiply(begin, count, across, stream, last.side, last.weight, patches, sums)
+        _multiply(begin, count, across, x, 1, 1, last.linear, inputs, linear)
+        _multiply(begin, count, across, stream, last.side, 1, last.weight, patches, sums)
         for i in range(count):
             for o in range(out.shape[1]):
                 total = linear[i, o] * last.linear_multiplier[o] + (sums[i, o] + last.bias[o]) * last.multiplier[o]
                 result = ((total + half) >> OUTPUT_SHIFT) + centre
                 out[begin + i, o] = min(max(result, least), most)
+
+
+@kernel
+def run_output(x: I16, layer: Output, out: I64) -> None:
+    """Fill ``out`` (N, outputs) with the results of an output layer for ``x`` (N, inputs)."""
+    count, inputs = x.shape
+    # Of an odd number of inputs the weights are filled up to pairs with zeros.
+    rows = np.zeros((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
+    sums = np.empty((POSITIONS, layer.weight.shape[0] * COLUMNS), dtype=np.int32)
+    half = 1 << (layer.shift - 1)
+    for begin in range(0, count, POSITIONS):
+        some = min(POSITIONS, count - begin)
+        rows[:some, :inputs] = x[begin : begin + some]
+        product(some, rows, layer.weight, sums)
+        for i in range(some):
+            for o in range(out.shape[1]):
+                out[begin + i, o] = ((sums[i, o] + layer.bias[o]) * layer.multiplier[o] + half) >> layer.shift
+
+
+def dense(x: NDArray[Any], layer: Layer, level: int, limit: int) -> I16:
+    """Return the results (N, units) within 0..limit of a dense layer for integers (N, inputs) of 16 bits.
+
+    Parameters
+    ----------
+    level : int
+        Row of the biases.
+    """
+    shape = (1, len(x))
+    plane, inner = blank_plane(shape, x.shape[1])
+    inner[0] = x
+    out, results = blank_plane(shape, len(layer.shift))
+    run_layer(0, 1, shape, plane, layer, level, limit, False, out)
+    found: I16 = results[0]
+    return found
+
+
+def output(x: I16, layer: Output) -> I64:
+    """Return the parameters (N, outputs) that an output layer makes of ``x`` (N, inputs)."""
+    out = np.empty((len(x), len(layer.bias)), dtype=np.int64)
+    run_output(np.ascontiguousarray(x), layer, out)
+    return out
 
 
 def blank_plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:

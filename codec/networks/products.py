@@ -8,7 +8,7 @@ in registers while the inputs go by in pairs:
 
 The tile is written in the compiler's own language (LLVM), as vectors whose patterns it knows; on
 processors without the instruction it comes out as ordinary products. Integers wrap and never round, so
-the order of sums does not matter; `codec.networks.layers` checks that none wraps.
+the order of sums does not matter; `codec.networks.checks` sees to it that none wraps.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.networks.convolutions import OUTPUT_SHIFT, Last, Layer, blank_plane, run_last, run_layer
+from codec.networks.convolutions import OUTPUT_SHIFT, Last, Layer, Output, blank_plane, output, run_last, run_layer
 from codec.networks.products import I16, I32
 from codec.networks.quantisation import Y_LIMIT
 
@@ -65,8 +65,6 @@ class Transforms(NamedTuple):
     Attributes
     ----------
     steps : int32 array (levels, C), in 1/65536 sample
-    projection : float64 array (192, C), whole numbers
-        The weight of analysis' linear map, not packed.
     prices : int32 array (levels, C)
         What a squared error of one step is worth, in 1/256 bit: for encoders that choose among steps.
     stream_limit, hidden_limit : int
@@ -76,7 +74,6 @@ class Transforms(NamedTuple):
     analysis: Transform
     synthesis: Transform
     steps: I32
-    projection: NDArray[np.float64]
     prices: I32
     stream_limit: int
     hidden_limit: int
@@ -211,7 +208,8 @@ def project(samples: U8, restored: U8, transforms: Transforms) -> I32:
     Notes
     -----
     The linear maps are nearly orthonormal, each about the transpose of the other: to first order it is the
-    change of y that takes the difference away. float64 holds its sums: they are whole numbers below 2**31.
+    change of y that takes the difference away. Its sums stay below 2**31: 192 differences within 255 times weights
+    of 16 bits.
     """
     y = np.empty((*positions(*samples.shape[:2]), transforms.steps.shape[1]), dtype=np.int32)
     for begin in range(0, len(y), PROJECTED_ROWS):
@@ -223,11 +221,11 @@ def project(samples: U8, restored: U8, transforms: Transforms) -> I32:
 
 def _project(difference: I16, transforms: Transforms) -> I32:
     h, w = positions(*difference.shape[:2])
-    full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.float64)
+    full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.int16)
     full[: difference.shape[0], : difference.shape[1]] = difference
-    sums = (_cut(full).reshape(h * w, SAMPLES) @ transforms.projection).astype(np.int64)
-    results = (sums * transforms.analysis.last.linear_multiplier + (1 << (OUTPUT_SHIFT - 1))) >> OUTPUT_SHIFT
-    return results.astype(np.int32).reshape(h, w, -1)
+    last = transforms.analysis.last
+    linear = Output(last.linear, np.zeros_like(last.linear_multiplier), last.linear_multiplier, OUTPUT_SHIFT)
+    return output(_cut(full).reshape(h * w, SAMPLES), linear).astype(np.int32).reshape(h, w, -1)
 
 
 def synthesise(

@@ -11,7 +11,6 @@ from codec.format.container import Container, holds, samples_demand
 from codec.format.headers import BITS_MODE, OFFSETS, Fidelity, Header, Latents
 from codec.frozen.layout import BITS, SAMPLES, TENSOR, Kind
 from codec.frozen.model import Model
-from codec.system.threads import one_blas_thread
 from codec.vlae import adaptation, coders, pipeline
 from codec.vlae.image import Image
 from codec.vlae.lanes import check_all_popped, read_lanes
@@ -119,5 +118,4 @@ def pop_bands(
 
     # A single thread takes the bands as they come, several one lane each.
     workers = image.lanes if threads is None or threads >= image.lanes else 1
-    with one_blas_thread():
-        pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)
+    pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.frozen.transform_weights import NETWORK, SUM_LIMIT, Tensors
+from codec.frozen.transform_weights import NETWORK, Tensors
+from codec.networks.checks import SUM_LIMIT
 from codec.networks.convolutions import OUTPUT_SHIFT
 from codec.networks.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.networks.transform import CENTRE

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import threadpoolctl
 import torch
 from numpy.typing import NDArray
 
@@ -51,11 +50,10 @@ class Coded(NamedTuple):
 def frozen_bits(image: Image) -> tuple[float, float]:
     """Return the bits of what an image holds, latents at the posterior's mode, and of the latents among them."""
     pixels = latent = 0.0
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        for band in range(image.bands):
-            z = mode(image, band)
-            pixels += intervals(image, band, z, ideal=True).ideal_bits
-            latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
+    for band in range(image.bands):
+        z = mode(image, band)
+        pixels += intervals(image, band, z, ideal=True).ideal_bits
+        latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
     return pixels + latent, latent
 
 

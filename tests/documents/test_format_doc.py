@@ -26,7 +26,7 @@ from codec.frozen import (
     transform_weights,
     weights,
 )
-from codec.networks import convolutions, layers, quantisation, transform
+from codec.networks import checks, convolutions, quantisation, transform
 from codec.vlae import adaptation, decoding
 
 ROOT = Path(__file__).parents[2]
@@ -123,8 +123,8 @@ def test_constants():
         "lower bound": rans.LOWER,
         "slope": contexts.SLOPE,
         "missing pixel": contexts.NO_PIXEL,
-        "exact sum": layers.EXACT,
-        "bias limit": layers.BIAS_LIMIT,
+        "exact sum": checks.EXACT,
+        "bias limit": checks.BIAS_LIMIT,
         "adaptation step": model.ADAPTATION_STEP,
         "adaptation limit": adaptation.LIMIT,
         "adaptation scale": adaptation.SCALE_FIRST,
@@ -415,7 +415,7 @@ def test_what_spatial_networks_see():
     for found, coded in zip(largest.groups(), (layout.samples(), layout.bits()), strict=True):
         assert int(found) == features.largest_centred(coded)
     assert f"-{features.RAW_LIMIT}, {features.RAW_LIMIT})" in text
-    assert transform_weights.SUM_LIMIT == (1 << 31) - 1
+    assert checks.SUM_LIMIT == (1 << 31) - 1
     assert "<= 2^31 - 1" in text
     assert f"{layout.samples().largest_input} for samples and {layout.bits().largest_input} for bits" in section(
         "Exact networks"
@@ -446,7 +446,7 @@ def test_constants_of_transforms():
         "step bits": quantisation.STEP_BITS,
         "value bits": quantisation.VALUE_BITS,
         "value limit": quantisation.VALUE_LIMIT,
-        "transform sum": transform_weights.SUM_LIMIT,
+        "transform sum": checks.SUM_LIMIT,
         "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
         "transform shift": convolutions.OUTPUT_SHIFT,
     }

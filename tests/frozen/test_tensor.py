@@ -195,7 +195,7 @@ def test_conditions_lie_between_levels():
     tensors = tensor_model.random_tensors()
     for name, rows in (
         ("likelihood.fixed_biases", MODEL.fixed_biases),
-        ("posterior.dense.biases", MODEL.networks.dense_biases),
+        ("posterior.dense.biases", MODEL.networks.dense.biases),
         ("prior.hidden.biases", MODEL.prior_biases),
     ):
         levels = tensors[name].astype(np.int64)

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
-from codec.networks.layers import BIAS_LIMIT, EXACT
+from codec.networks.checks import BIAS_LIMIT, EXACT
 
 WEIGHT_MAX = 1023
 """Most rows stay below: it is the bound of exact sums that limits them."""

@@ -31,7 +31,6 @@ TABLES = load_tables()
 NORMAL = load_tables(normal=True)
 
 
-# Compiled anew each time: numba's cache does not notice changes in the functions called here.
 @njit
 def all_cumulative(raw, mixtures, shift, grid, table):
     prepared = np.zeros(3 * COMPONENTS, dtype=np.int64)

@@ -13,7 +13,7 @@ from PIL import Image
 from codec.errors import UnsupportedError
 from codec.format import container, metadata
 from codec.format.container import Container
-from codec.format.headers import CodingHeader, Fidelity, Latents, band_count
+from codec.format.headers import Fidelity, Latents, band_count
 from codec.image_files import pillow
 from codec.images import decoder
 from codec.images.choice import pixels_for, reach
@@ -225,24 +225,21 @@ def decompress(
         if latents_only:
             raise UnsupportedError("latents: the file is stored, it has none")
         return decoder.stored_image(file)
-    return _decode(file, file.coding, latents_only, sample, threads, progress)
+    return _decode(file, latents_only, sample, threads, progress)
 
 
 def _decode(
     file: Container,
-    coding: CodingHeader,
     latents_only: bool,
     sample: int | None,
     threads: int | None,
     progress: Progress | None,
 ) -> Image.Image:
-    from codec.vlae import coder, preview
+    from codec.vlae import preview
 
-    alpha = decoder.unpack_alpha(file)
-    model = decoder.load_model(coding)
-    image = coder.decode(model, file, threads=threads, progress=progress)
-    values = preview.preview(image, sample) if latents_only else image.samples
-    return decoder.coded_image(file, model, values, alpha, exact=not latents_only, threads=threads)
+    raster, alpha = decoder.opened(file, threads=threads, progress=progress)
+    values = preview.preview(raster, sample) if latents_only else raster.samples
+    return decoder.coded_image(file, raster.model, values, alpha, exact=not latents_only, threads=threads)
 
 
 def info(data: Source, *, max_pixels: int | None = None) -> Info:

@@ -29,16 +29,16 @@ from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
 from benchmarks.quality import Curve, bd_rate, ms_ssim, ms_ssim_db
+from codec.encoder import encoding, rounding
 from codec.encoder.masking import worth
 from codec.entropy.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
 from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.frozen.shipped import weights_path
 from codec.frozen.weights import parse_model
-from codec.images import lossy as codec_lossy
+from codec.images import lossy_decoder, lossy_encoder
 from codec.images.metrics import psnr
 from codec.networks.transform import PATCH, Transforms, analyse
-from codec.vlae import coder
 from models.data.crops import centre, load_images
 from models.freezing.freeze_transforms import CONDITIONS
 from models.freezing.thaw_lossy import thaw_lossy
@@ -53,7 +53,7 @@ SIDE = 256
 BD_RANGE_BPP = (0.15, 2.5)
 BASELINE = "effort 2"
 SHARE = 0.75
-"""Of the way that y goes in one of `Steps`, as in `codec.images.lossy`."""
+"""Of the way that y goes in one of `Steps`, as in `codec.images.lossy_encoder`."""
 FIGURES = ("bpp", "psnr_db", "ms_ssim", "cost_bpp")
 GRADIENT = 0.5
 """Bits a step of y: what is called a small gradient in `Bounded`."""
@@ -134,7 +134,7 @@ class Case:
         fine = to_numbers(FINE * y, FINE * limit)
         prices = self.tools.transforms.prices[self.condition].astype(np.int64)
         nearest = to_numbers(y, limit)
-        return coder.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.worth, threads=1)
+        return rounding.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.worth, threads=1)
 
 
 def to_numbers(values: Tensor, limit: int) -> I16:
@@ -156,7 +156,7 @@ class Effort:
     def __call__(self, case: Case) -> I16:
         """Return the numbers (h, w, C)."""
         frozen, samples = case.tools.frozen, case.samples
-        coded = codec_lossy.encode(
+        coded = lossy_encoder.encode(
             frozen, samples, case.condition + 1, Latents.NONE, effort=self.effort, threads=1
         ).encoded.samples
         return np.asarray(coded, dtype=np.int16)
@@ -316,8 +316,8 @@ def measure(case: Case, method: Callable[[Case], I16]) -> dict[str, Any]:
     numbers = method(case)
     seconds = time.process_time() - begin
     frozen, condition = case.tools.frozen, case.condition
-    coded = coder.encode(frozen, numbers, condition, Latents.NONE, threads=1)
-    decoded = codec_lossy.decoded(frozen, numbers, condition + 1, case.samples.shape, 1)
+    coded = encoding.encode(frozen, numbers, condition, Latents.NONE, threads=1)
+    decoded = lossy_decoder.decoded(frozen, numbers, condition + 1, case.samples.shape, 1)
     bits = 8 * len(coded.payload)
     restored = torch.tensor(decoded).permute(2, 0, 1)[None].float() - 128
     lost = case.pixels * case.price * float(distortion(restored, case.x, case.tools.recipe.train))

@@ -10,6 +10,7 @@ dropped in a share of training, so that a single file may go without. Bits/dim a
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from models.nets.spatial import SpatialConfig
 from models.noise import Noise
 from models.recipes.recipe import load_recipe
 from models.tasks.spatial_task import AT_ONCE, SpatialTask
+from models.training.optimizer import MATRICES
 
 RATE = 0.0015
 BATCH = 24
@@ -41,6 +43,9 @@ SHAPES = {
     "16 for 8x8": {"cell": 2},
     "16 for 4x4, networks of 96": {"stream": 96},
 }
+LIKELIHOOD = re.compile(r"likelihood\.(hidden[123]|split)\.weight")
+"""What Muon steps in arms whose networks around z are stepped by Adam."""
+ADAM = ", Adam around z"
 WIDTH, ALONE = 96, 136
 """Of the likelihood, with latents and without: as many multiply-adds in all."""
 
@@ -56,7 +61,9 @@ def arms() -> dict[str, SpatialConfig]:
         found[f"{name}, no latents"] = replace(config, window=window, width=ALONE)
         for shape, changes in SHAPES.items():
             if window == WINDOWS[1] or shape == "16 for 4x4":
-                found[f"{name}, {shape}"] = replace(config, window=window, width=WIDTH, **changes)
+                found[f"{name}, {shape}{ADAM}"] = replace(config, window=window, width=WIDTH, **changes)
+        if window == WINDOWS[1]:
+            found[f"{name}, 16 for 4x4"] = replace(config, window=window, width=WIDTH)
     return found
 
 
@@ -110,7 +117,8 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
             return (bits.mean() + price * kl.clamp(min=FREE_BITS * fall).sum()) / images[0].numel()
 
         stem = runs / name.replace(",", "").replace(" ", "-")
-        steps = train_for(60 * minutes, model, batch, lost, RATE, stem.with_suffix(".safetensors"))
+        matrices = LIKELIHOOD if name.endswith(ADAM) else MATRICES
+        steps = train_for(60 * minutes, model, batch, lost, RATE, stem.with_suffix(".safetensors"), matrices)
         figures = stem.with_suffix(".json")
         if not figures.exists():
             found = {folder: judged(task, model, data / folder, alone=alone) for folder in FOLDERS}

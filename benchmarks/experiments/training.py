@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.training.device import fast_memory
-from models.training.optimizer import Optimizer
+from models.training.optimizer import MATRICES, Optimizer
 
 WARMUP_STEPS = 150
 AVERAGE = 0.998
@@ -58,6 +59,7 @@ def train_for(
     loss: Callable[[Batch, int, float], Tensor],
     rate: float,
     path: Path,
+    matrices: re.Pattern[str] = MATRICES,
 ) -> int:
     """Train a model for some processor time of this thread, leave its averaged weights in it, and return the steps.
 
@@ -69,13 +71,15 @@ def train_for(
         Of a batch, a step, and the share of the learning rate that is left.
     path : Path
         Of the weights, which are loaded instead if they are there.
+    matrices : re.Pattern
+        Names of the parameters that Muon steps.
     """
     if path.exists():
         model.load_state_dict(load_file(path))
         with safe_open(path, "pt") as file:
             return int(file.metadata()["steps"])
     mean = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = Optimizer(model)
+    optimizer = Optimizer(model, matrices=matrices)
     begin, step, recent = time.thread_time(), 0, 0.0
     with ThreadPoolExecutor(1) as loader:
         coming = loader.submit(batch, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.encoder import encoding
 from codec.entropy.stack import Stack
 from codec.format.container import payload_bytes
 from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
 from codec.ledger.evidence import elbo, importance, sample_bits
-from codec.vlae import coder
-from codec.vlae.bands import Image
+from codec.vlae import decoding, lanes
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, mode, posterior_intervals, prior_intervals
+from codec.vlae.pixels import intervals
 
 U8 = NDArray[np.uint8]
 PIECE = 50
@@ -58,19 +61,18 @@ def code(model: Model, images: U8, latents: Latents) -> Coded:
     chain: tuple[Stack, ...] = ()
     dry = []
     for values in images[::-1]:
-        encoded = coder.encode(model, values, 0, latents, onto=chain, threads=1)
+        encoded = encoding.encode(model, values, 0, latents, onto=chain, threads=1)
         chain = (*encoded.messages, *chain[encoded.lanes :])
         dry.append(encoded.dry)
-    payload, table = coder.write_lanes(chain), coder.lane_table(chain)
+    payload, table = lanes.write_lanes(chain), lanes.lane_table(chain)
     middle = time.perf_counter()
-    messages = coder.read_lanes(payload, table)
+    messages = lanes.read_lanes(payload, table)
     for values, is_dry in zip(images, reversed(dry), strict=True):
-        image = Image.blank(model, values.shape, 0, min(len(table), encoded.lanes))
-        image.dry = is_dry
-        coder.pop_bands(image, messages, latents, threads=1)
+        image = replace(Image.blank(model, values.shape, 0, min(len(table), encoded.lanes)), dry=is_dry)
+        decoding.pop_bands(image, messages, latents, threads=1)
         if not np.array_equal(image.samples, values):
             raise ValueError("an image was not decoded as it was")
-    coder.check_all_popped(messages)
+    lanes.check_all_popped(messages)
     return Coded(len(images), 8 * payload_bytes(table), middle - begin, time.perf_counter() - middle)
 
 
@@ -120,12 +122,12 @@ def _promise(task: tuple[Path, U8, int]) -> NDArray[np.float64]:
         row = np.zeros(6)
         for band in range(image.bands):
             for sample in range(2):
-                z = image.draw(band, 2 * (seed + number) + sample)
-                row[sample] += image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
-                row[2 + sample] += image.pixel_intervals(band, z, ideal=True).ideal_bits
-            z = image.mode(band)
-            row[4] += image.prior_intervals(z).ideal_bits + image.pixel_intervals(band, z, ideal=True).ideal_bits
-            row[5] += image.pixel_intervals(band, None, ideal=True).ideal_bits
+                z = draw(image, band, 2 * (seed + number) + sample)
+                row[sample] += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
+                row[2 + sample] += intervals(image, band, z, ideal=True).ideal_bits
+            z = mode(image, band)
+            row[4] += prior_intervals(image, z).ideal_bits + intervals(image, band, z, ideal=True).ideal_bits
+            row[5] += intervals(image, band, None, ideal=True).ideal_bits
         rows.append(row)
     return np.array(rows)
 

@@ -21,7 +21,8 @@ from benchmarks.paper.chains import code, model_of, promise
 from benchmarks.paper.digits import spread, static_test, tiny_test
 from benchmarks.paper.variants import STEPS, VARIANTS, weights_of
 from codec.format.headers import Latents
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import mode
 from codec.vlae.preview import preview
 
 KINDS = {
@@ -38,7 +39,7 @@ def redrawn(weights: Path, images: U8) -> U8:
     model, found = model_of(weights), []
     for seed, values in enumerate(images):
         image = Image.of(model, values, 0)
-        image.z = [image.mode(band) for band in range(image.bands)]
+        image.z[:] = [mode(image, band) for band in range(image.bands)]
         found.append(preview(image, seed))
     return np.stack(found)
 

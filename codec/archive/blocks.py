@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
 
@@ -25,8 +26,8 @@ from codec.images.fidelities import Chain, Encoder, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
 from codec.system.sources import Source
 from codec.system.workers import Report
-from codec.vlae import coder
-from codec.vlae.bands import Image as Raster
+from codec.vlae import decoding, lanes
+from codec.vlae.image import Image as Raster
 
 
 def encode_block(
@@ -71,13 +72,13 @@ def encode_block(
         chunks.append(b"".join(own))
         report(1)
     models = sorted(chains)
-    data = b"".join([*(coder.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
+    data = b"".join([*(lanes.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
     shared = tuple(_chain_entry(codings[model], chains[model]) for model in models)
     return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
 
 
 def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
-    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, coder.lane_table(chain.messages))
+    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, lanes.lane_table(chain.messages))
 
 
 class BlockReader:
@@ -143,22 +144,21 @@ class BlockReader:
             self._pop(model, before, messages)
         raster = self._pop(model, index, messages)
         if index == chain[-1]:
-            coder.check_all_popped(messages)
+            lanes.check_all_popped(messages)
         self._left[model.number] = index + 1, messages
         return raster
 
     def _pop(self, model: Model, index: int, messages: list[Message]) -> Raster:
         file = self._files[index]
-        raster = coder.blank(model, file)
-        raster.dry = self.block.images[index].dry
+        raster = replace(decoding.blank(model, file), dry=self.block.images[index].dry)
         latents = Latents.NONE if file.coding is None else file.coding.latents
-        coder.pop_bands(raster, messages, latents, threads=self.threads)
+        decoding.pop_bands(raster, messages, latents, threads=self.threads)
         return raster
 
     def _begin(self, model: Model, chain: list[int]) -> list[Message]:
         """Return the messages of a chain, checked to be long enough for all its images."""
         payload = self._payloads[model.number]
-        if not holds(sum(coder.demand(model, self._files[i].header) for i in chain), len(payload)):
+        if not holds(sum(decoding.demand(model, self._files[i].header) for i in chain), len(payload)):
             raise CorruptDataError("chain: asks for more values than its messages can hold")
         table = self.block.chains[self.block.models.index(model.number)].lane_table
-        return coder.read_lanes(payload, table)
+        return lanes.read_lanes(payload, table)

@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core.event import Event, Listener, install_listener
 
+from codec.encoder.encoding import Encoded, encode
+from codec.encoder.search import adapt
 from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.frozen.shipped import LOSSY, load_model
-from codec.images import lossy
+from codec.images import lossy_encoder
 from codec.images.goals import EFFORTS
 from codec.networks.transform import PATCH
-from codec.vlae.bands import Image
-from codec.vlae.coder import Encoded, decode_bands, encode
+from codec.vlae.decoding import decode_bands
+from codec.vlae.image import Image
 
 
 class _Announcer(Listener):  # type: ignore[misc]
@@ -64,14 +66,14 @@ def _code_samples() -> None:
     encode(model, samples, 1, Latents.NONE)
     image = _decode(model, encoded)
     with ThreadPoolExecutor(1) as pool:
-        image.adapt(False, 1, pool, 1)
+        adapt(image, False, 1, pool, 1)
 
 
 def _code_lossy() -> None:
     model = load_model(LOSSY)
     rows = np.arange(3 * PATCH * model.tile) % 256
     samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
-    coded = lossy.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
+    coded = lossy_encoder.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
     _decode(model, coded.encoded)
 
 

@@ -17,12 +17,24 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.entropy.mixtures import Tables, ideal_bits_gradient, mean, number_grid, prepare, sample_grid, symbol_of
+from codec.entropy.mixtures import (
+    Tables,
+    ideal_bits_gradient,
+    load_tables,
+    mean,
+    number_grid,
+    prepare,
+    sample_grid,
+    symbol_of,
+)
 from codec.frozen.contexts import ORDER
 from codec.frozen.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.networks import products
 from codec.networks.products import I16, I32, padded_columns, padded_rows, product
 from codec.vlae.adaptation import LIMIT
+from codec.vlae.image import Image
+from codec.vlae.latents import mode
+from codec.vlae.pixels import strip
 
 STEPS = 160
 TRIAL_STEPS = 16
@@ -194,7 +206,7 @@ def _piece_gradient(count: int, band: Band, network: Network, table: Tables, wor
     _through(count, hidden, work.h1, back.scale1, limit, sums[:width])
 
 
-def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, pool: Executor, workers: int) -> I64:
+def _adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, pool: Executor, workers: int) -> I64:
     """Return u (bias count,) that shortens a whole image.
 
     Parameters
@@ -233,3 +245,23 @@ def adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, p
         rate = RATE * (1 - step / steps) * math.sqrt(1 - second_left) / (1 - first_left)
         delta -= rate * first / (np.sqrt(second) + 1e-12)
     return np.clip(np.rint(delta), -LIMIT, LIMIT).astype(np.int64)
+
+
+def is_adaptable(image: Image) -> bool:
+    """Return whether an adaptation could win back what it costs; it is made for images only."""
+    return image.model.adaptable and image.height * image.width >= LEAST_PIXELS
+
+
+def adapt(image: Image, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
+    """Return an adaptation (bias count,) that shortens an image with its latents at their mode, or off.
+
+    Parameters
+    ----------
+    pool : Executor
+        Takes ``workers`` pieces at once; their number changes nothing.
+    """
+    model = image.model
+    modes = [mode(image, index) if latents else None for index in range(image.bands)]
+    biases = [model.biases(z, image.condition, image.tiles, None) for z in modes]
+    whole = strip(image, 0, image.height, np.concatenate(biases), np.zeros((1, 0), dtype=np.int16))
+    return _adapt(whole, model.network, model.adaptation_units, load_tables(), steps, pool, workers)

@@ -164,7 +164,8 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
     prior : Codec of z
     likelihood : from z to the Codec of x
     posterior : from x to the Codec of z
-        z is popped from it: bits already in the message choose z, and decoding returns them.
+        z is popped from it: bits already in the message choose z, and decoding returns them. With a `certain` one
+        nothing is borrowed: a two-part code.
     """
 
     def push_both(message: Message, x: Any) -> Message:
@@ -180,15 +181,21 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
     return Codec(push_both, pop_both)
 
 
-def two_part(prior: Codec, likelihood: Callable[[Any], Codec], choose: Callable[[Any], Any]) -> Codec:
-    """Return the codec of x that sends the z that ``choose`` picks for x: -log p(z) - log p(x|z) bits."""
+def certain(choose: Callable[[], Any]) -> Codec:
+    """Return the codec of a value that is known: to push and to pop it takes nothing.
 
-    def push_both(message: Message, x: Any) -> Message:
-        z = choose(x)
-        return prior.push(likelihood(z).push(message, x), z)
+    As the posterior of `bits_back` it makes a two-part code, which sends the z that ``choose`` picks for x in
+    -log p(z) - log p(x|z) bits. A decoder has no use for the choice, so it is made when the value is popped.
+    """
 
-    def pop_both(message: Message) -> tuple[Message, Any]:
-        message, z = prior.pop(message)
-        return likelihood(z).pop(message)
+    def push_known(message: Message, _: Any) -> Message:
+        return message
 
-    return Codec(push_both, pop_both)
+    def pop_known(message: Message) -> tuple[Message, Any]:
+        return message, choose()
+
+    return Codec(push_known, pop_known)
+
+
+NOTHING = certain(lambda: None)
+"""The codec of None: of latents that there are not."""

@@ -38,6 +38,10 @@ _WORD = np.uint64(32)
 U64 = NDArray[np.uint64]
 
 
+class DryMessageError(CorruptDataError):
+    """More was popped from a message than was pushed onto it."""
+
+
 class Message(NamedTuple):
     """State of a message. Functions that return a message may reuse the arrays of the one they got.
 
@@ -107,9 +111,9 @@ def unflatten(data: bytes) -> Message:
 
 
 def check_not_dry(message: Message) -> None:
-    """Raise CorruptDataError if more was popped than was pushed."""
+    """Raise DryMessageError if more was popped than was pushed."""
     if message.size[0] < 0:
-        raise CorruptDataError("message: exhausted before all symbols were decoded")
+        raise DryMessageError("message: exhausted before all symbols were decoded")
 
 
 def is_empty(message: Message) -> bool:

@@ -1,21 +1,23 @@
 """What is coded: the channels of a raster, their values, and the places in which they are coded.
 
-Three kinds of rasters are: the samples of an image, the bits of one of black and white, and tensors, the
-quantised latents of a learned transform. The coder is the same for both and reads from a `Layout` where they differ.
-See FORMAT.md, "Rasters".
+There are three kinds of rasters: the samples of an image, the bits of one of black and white, and tensors, the
+quantised latents of a learned transform. The coder is the same for all of them. It reads from a `Kind` and a `Layout`
+where they differ. See FORMAT.md, "Rasters".
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.entropy.tables import compress
 from codec.frozen.contexts import NO_PIXEL, ORDER
+from codec.networks.transform import PATCH
 
 TENSOR_KNEE = 2
 """Differences up to which `codec.entropy.tables.compress` is about linear: tensors hold small numbers."""
@@ -26,6 +28,40 @@ BITS_KNEE = 1
 """With it 1 is `codec.entropy.tables.COMPRESS_UNIT`."""
 
 I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of raster.
+
+    Attributes
+    ----------
+    name : str
+        The word in weights files.
+    dtype : np.dtype
+        Of its values.
+    may_be_grey : bool
+        Whether one channel may stand for all, as in a grey image.
+    is_rounded : bool
+        Whether the condition of a model is the largest error within which values are coded.
+    patch : int
+        Side of the square of an image's pixels that a position stands for.
+    white : int
+        Difference of an image's samples for each 1 in the raster: an image of black and white has samples 0 and 255.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    may_be_grey: bool
+    is_rounded: bool
+    patch: int
+    white: int = 1
+
+
+SAMPLES = Kind("samples", np.dtype(np.uint8), may_be_grey=True, is_rounded=True, patch=1)
+BITS = Kind("bits", np.dtype(np.uint8), may_be_grey=False, is_rounded=False, patch=1, white=255)
+TENSOR = Kind("tensor", np.dtype(np.int16), may_be_grey=False, is_rounded=False, patch=PATCH)
+KINDS = {kind.name: kind for kind in (SAMPLES, BITS, TENSOR)}
 
 
 class Layout(NamedTuple):

@@ -7,13 +7,13 @@ are of two kinds: `codec.frozen.modulation` and `codec.frozen.features`. See FOR
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.entropy.mixtures import Grid, Tables, load_tables
-from codec.frozen.layout import Layout
+from codec.frozen.layout import Kind, Layout
 from codec.frozen.likelihood import Network, Raster
 from codec.frozen.prior import Prior
 from codec.networks.checks import BIAS_LIMIT
@@ -44,15 +44,15 @@ class LatentNetworks(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen model: what `codec.vlae.coder` needs of it.
+    """A frozen model: what `codec.vlae.coders` needs of it.
 
     Attributes
     ----------
     number, name : identity
     hash : bytes
         First 4 bytes of the SHA-256 of the weights file.
-    kind : str
-        What it codes: "samples" of images, their "bits", or a "tensor".
+    kind : Kind
+        What it codes: samples of images, their bits, or a tensor.
     tile : int
         Pixels of a tile's side.
     band : int
@@ -77,7 +77,7 @@ class Model:
     number: int
     name: str
     hash: bytes
-    kind: str
+    kind: Kind
     tile: int
     band: int
     latents: int
@@ -97,11 +97,6 @@ class Model:
     def layout(self) -> Layout:
         """What is coded."""
         return self.network.layout
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of what is coded."""
-        return np.dtype(np.int16 if self.kind == "tensor" else np.uint8)
 
     @property
     def latent_tables(self) -> Tables:

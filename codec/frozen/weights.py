@@ -271,7 +271,7 @@ def _build(tensors: Tensors, config: dict[str, Any], digest: bytes, transforms: 
         number=config["number"],
         name=config["name"],
         hash=digest,
-        kind=config["kind"],
+        kind=layout.KINDS[config["kind"]],
         tile=tile,
         band=config["band"] if spatial else 1,
         latents=config["latents"],

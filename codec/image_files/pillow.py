@@ -49,10 +49,6 @@ _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 _limit_lock = threading.Lock()
 
 
-WHITE = np.uint8(255)
-"""Sample of the bit 1."""
-
-
 @dataclass(frozen=True)
 class Pixels:
     """The samples of an image, its colour apart from its alpha.

@@ -19,6 +19,8 @@ from codec.image_files.pillow import Pixels
 if TYPE_CHECKING:
     from codec.frozen.likelihood import Raster
     from codec.frozen.model import Model
+    from codec.vlae.image import Image as CodedRaster
+    from codec.vlae.pipeline import Progress
 
 
 def stored_image(file: Container) -> Image.Image:
@@ -68,6 +70,27 @@ def load_model(coding: CodingHeader) -> Model:
     return model
 
 
+def opened(
+    file: Container, *, threads: int | None = None, progress: Progress | None = None
+) -> tuple[CodedRaster, pillow.U8 | None]:
+    """Return what a coded file holds: its raster, decoded, which names its model, and its alpha channel (H, W) or None.
+
+    Raises
+    ------
+    CorruptDataError
+        The file is damaged.
+    ModelError
+        The model is missing, or has other weights.
+    """
+    from codec.vlae import decoding
+
+    if file.coding is None:
+        raise ValueError("expected a coded file")
+    alpha = unpack_alpha(file)
+    raster = decoding.decode(load_model(file.coding), file, threads=threads, progress=progress)
+    return raster, alpha
+
+
 def coded_image(
     file: Container,
     model: Model,
@@ -82,7 +105,7 @@ def coded_image(
     Parameters
     ----------
     values : uint8 or int16 array (H, W, C)
-        What `codec.vlae.coder` decoded: samples, or the tensor of a lossy file.
+        What `codec.vlae.coders` decoded: samples, or the tensor of a lossy file.
     alpha : uint8 array (H, W) or None
     exact : bool
         Whether they are the file's own values, so that their samples have its checksum.
@@ -92,14 +115,14 @@ def coded_image(
     CorruptDataError
         The samples have another checksum.
     """
-    from codec.images import lossy
+    from codec.images import lossy_decoder
 
     header = file.header
     if header.quality is not None:
         shape = (header.height, header.width, header.channels)
-        values = lossy.decoded(model, values, header.quality, shape, threads)
-    elif model.kind == "bits":
-        values = values * pillow.WHITE
+        values = lossy_decoder.decoded(model, values, header.quality, shape, threads)
+    else:
+        values = values * model.kind.white
     if exact:
         _check_samples(header, values, alpha)
     return pillow.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))

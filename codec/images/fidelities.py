@@ -34,9 +34,9 @@ from codec.images.hidden import filled
 from codec.vlae.pipeline import Progress
 
 if TYPE_CHECKING:
+    from codec.encoder.encoding import Encoded
     from codec.entropy.stack import Stack
     from codec.frozen.model import Model
-    from codec.vlae.coder import Encoded
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chain:
     messages : tuple of Stack
         One a lane, as many as the image with the most lanes has.
     demand : int
-        Sum of `codec.vlae.coder.demand`.
+        Sum of `codec.vlae.decoding.demand`.
     """
 
     messages: tuple[Stack, ...] = ()
@@ -83,9 +83,9 @@ class File:
         """Return the container with its payload, in an archive that of the whole chain."""
         if self.chain is None:
             return self.container
-        from codec.vlae import coder
+        from codec.vlae import lanes
 
-        return replace(self.container, payload=coder.write_lanes(self.chain.messages))
+        return replace(self.container, payload=lanes.write_lanes(self.chain.messages))
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class Encoder:
     @cached_property
     def lossless_bytes(self) -> float:
         """About the length of a lossless file's payload, without the search for an adaptation and for latents."""
+        from codec.encoder import estimates
         from codec.frozen.shipped import model_for
-        from codec.vlae import coder
 
-        return coder.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
+        return estimates.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
 
     @cached_property
     def quick_png_bytes(self) -> int:
@@ -139,38 +139,39 @@ class Encoder:
 
     def by_model(self, model: Model) -> File:
         """Return the lossless file that the named model makes."""
+        from codec.frozen.layout import BITS, SAMPLES
+
         pixels = self.pixels
-        bits = model.kind == "bits" and pixels.mode == BITS_MODE
-        if not bits and (model.kind != "samples" or pixels.mode not in CODED_MODES):
-            raise ImageError(f"image: model {model.name} codes {model.kind}, got mode {pixels.mode}")
+        bits = model.kind is BITS and pixels.mode == BITS_MODE
+        if not bits and (model.kind is not SAMPLES or pixels.mode not in CODED_MODES):
+            raise ImageError(f"image: model {model.name} codes {model.kind.name}, got mode {pixels.mode}")
         if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
             return self.stored
-        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // pillow.WHITE if bits else pixels.samples)
+        return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
-        from codec.vlae import coder
+        from codec.encoder import encoding
 
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
-        encoded = coder.encode(model, values, error, self.latents, **options)
-        samples = encoded.samples * pillow.WHITE if model.kind == "bits" else encoded.samples
-        return self._coded(fidelity, error, model, encoded, samples)
+        encoded = encoding.encode(model, values, error, self.latents, **options)
+        return self._coded(fidelity, error, model, encoded, encoded.samples * model.kind.white)
 
     def lossy(self, quality: int) -> File:
         """Return the file of a quality, or the stored one if a decoder would refuse that."""
         from codec.frozen.shipped import model_for
-        from codec.images import lossy
+        from codec.images import lossy_encoder
 
         model = model_for(None)
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
-        coded = lossy.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
+        coded = lossy_encoder.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
     def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: pillow.U8) -> File:
-        from codec.vlae import coder
+        from codec.vlae import decoding, lanes
 
         pixels, before = self.pixels, self._chain(model)
         messages = (*encoded.messages, *before.messages[encoded.lanes :])
-        lane_table = coder.lane_table(messages)
+        lane_table = lanes.lane_table(messages)
         coded = Container(
             self._header(fidelity, degree, pixels.mode, samples, pixels.alpha),
             CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
@@ -180,11 +181,11 @@ class Encoder:
             b"" if pixels.alpha is None else png.pack_alpha(pixels.alpha),
             b"",
         )
-        chain = Chain(messages, before.demand + coder.demand(model, coded.header))
+        chain = Chain(messages, before.demand + decoding.demand(model, coded.header))
         payload_bytes = container.payload_bytes(lane_table)
         if not container.holds(chain.demand, payload_bytes):
             return self.stored
-        more = payload_bytes - container.payload_bytes(coder.lane_table(before.messages))
+        more = payload_bytes - container.payload_bytes(lanes.lane_table(before.messages))
         size = container.file_bytes(coded) + more
         return File(coded, metrics.psnr(pixels.samples, samples, pixels.alpha), size, chain, encoded.dry)
 

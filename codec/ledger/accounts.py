@@ -10,8 +10,10 @@ from codec.format.headers import Latents
 from codec.ledger import evidence
 from codec.ledger.evidence import ELBO_SAMPLES, Estimate
 from codec.vlae import adaptation
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
+from codec.vlae.pixels import intervals
 
 MODEL_ROWS = ("prior_bits", "pixel_bits", "posterior_bits", "initial_bits", "rounding_bits", "rans_bits")
 ROWS = (
@@ -123,17 +125,17 @@ def account(
     rows = dict.fromkeys(MODEL_ROWS, 0.0)
     coded = 0.0
     for index, z in enumerate(image.z):
-        pixels = image.pixel_intervals(index, z, ideal=True)
+        pixels = intervals(image, index, z, ideal=True)
         parts = [pixels.coded_bits]
         ideal = pixels.ideal_bits
         rows["pixel_bits"] += pixels.ideal_bits
         if z is not None:
-            prior = image.prior_intervals(z)
+            prior = prior_intervals(image, z)
             rows["prior_bits"] += prior.ideal_bits
             parts.append(prior.coded_bits)
             ideal += prior.ideal_bits
         if z is not None and not image.max_error:
-            posterior = image.posterior_intervals(index, z)
+            posterior = posterior_intervals(image, index, z)
             rows["posterior_bits"] -= posterior.ideal_bits
             if latents == Latents.TWO_PART or image.is_dry(index):
                 rows["initial_bits"] += posterior.ideal_bits

@@ -18,14 +18,18 @@ be nearly the only one to count.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.system.threads import pool_of
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import draw, posterior_intervals, prior_intervals
 from codec.vlae.pipeline import Progress
+from codec.vlae.pixels import intervals
 
 ELBO_SAMPLES = 2
 """Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
@@ -60,21 +64,37 @@ def check_samples(samples: int | None) -> None:
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:
     """Return -log2 w of a band for latents that a seed draws from its posterior; its mean is minus the ELBO."""
-    z = image.draw(index, seed)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(index, z).ideal_bits
-    return latent + image.pixel_intervals(index, z, ideal=True).ideal_bits
+    z = draw(image, index, seed)
+    latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, index, z).ideal_bits
+    return latent + intervals(image, index, z, ideal=True).ideal_bits
 
 
 def sample_bits(
     image: Image, samples: int, seed: int, *, threads: int | None = None, progress: Progress | None = None
 ) -> F64:
-    """Return -log2 w (samples, bands) of an image whose raster is known.
+    """Return -log2 w (samples, bands) of an image whose raster is known; see `sampled`."""
+    return sampled(image.bands, partial(fresh_bits, image), samples, seed, threads=threads, progress=progress)
+
+
+def sampled(
+    bands: int,
+    weigh: Callable[[int, int], float],
+    samples: int,
+    seed: int,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> F64:
+    """Return -log2 w (samples, bands).
 
     Parameters
     ----------
+    bands : int
+    weigh : callable
+        Returns -log2 w of a band for latents that a seed draws: `fresh_bits` of an image.
     samples : int
     seed : int
-        Of 32 bits. Images that are summed should have different ones, so that their errors do not add up.
+        32 bits. Images that are summed should have different ones, so that their errors do not add up.
     threads : int, optional
     progress : callable, optional
         Called with the samples done and the samples in all.
@@ -82,8 +102,8 @@ def sample_bits(
     workers = min(threads or os.cpu_count() or 1, samples)
 
     def sample(number: int) -> list[float]:
-        first = (seed << 32) + number * image.bands
-        return [fresh_bits(image, index, first + index) for index in range(image.bands)]
+        first = (seed << 32) + number * bands
+        return [weigh(index, first + index) for index in range(bands)]
 
     found: list[list[float]] = []
     with pool_of(workers) as pool:

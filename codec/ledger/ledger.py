@@ -11,7 +11,7 @@ the file's length:
 
 ``elbo_bits`` is what the same frozen model promises: float64 logistics, fresh latents from q(z|x), with
 the file's adaptation and its cost. A file without latents is promised its likelihood alone, and the
-posterior of a near-lossless file is a point (`codec.vlae.coder`). ``importance_bits`` is what the model would promise
+posterior of a near-lossless file is a point (`codec.vlae.coders`). ``importance_bits`` is what the model would promise
 with a better posterior, if it is asked for: a bound of -log2 p(x) that is nearer (`codec.ledger.evidence`).
 `codec.ledger.archive_ledger` has the ledger of an archive.
 """
@@ -40,7 +40,7 @@ from codec.images.goals import DEFAULT_EFFORT
 from codec.ledger.accounts import MODEL_ROWS, PROMISES, ROWS, account, importance_line
 from codec.ledger.evidence import check_samples
 from codec.system.sources import Source
-from codec.vlae.coder import decode
+from codec.vlae.decoding import decode
 from codec.vlae.pipeline import Progress
 
 Bar = Callable[[], AbstractContextManager[Progress | None]]

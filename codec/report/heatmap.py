@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from codec.entropy.rans import PRECISION
-from codec.networks.transform import PATCH
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.pixels import intervals
 
 COLOURS = ("#000004", "#1f0c48", "#550f6d", "#88226a", "#ba3655", "#e35933", "#f98e09", "#f9c932", "#fcffa4")
 """From no bits to the most, evenly spaced: matplotlib's "inferno", whose lightness grows evenly."""
@@ -36,14 +36,13 @@ def pixel_bits(image: Image, height: int, width: int) -> F32:
     """
     bits = np.empty((image.height, image.width), dtype=np.float32)
     for index, z in enumerate(image.z):
-        freqs = image.pixel_intervals(index, z).freqs
+        freqs = intervals(image, index, z).freqs
         rows = slice(index * image.rows, index * image.rows + len(freqs))
         bits[rows] = PRECISION * freqs.shape[2] - np.log2(freqs, dtype=np.float64).sum(-1)
-    if image.model.kind != "tensor":
-        return bits
+    patch = image.model.kind.patch
     # The last patches may reach over the border.
-    in_rows = np.minimum(PATCH, height - PATCH * np.arange(image.height))
-    in_columns = np.minimum(PATCH, width - PATCH * np.arange(image.width))
+    in_rows = np.minimum(patch, height - patch * np.arange(image.height))
+    in_columns = np.minimum(patch, width - patch * np.arange(image.width))
     bits /= in_rows[:, None] * in_columns
     spread: F32 = bits.repeat(in_rows, 0).repeat(in_columns, 1)
     return spread

@@ -16,7 +16,7 @@ from codec.errors import UnsupportedError
 from codec.format import container
 from codec.images import decoder
 from codec.report import heatmap
-from codec.vlae import coder, preview
+from codec.vlae import decoding, preview
 
 LARGEST_SIDE = 640
 """Larger pictures are shrunken to it: 24 lossy photographs make a page of 45 MB, and one still fills a phone."""
@@ -88,7 +88,7 @@ def pictures(image: PillowImage.Image, data: bytes, *, exact: bool) -> Pictures:
         return Pictures(original, None, None, None, None)
     model = decoder.load_model(file.coding)
     alpha = decoder.unpack_alpha(file)
-    values = coder.decode(model, file)
+    values = decoding.decode(model, file)
     decoded = None if exact else _picture(decoder.coded_image(file, model, values.samples, alpha))
 
     def alone(seed: int | None) -> Picture | None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.entropy.bits_back import Codec, mixture, mixture_intervals, two_part, uniform
+from codec.entropy.bits_back import Codec, bits_back, certain, mixture, mixture_intervals, uniform
 from codec.entropy.mixtures import number_grid
 from codec.entropy.rans import Message, empty_message, flatten, is_empty, unflatten
 from codec.errors import CorruptDataError
@@ -60,10 +60,10 @@ def bias_codec(network: Network) -> Codec:
 
         return Codec(push, pop)
 
-    def choose(u: I64) -> I64:
-        return np.array([_best_scale(u[part]) for part in parts])
+    def posterior(u: I64) -> Codec:
+        return certain(lambda: np.array([_best_scale(u[part]) for part in parts]))
 
-    return two_part(uniform(len(parts), SCALE_BITS), likelihood, choose)
+    return bits_back(uniform(len(parts), SCALE_BITS), likelihood, posterior)
 
 
 def _best_scale(u: I64) -> int:

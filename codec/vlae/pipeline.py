@@ -20,6 +20,10 @@ Ready = Callable[[int], None]
 """Called with a number of waves before a band's waves up to it are worked; waits until they can be."""
 
 
+class _AboveError(CorruptDataError):
+    """A band could not go on, since one above it failed: that one's error says why."""
+
+
 class _Waves:
     """How many waves of each band are done: what the thread of the band below waits for."""
 
@@ -38,7 +42,7 @@ class _Waves:
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.failed or needed == 0 or self.done[band - 1] >= needed)
             if self.failed:
-                raise CorruptDataError("message: a band above could not be decoded")
+                raise _AboveError("message: a band above could not be decoded")
 
     def finish(self, band: int) -> None:
         """Say that a band is done."""
@@ -92,5 +96,5 @@ def run(
     with pool_of(workers) as pool:
         futures = [pool.submit(worker, first) for first in range(workers)]
     errors = [e for e in (f.exception() for f in futures) if e is not None]
-    for error in sorted(errors, key=lambda e: "above" in str(e)):
+    for error in sorted(errors, key=lambda error: isinstance(error, _AboveError)):
         raise error

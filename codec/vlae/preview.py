@@ -8,13 +8,16 @@ drawn. This is the lossy decoding of the variational lossy autoencoder (Chen et 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from codec.entropy.rans import random_message
 from codec.errors import UnsupportedError
+from codec.frozen.layout import TENSOR
 from codec.frozen.likelihood import Raster
-from codec.vlae.bands import Image
-from codec.vlae.coder import work_in_waves
+from codec.vlae.image import Image
+from codec.vlae.pixels import all_in_waves
 from codec.vlae.wavefront import DECODE, ROUND
 
 COARSE_PLACES = 2
@@ -40,20 +43,21 @@ def preview(image: Image, seed: int | None) -> Raster:
     UnsupportedError
         The file was coded without latents.
     """
-    tensor = image.model.kind == "tensor"
+    tensor = image.model.kind is TENSOR
     if not tensor and image.z[0] is None:
         raise UnsupportedError("latents: the file was coded without any")
     raster = np.zeros_like(image.raster)
-    made = Image(image.model, raster, image.raster, image.channels, image.condition, 1)
-    made.moved = image.moved
+    known, max_error = 0, image.max_error
     if tensor:
         kept = image.model.layout.begins[COARSE_PLACES]
         raster[..., :kept] = image.raster[..., :kept]
-        made.known = COARSE_PLACES
+        known = COARSE_PLACES
+    elif seed is None:
+        max_error = WHOLE_RANGE
+    made = replace(image, raster=raster, source=image.raster, lanes=1, known=known, max_error=max_error)
     if seed is not None:
         message = random_message(image.raster.size * DRAWN_BITS // 32 + 1024, seed)
-        work_in_waves(made, DECODE, lambda index: image.z[index], 1, None, message)
+        all_in_waves(DECODE, made, lambda index: image.z[index], 1, None, message)
     elif not tensor:
-        made.max_error = WHOLE_RANGE
-        work_in_waves(made, ROUND, lambda index: image.z[index], made.bands, None)
+        all_in_waves(ROUND, made, lambda index: image.z[index], made.bands, None)
     return made.samples

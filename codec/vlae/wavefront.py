@@ -4,7 +4,7 @@ All pixels of a wave (`codec.frozen.contexts`), or positions of a tensor, are in
 so a wave's network is a few matrix products. Decoding and encoding run the same code: their
 probabilities cannot differ.
 The functions release the GIL. A band may be decoded while the band above it still is, as long as it
-stays `lag` waves behind; `codec.vlae.coder` does that with one thread a lane of the message.
+stays `lag` waves behind; `codec.vlae.decoding` does that with one thread a lane of the message.
 See FORMAT.md, "Waves and contexts".
 """
 

@@ -12,10 +12,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from codec.encoder.rounding import rounded
 from codec.frozen.model import Model
 from codec.frozen.shipped import WEIGHTS
 from codec.frozen.weights import parse_model
-from codec.vlae.coder import rounded
 from models.errors import RecipeError
 
 U8 = NDArray[np.uint8]

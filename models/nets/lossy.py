@@ -22,7 +22,7 @@ from codec.frozen import contexts
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseSynthesis, Shape
 from models.nets.objective import latent_bits
 from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
-from models.nets.vlae import VLAE, Coded, Config, bin_mass
+from models.nets.vlae import VLAE, Coded, Config, Likelihood, bin_mass
 from models.noise import Noise
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
@@ -200,6 +200,31 @@ def near(y: Tensor, config: LossyConfig, offsets: np.ndarray) -> tuple[Tensor, T
     return torch.cat([torch.cat(seen, -1).flatten(2), level / 256], -1), F.pad(level, (0, c - predicted))
 
 
+def near_bits(
+    net: Likelihood, limit: int, inputs: Tensor, reference: Tensor, y: Tensor, coded: Tensor, biases: Tensor
+) -> Tensor:
+    """Return -log2 p(y|z) in bits (B,), given what `near` returns.
+
+    Parameters
+    ----------
+    limit : int
+        y is within -limit..limit.
+    inputs, reference : see `near`
+    y, coded, biases : see `tensor_bits`
+    """
+    kind = net.config.coded
+    known = compress(y.flatten(2).transpose(1, 2) - reference)
+    seen = [known[..., : kind.group * group] for group in range(1, kind.groups)]
+    parts = [part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)]
+    raw = torch.cat(parts, -2)
+    logits, means, scales = raw.chunk(3, -1)  # (B, H W, C, M) each
+    value = coded.flatten(2).transpose(1, 2)
+    means = reference[..., None] + 8 * means
+    scales = torch.exp2((scales + 0.5).clamp(-4, 7))
+    mass = bin_mass(F.softmax(logits, -1), means, scales, value - 0.5, value + 0.5, 2.0 * limit + 1)
+    return -torch.log2(mass).sum((1, 2))
+
+
 def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tensor:
     """Return -log2 p(y|z) in bits (B,).
 
@@ -211,18 +236,8 @@ def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tenso
         What is coded: y, or y with noise of a step's width, whose probability has a gradient.
     biases : float tensor (B, H W, bias_count), or (B, 1, bias_count)
     """
-    config, net, kind = model.config, model.coder.likelihood, model.coder.config.coded
-    inputs, reference = near(y, config, model.offsets)
-    known = compress(y.flatten(2).transpose(1, 2) - reference)
-    seen = [known[..., : kind.group * group] for group in range(1, kind.groups)]
-    parts = [part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)]
-    raw = torch.cat(parts, -2)
-    logits, means, scales = raw.chunk(3, -1)  # (B, H W, C, M) each
-    value = coded.flatten(2).transpose(1, 2)
-    means = reference[..., None] + 8 * means
-    scales = torch.exp2((scales + 0.5).clamp(-4, 7))
-    mass = bin_mass(F.softmax(logits, -1), means, scales, value - 0.5, value + 0.5, 2.0 * config.limit + 1)
-    return -torch.log2(mass).sum((1, 2))
+    inputs, reference = near(y, model.config, model.offsets)
+    return near_bits(model.coder.likelihood, model.config.limit, inputs, reference, y, coded, biases)
 
 
 def coder_bits(

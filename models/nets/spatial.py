@@ -14,6 +14,7 @@ the integer model that `codec` executes. Tensors are B C H W.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -142,7 +143,7 @@ class SpatialPosterior(nn.Module):
 
 
 class SpatialDecoder(nn.Module):
-    """From z to features of every pixel."""
+    """From z to features of every pixel; the cells fill a square."""
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -154,15 +155,15 @@ class SpatialDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return features (B, F, S, S) of z (B, cells, latents)."""
-        c = self.config
-        s = self.dense(z / Z_UNIT).unflatten(2, (c.cell, c.cell, c.stream)).unflatten(1, (c.cells, c.cells))
+        c, side = self.config, math.isqrt(z.shape[1])
+        s = self.dense(z / Z_UNIT).unflatten(2, (c.cell, c.cell, c.stream)).unflatten(1, (side, side))
         s = s.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
         s = self.blocks(s.contiguous(memory_format=torch.channels_last))
         return F.pixel_shuffle(self.output(F.relu(s)), c.patch)
 
 
 class SpatialPrior(nn.Module):
-    """p(z): normals whose parameters come from neighbouring cells and from the channels before.
+    """p(z): normals whose parameters come from neighbouring cells of a square and from the channels before.
 
     A masked network of one hidden layer (MADE, Germain et al. 2015), whose hidden units belong to a channel each
     and see those before it, and a linear map of the channels before. Factorised, it is a bias.
@@ -206,7 +207,7 @@ class SpatialPrior(nn.Module):
 
     def _around(self, own: Tensor) -> Tensor:
         """Return z of the neighbours and whether they exist, (B, cells, neighbours (latents + 1))."""
-        cells = self.config.cells
+        cells = math.isqrt(own.shape[1])
         padded = F.pad(F.pad(own, (0, 1), value=1.0).unflatten(1, (cells, cells)), (0, 0, 2, 2, 2, 0))
         near = [
             padded[:, 2 - up : 2 - up + cells, 2 + right : 2 + right + cells]

@@ -15,7 +15,9 @@ from codec.frozen.model import Model
 from codec.images.metrics import ms_ssim
 from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, synthesise
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, posterior_intervals, prior_intervals
+from codec.vlae.pixels import intervals
 from models.data.crops import centre, load_images
 from models.data.rounding import Rounder
 from models.freezing.freeze_transforms import CONDITIONS
@@ -49,9 +51,9 @@ def frozen_bits(image: Image) -> tuple[float, float]:
     """Return the bits of what an image holds, latents at the posterior's mode, and of the latents among them."""
     pixels = latent = 0.0
     for band in range(image.bands):
-        z = image.mode(band)
-        pixels += image.pixel_intervals(band, z, ideal=True).ideal_bits
-        latent += image.prior_intervals(z).ideal_bits - image.posterior_intervals(band, z).ideal_bits
+        z = mode(image, band)
+        pixels += intervals(image, band, z, ideal=True).ideal_bits
+        latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
     return pixels + latent, latent
 
 

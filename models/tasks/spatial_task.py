@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from codec.frozen import contexts
 from codec.frozen.model import Model
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, prior_intervals
+from codec.vlae.pixels import intervals
 from models.data.small import SmallImages, load_small
 from models.freezing.freeze import F64, Peaks, weights_file
 from models.freezing.freeze_spatial import freeze_spatial, watch_spatial
@@ -166,8 +168,8 @@ class SpatialTask:
         for values in images.numpy():
             image = Image.of(frozen, values, 0)
             for band in range(image.bands):
-                z = image.mode(band)
-                coded += image.pixel_intervals(band, z, ideal=True).ideal_bits + image.prior_intervals(z).ideal_bits
+                z = mode(image, band)
+                coded += intervals(image, band, z, ideal=True).ideal_bits + prior_intervals(image, z).ideal_bits
         return figures | {"freezing_percent": 100 * (coded / len(images) / own - 1)}
 
     def multiply_adds(self, model: Spatial) -> dict[str, int]:
@@ -177,7 +179,8 @@ class SpatialTask:
 
         def per_pixel(network: torch.nn.Module) -> int:
             convolved = sum(p.numel() for p in network.parameters() if p.dim() == 4) * positions
-            return round((convolved + sum(p.numel() for p in network.parameters() if p.dim() == 2)) / area)
+            dense = sum(p.numel() for p in network.parameters() if p.dim() == 2) * self.config.cells**2
+            return round((convolved + dense) / area)
 
         return {
             "posterior": per_pixel(model.posterior),

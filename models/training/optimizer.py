@@ -67,12 +67,17 @@ def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
 class Optimizer:
     """Steps all parameters of a model; its state is a flat dict of tensors.
 
-    With ``bfloat16`` Muon finds its orthogonal matrices in it.
+    Parameters
+    ----------
+    bfloat16 : bool
+        Whether Muon finds its orthogonal matrices in it.
+    matrices : re.Pattern
+        Names of the parameters that Muon steps.
     """
 
-    def __init__(self, model: nn.Module, *, bfloat16: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, bfloat16: bool = False, matrices: re.Pattern[str] = MATRICES) -> None:
         self.orthogonal = orthogonal_bfloat16 if bfloat16 else orthogonal
-        self.matrices = {name: p for name, p in model.named_parameters() if MATRICES.fullmatch(name)}
+        self.matrices = {name: p for name, p in model.named_parameters() if matrices.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
         slow = [p for name, p in self.rest.items() if SLOW.fullmatch(name)]

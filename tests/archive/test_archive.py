@@ -17,6 +17,7 @@ from PIL import Image
 import codec
 from codec.archive.blocks import BlockReader, encode_block
 from codec.commands import cli, demo, warm_up
+from codec.encoder import encoding
 from codec.entropy.stack import Stack
 from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
 from codec.format import archive_index, archive_sections, container
@@ -28,7 +29,7 @@ from codec.image_files import pillow
 from codec.images.choice import reach
 from codec.images.fidelities import Encoder
 from codec.images.goals import goal_of
-from codec.vlae import coder
+from codec.vlae import decoding
 
 ROOT = Path(__file__).parents[2]
 PICTURE = demo.draw()
@@ -172,8 +173,8 @@ def test_only_the_chain_up_to_an_image_is_decoded(tmp_path, monkeypatch):
     images = {f"{i}": crop((20, 20), seed=i) for i in range(6)} | {"p": crop((20, 20), "P")}
     codec.create_archive(path, images, lossless=True, block=4, processes=1)
     decoded = []
-    pop = coder.pop_bands
-    monkeypatch.setattr(coder, "pop_bands", lambda *a, **k: (decoded.append(1), pop(*a, **k)))
+    pop = decoding.pop_bands
+    monkeypatch.setattr(decoding, "pop_bands", lambda *a, **k: (decoded.append(1), pop(*a, **k)))
     with codec.Archive(path) as archive:
         for name, cost in (("p", 0), ("1", 2), ("1", 2), ("3", 2), ("5", 2), ("4", 1), ("0", 1)):
             decoded.clear()
@@ -220,7 +221,7 @@ def test_the_number_of_processes_changes_no_byte(tmp_path):
 
 @pytest.fixture
 def always_bits_back(monkeypatch):
-    monkeypatch.setattr(coder, "choose", lambda image, *_: (Latents.BITS_BACK, None))
+    monkeypatch.setattr(encoding, "choose", lambda image, *_: (Latents.BITS_BACK, None))
 
 
 @pytest.mark.usefixtures("always_bits_back")
@@ -295,7 +296,7 @@ def test_a_long_chain_is_decoded_once_from_its_beginning_to_its_end(tmp_path, mo
     images = tiny(300)
     path = many(tmp_path, images)
     popped, tails, counted = [], set(), []
-    pop, demand = coder.pop_bands, coder.demand
+    pop, demand = decoding.pop_bands, decoding.demand
 
     def pop_and_tell(image, messages, *arguments, **options):
         popped.append(1)
@@ -304,8 +305,8 @@ def test_a_long_chain_is_decoded_once_from_its_beginning_to_its_end(tmp_path, mo
         kept.extend(message.tail for message in messages)  # so that no other gets its id
 
     kept = []
-    monkeypatch.setattr(coder, "pop_bands", pop_and_tell)
-    monkeypatch.setattr(coder, "demand", lambda *arguments: counted.append(1) or demand(*arguments))
+    monkeypatch.setattr(decoding, "pop_bands", pop_and_tell)
+    monkeypatch.setattr(decoding, "demand", lambda *arguments: counted.append(1) or demand(*arguments))
     with codec.Archive(path) as archive:
         for name, image in archive.items():
             assert image.tobytes() == images[name].tobytes()
@@ -320,8 +321,8 @@ def test_one_image_costs_its_block_only(tmp_path, monkeypatch):
     path = tmp_path / "a.vlar"
     codec.create_archive(path, images, lossless=True, block=64, processes=1)
     popped = []
-    pop = coder.pop_bands
-    monkeypatch.setattr(coder, "pop_bands", lambda *a, **k: popped.append(1) or pop(*a, **k))
+    pop = decoding.pop_bands
+    monkeypatch.setattr(decoding, "pop_bands", lambda *a, **k: popped.append(1) or pop(*a, **k))
     with codec.Archive(path) as archive:
         (section,) = archive._sections
         begin, length = section.start + section.blocks[0].length, section.blocks[1].length

@@ -14,7 +14,7 @@ import torch  # noqa: E402
 
 from benchmarks.experiments import decoder, layers, refinement  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
-from codec.images import lossy  # noqa: E402
+from codec.images import lossy_encoder  # noqa: E402
 from codec.networks.convolutions import blank_plane  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -42,7 +42,7 @@ def test_roundings_become_whole_numbers():
 
 
 def test_efforts_are_those_of_the_codec(case):
-    coded = lossy.encode(case.tools.frozen, case.samples, 40, Latents.NONE, effort=2, threads=1)
+    coded = lossy_encoder.encode(case.tools.frozen, case.samples, 40, Latents.NONE, effort=2, threads=1)
     assert np.array_equal(refinement.Effort(2)(case), coded.encoded.samples)
 
 

@@ -1,6 +1,7 @@
 """Which folder may import which: arrows go one way, and what is slow loads late. docs/ARCHITECTURE.md tells why."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,15 @@ CODEC = {
     "networks": "",
     "system": "",
     "frozen": "entropy networks format.headers",
-    "vlae": "entropy networks frozen system encoder format.headers format.container",
-    "encoder": "entropy networks frozen vlae",
+    "vlae": "entropy networks frozen system format.headers format.container",
+    "encoder": "entropy networks frozen system vlae format.headers",
     "image_files": "system format.headers format.metadata",
     "images": "entropy networks frozen system vlae encoder image_files format",
     "archive": "entropy frozen system vlae images image_files format",
     GROUND: "format system image_files images vlae",
     "ledger": "frozen system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger format .api",
-    "commands": "networks frozen system vlae image_files images archive ledger report format .api",
+    "commands": "networks frozen system vlae encoder image_files images archive ledger report format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""
 
@@ -106,11 +107,11 @@ def test_arrows_of_models(module):
 
 
 def test_a_planted_import_is_seen():
-    assert forbidden("codec", "codec.format.headers", "from codec.vlae import coder") == {"codec.vlae.coder"}
+    assert forbidden("codec", "codec.format.headers", "from codec.vlae import coders") == {"codec.vlae.coders"}
     assert forbidden("codec", "codec.entropy.rans", "def f():\n    import codec.api") == {"codec.api"}
-    assert forbidden("codec", "codec.vlae.coder", "from codec.format.png import read") == {"codec.format.png"}
+    assert forbidden("codec", "codec.vlae.coders", "from codec.format.png import read") == {"codec.format.png"}
     assert forbidden("models", "models.nets.vlae", "import models.training.run") == {"models.training.run"}
-    assert not forbidden("codec", "codec.vlae.coder", "from codec.format.headers import Latents")
+    assert not forbidden("codec", "codec.vlae.coders", "from codec.format.headers import Latents")
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -131,6 +132,38 @@ def test_the_table_has_no_circles(package):
         left = {folder: to for folder, to in left.items() if folder not in free}
 
 
+DOCUMENT = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def documented(package, head):
+    """Return the second column of a table of the document, by folder."""
+    table = DOCUMENT.split(f"| folder of {package} | {head} |\n|---|---|\n")[1].split("\n\n")[0]
+    lines = re.findall(r"^\| (\S+) \|(.*)\|$", table, re.MULTILINE)
+    return {GROUND if folder == "(ground)" else folder: cell.strip() for folder, cell in lines}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_document_has_the_same_table(package):
+    written = documented(package, "may import")
+    api = {folder: re.sub(r"\bapi\b", ".api", cell).replace(",", "") for folder, cell in written.items()}
+    assert api == ALLOWED[package]
+    everybody = re.search(r"^Everybody may import (.+)\.$", DOCUMENT, re.MULTILINE)[1]
+    assert set(re.findall(r"`(.+?)`", everybody)) == EVERYBODY
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_document_says_why_each_folder_exists(package):
+    reasons = documented(package, "why it exists")
+    assert set(reasons) == set(ALLOWED[package])
+    assert all(reasons.values())
+
+
+def test_the_document_names_what_is_there():
+    named = re.findall(r"`((?:codec|models|tests|docs)/[\w/.]+)`", DOCUMENT)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_package_itself_imports_nothing_when_loaded():
     body = ast.parse((ROOT / "codec" / "__init__.py").read_text("utf-8")).body
     assert not [node for node in body if isinstance(node, ast.ImportFrom) and node.module.startswith("codec")]
@@ -143,3 +176,11 @@ def test_what_is_slow_loads_late(module):
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert "codec" in loaded
     assert not loaded & {"torch", "numba", "models"}
+
+
+def test_decoding_loads_no_encoder():
+    path = ROOT / "tests" / "golden" / "lossy-rgb-bits-back.vlae"
+    code = f"import codec, sys; codec.decompress({str(path)!r}); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    assert "codec.vlae.decoding" in run.stdout.split()
+    assert not [name for name in run.stdout.split() if name.startswith("codec.encoder")]

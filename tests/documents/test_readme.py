@@ -14,6 +14,8 @@ from codec.commands import cli, demo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PICTURE_BYTES = 400_000
+"""A page that is read over a slow line has no larger picture."""
 
 
 def blocks(language):
@@ -61,6 +63,19 @@ def test_the_python_examples_run(block, capsys):
     assert block.splitlines()[-1].startswith("assert ")
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     assert " bytes" in capsys.readouterr().out
+
+
+def test_the_command_draws_the_picture(tmp_path):
+    (line,) = shell_lines("python -m benchmarks.readme_picture")
+    *command, name = shlex.split(line)
+    committed, drawn = ROOT / name, tmp_path / "readme.png"
+    assert committed.stat().st_size < PICTURE_BYTES
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, *command[1:], str(drawn)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(committed) as before, Image.open(drawn) as after:
+        assert before.size == after.size
 
 
 def test_links_lead_to_files():

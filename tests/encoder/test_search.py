@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from codec.commands import demo
 from codec.encoder import search
+from codec.encoder.estimates import ESTIMATE_EVERY
+from codec.encoder.search import adapt
 from codec.entropy.mixtures import COMPONENTS, ideal_bits_gradient, load_tables, prepare, sample_grid
 from codec.entropy.mixtures import ideal_bits as exact_bits
 from codec.frozen.likelihood import make_work
@@ -17,8 +19,10 @@ from codec.frozen.model import ADAPTATION_STEP
 from codec.frozen.shipped import load_model
 from codec.networks import products
 from codec.vlae.adaptation import LIMIT, layers
-from codec.vlae.bands import Image
-from codec.vlae.coder import ESTIMATE_EVERY
+from codec.vlae.image import Image
+from codec.vlae.latents import mode
+from codec.vlae.pixels import band as band_of
+from codec.vlae.pixels import intervals
 
 MODEL = load_model()
 NETWORK = MODEL.network
@@ -39,7 +43,7 @@ def small_photo(channels):
 def gradient_of(image, z):
     """Return the gradient of the ideal bits of band 0 by a unit of adaptation, (bias count,)."""
     network = image.model.network
-    band, work, back = image.band(0, z), make_work(network, search.PIECE), search._back(network)
+    band, work, back = band_of(image, 0, z), make_work(network, search.PIECE), search._back(network)
     sums = np.zeros(COUNT)
     for begin in range(0, band.rows * band.width, search.PIECE):
         places = np.arange(begin, begin + search.PIECE)
@@ -52,11 +56,10 @@ def gradient_of(image, z):
 def searched(request):
     """Return the gradient, and the ideal bits of the image as a function of u."""
     image = image_of(small_photo(request.param))
-    z = image.mode(0)
+    z = mode(image, 0)
 
     def bits(u):
-        image.moved = u
-        return image.pixel_intervals(0, z, ideal=True).ideal_bits
+        return intervals(replace(image, moved=u), 0, z, ideal=True).ideal_bits
 
     return gradient_of(image, z), bits
 
@@ -109,15 +112,13 @@ def test_the_gradient_of_the_coefficients(place):
     outputs = np.stack([products.unpack(packed) for packed in NETWORK.outputs])
     outputs[..., : 3 * NETWORK.mixtures] = 0
     outputs = np.stack([products.pack(weight) for weight in outputs])
-    image = image_of(small_photo(3))
-    image.model = replace(MODEL, network=NETWORK._replace(outputs=outputs))
+    model = replace(MODEL, network=NETWORK._replace(outputs=outputs))
+    image = replace(image_of(small_photo(3)), model=model)
     gradient = gradient_of(image, None)
     assert (gradient[head_of(0)] == 0).all()
     u = np.zeros(COUNT, dtype=np.int64)
     u[head_of(place)] = np.sign(gradient[head_of(place)])
-    bits = []
-    for image.moved in (u, -u):
-        bits.append(image.pixel_intervals(0, None, ideal=True).ideal_bits)
+    bits = [intervals(replace(image, moved=moved), 0, None, ideal=True).ideal_bits for moved in (u, -u)]
     assert (bits[0] - bits[1]) / 2 == pytest.approx(gradient @ u, rel=0.1)
     assert gradient @ u > 1
 
@@ -191,7 +192,7 @@ def test_gradients_go_back_through_a_layer(scale):
 
 def found(image, steps=4):
     with ThreadPoolExecutor(1) as pool:
-        return image.adapt(False, steps, pool, 1)
+        return adapt(image, False, steps, pool, 1)
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
@@ -203,10 +204,10 @@ def test_an_image_of_one_colour_can_be_searched(value):
 @pytest.mark.parametrize("max_error", [0, 4])
 def test_the_search_shortens_what_it_looks_at(max_error):
     image = image_of(small_photo(3), max_error)
-    before = image.pixel_intervals(0, None, ideal=True).ideal_bits
-    image.moved = found(image, 48)
-    assert np.abs(image.moved).max() > 0
-    assert image.pixel_intervals(0, None, ideal=True).ideal_bits < 0.985 * before
+    before = intervals(image, 0, None, ideal=True).ideal_bits
+    u = found(image, 48)
+    assert np.abs(u).max() > 0
+    assert intervals(replace(image, moved=u), 0, None, ideal=True).ideal_bits < 0.985 * before
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 256), (512, 768), (480, 640), (300, 400)])
@@ -229,5 +230,5 @@ def test_the_search_looks_at_all_rows_and_columns(monkeypatch, height, width):
 @pytest.mark.parametrize("width", [512, 768, 1024])
 def test_estimates_look_at_all_columns(width):
     image = image_of(np.zeros((64, width, 3), dtype=np.uint8))
-    freqs = image.pixel_intervals(0, None, every=ESTIMATE_EVERY).freqs
+    freqs = intervals(image, 0, None, every=ESTIMATE_EVERY).freqs
     assert (freqs > 0).any((0, 2)).all()

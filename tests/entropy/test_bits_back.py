@@ -9,10 +9,10 @@ from support.codecs import TOTAL, check_codec, information, quantised, state, ta
 from codec.entropy import rans
 from codec.entropy.bits_back import (
     bits_back,
+    certain,
     chain,
     mixture,
     mixture_intervals,
-    two_part,
     uniform,
 )
 from codec.entropy.mixtures import Grid, load_tables, number_grid, sample_grid
@@ -130,7 +130,7 @@ def test_bits_back(count, seed):
 @given(st.integers(1, 30), seeds)
 def test_two_part(count, seed):
     x = np.random.default_rng(seed).integers(0, SAMPLES.count, 3 * count)
-    codec = two_part(prior(count), likelihood, nearest)
+    codec = bits_back(prior(count), likelihood, lambda x: certain(lambda: nearest(x)))
     message = rans.random_message(4, seed)
     before = state(message)
     message, again = codec.pop(codec.push(message, x))
@@ -153,7 +153,7 @@ def value_of_z(before, count):
 def test_two_part_costs_prior_and_likelihood():
     x = np.random.default_rng(3).integers(0, SAMPLES.count, 600)
     z = nearest(x)
-    message = two_part(prior(200), likelihood, nearest).push(rans.empty_message(), x)
+    message = bits_back(prior(200), likelihood, lambda x: certain(lambda: nearest(x))).push(rans.empty_message(), x)
     expected = (
         mixture_intervals(z, np.tile([0, 0, 30], (200, 1)), LATENTS).coded_bits
         + mixture_intervals(x, likelihood_raw(z), SAMPLES).coded_bits

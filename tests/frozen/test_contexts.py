@@ -12,7 +12,8 @@ from codec.frozen.features import SpatialNetworks
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
 from codec.vlae import wavefront
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.pixels import band as band_of
 
 SIZES = [(height, width) for height in range(1, 7) for width in range(1, 10)]
 NUMBERS = [int(path.stem.rpartition("-")[2]) for path in sorted(WEIGHTS.glob("*.safetensors"))]
@@ -146,7 +147,7 @@ def compiled_inputs(model, image):
     """Return inputs and references of an image of one batch, as the compiled loop finds them."""
     pixels = image.shape[0] * image.shape[1]
     assert pixels <= wavefront.BATCH
-    band = Image.of(model, image, 0).band(0, None)
+    band = band_of(Image.of(model, image, 0), 0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), mixtures.load_tables()
@@ -161,7 +162,7 @@ def test_compiled_gather_is_the_same(name, size):
     model = MODELS[name]
     coded = model.layout
     shape = (*size, len(coded.order))
-    image = np.random.default_rng(0).integers(coded.low, coded.high + 1, shape, dtype=model.dtype)
+    image = np.random.default_rng(0).integers(coded.low, coded.high + 1, shape, dtype=model.kind.dtype)
     half = size[0] // 2
     image[:half] = np.where(image[:half] < coded.missing, coded.low, coded.high)  # references that must be clipped
     inputs, ref = compiled_inputs(model, image)

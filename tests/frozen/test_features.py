@@ -1,20 +1,24 @@
 """Models whose latents become a map of features: exact networks, what is refused, every image comes back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
 from support import spatial_model
 
+from codec.encoder import encoding
 from codec.errors import CorruptDataError, ModelError
 from codec.format.container import Container
 from codec.format.headers import CodingHeader, Fidelity, Header, Latents
 from codec.frozen import contexts, transform_weights
 from codec.frozen.features_weights import CONFIG
 from codec.frozen.weights import parse_model
-from codec.vlae import coder
-from codec.vlae.bands import Image
+from codec.vlae import decoding, lanes
+from codec.vlae.image import Image
+from codec.vlae.latents import posterior, posterior_intervals, posterior_raw, prior_intervals
+from codec.vlae.pixels import intervals
 
 NAMES = list(spatial_model.CONFIGS)
 MODELS = {name: parse_model(spatial_model.weights(name)) for name in NAMES}
@@ -168,7 +172,7 @@ def test_a_band_sees_no_other(name):
     rows = model.band * model.tile
     values = spatial_model.draw(name, 3 * rows, 11)
     image, alone = Image.of(model, values, 0), Image.of(model, values[rows : 2 * rows], 0)
-    np.testing.assert_array_equal(image.posterior_raw(1), alone.posterior_raw(0))
+    np.testing.assert_array_equal(posterior_raw(image, 1), posterior_raw(alone, 0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,7 +181,7 @@ def test_the_last_row_and_column_fill_cells(name):
     rows, columns = model.band * model.tile, 3 * model.tile
     values = spatial_model.draw(name, rows, columns)[: max(rows - 1, 1), : columns - model.tile + 1]
     filled = np.pad(values, ((0, rows - len(values)), (0, columns - values.shape[1]), (0, 0)), "edge")
-    raw = (Image.of(model, part, 0).posterior_raw(0) for part in (values, filled))
+    raw = (posterior_raw(Image.of(model, part, 0), 0) for part in (values, filled))
     np.testing.assert_array_equal(*raw)
 
 
@@ -189,13 +193,13 @@ def test_a_latent_is_predicted_from_earlier_ones_alone(name):
     model = MODELS[name]
     image = Image.of(model, spatial_model.draw(name, model.band * model.tile, 4 * model.tile), 0)
     z = np.random.default_rng(0).integers(-4, 5, (image.tiles, model.latents))
-    before = np.stack([image.prior_intervals(z).starts, image.prior_intervals(z).freqs], 1)
+    before = np.stack([prior_intervals(image, z).starts, prior_intervals(image, z).freqs], 1)
     neighbours = {tuple(pair) for pair in model.prior_weights.neighbours.tolist()}
     moved = 0
     for tile, channel in np.ndindex(z.shape):
         other = z.copy()
         other[tile, channel] += 1
-        after = np.stack([image.prior_intervals(other).starts, image.prior_intervals(other).freqs], 1)
+        after = np.stack([prior_intervals(image, other).starts, prior_intervals(image, other).freqs], 1)
         changed = (before != after).any(1).reshape(z.shape)
         assert changed[tile, channel]
         assert not changed.reshape(-1)[: tile * model.latents + channel].any()
@@ -216,14 +220,14 @@ def decoded(name, encoded, values, *, threads=None, **changes):
     """Return what is decoded of an encoded image, with some parts of its file changed."""
     model = MODELS[name]
     height, width, channels = values.shape
-    mode = "1" if model.kind == "bits" else "RGB" if channels == 3 else "L"
+    mode = "1" if model.kind.name == "bits" else "RGB" if channels == 3 else "L"
     header = Header(Fidelity.LOSSLESS, changes.pop("mode", mode), 0, width, height, 0)
     band_height = changes.pop("band_height", encoded.band_height)
     coding = CodingHeader(encoded.latents, encoded.lanes, band_height, model.number, model.hash)
     payload = changes.pop("payload", encoded.payload)
     assert not changes
     file = Container(header, coding, encoded.lane_table, b"", encoded.adaptation, b"", payload)
-    return coder.decode(model, file, threads=threads).samples
+    return decoding.decode(model, file, threads=threads).samples
 
 
 @pytest.mark.parametrize("latents", Latents)
@@ -232,7 +236,7 @@ def decoded(name, encoded, values, *, threads=None, **changes):
 def test_images_come_back(name, size, latents):
     for channels in (1, 3):
         values = spatial_model.draw(name, *size, seed=sum(size), channels=channels)
-        encoded = coder.encode(MODELS[name], values, 0, latents)
+        encoded = encoding.encode(MODELS[name], values, 0, latents)
         assert encoded.band_height == MODELS[name].band * MODELS[name].tile
         assert encoded.adaptation == b""
         if encoded.lanes < -(-size[0] // encoded.band_height):
@@ -247,13 +251,13 @@ def test_noise_comes_back(name):
     model = MODELS[name]
     shape = (19, 23, len(model.layout.order))
     values = np.random.default_rng(0).integers(0, model.layout.high + 1, shape, dtype=np.uint8)
-    np.testing.assert_array_equal(decoded(name, coder.encode(model, values, 0, Latents.BITS_BACK), values), values)
+    np.testing.assert_array_equal(decoded(name, encoding.encode(model, values, 0, Latents.BITS_BACK), values), values)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_threads_change_nothing(name):
     values = spatial_model.draw(name, 70, 21)  # of some models with more lanes than contexts reach bands
-    one, several = (coder.encode(MODELS[name], values, 0, Latents.BITS_BACK, threads=threads) for threads in (1, 8))
+    one, several = (encoding.encode(MODELS[name], values, 0, Latents.BITS_BACK, threads=threads) for threads in (1, 8))
     assert one.payload == several.payload
     for threads in (1, 2, 8):
         np.testing.assert_array_equal(decoded(name, one, values, threads=threads), values)
@@ -262,9 +266,9 @@ def test_threads_change_nothing(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_images_onto_others_have_latents(name):
     values = spatial_model.draw(name, 26, 30)
-    below = coder.encode(MODELS[name], values, 0, Latents.BITS_BACK).messages
+    below = encoding.encode(MODELS[name], values, 0, Latents.BITS_BACK).messages
     chosen, asked = (
-        coder.encode(MODELS[name], values, 0, latents, onto=below) for latents in (None, Latents.BITS_BACK)
+        encoding.encode(MODELS[name], values, 0, latents, onto=below) for latents in (None, Latents.BITS_BACK)
     )
     assert chosen.latents == Latents.BITS_BACK
     assert chosen.payload == asked.payload
@@ -273,7 +277,7 @@ def test_images_onto_others_have_latents(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_alone_is_coded_as_is_shortest(name):
     values = spatial_model.draw(name, 26, 30)
-    chosen, *asked = (coder.encode(MODELS[name], values, 0, latents) for latents in (None, *Latents))
+    chosen, *asked = (encoding.encode(MODELS[name], values, 0, latents) for latents in (None, *Latents))
     shortest = min(len(encoded.payload) for encoded in asked)
     assert len(chosen.payload) <= shortest + 4 * len(chosen.messages)  # it is an estimate
     np.testing.assert_array_equal(decoded(name, chosen, values), values)
@@ -285,20 +289,19 @@ def test_chains_borrow_from_the_images_after(name):
     images = [spatial_model.draw(name, *size, seed=i) for i, size in enumerate([(9, 14), (4, 5), (1, 3), (40, 14)])]
     made, messages = [], ()
     for values in reversed(images):
-        encoded = coder.encode(model, values, 0, Latents.BITS_BACK, onto=messages)
+        encoded = encoding.encode(model, values, 0, Latents.BITS_BACK, onto=messages)
         messages = (*encoded.messages, *messages[encoded.lanes :])
         made.append(encoded)
     assert made[0].dry
     assert not made[-1].dry
-    left = coder.read_lanes(coder.write_lanes(messages), coder.lane_table(messages))
+    left = lanes.read_lanes(lanes.write_lanes(messages), lanes.lane_table(messages))
     for values, encoded in zip(images, reversed(made), strict=True):
-        image = Image.blank(model, values.shape, 0, encoded.lanes)
-        image.dry = encoded.dry
+        image = replace(Image.blank(model, values.shape, 0, encoded.lanes), dry=encoded.dry)
         own = left[: encoded.lanes]
-        coder.pop_bands(image, own, encoded.latents)
+        decoding.pop_bands(image, own, encoded.latents)
         left[: encoded.lanes] = own
         np.testing.assert_array_equal(image.samples, values)
-    coder.check_all_popped(left)
+    lanes.check_all_popped(left)
 
 
 def message_bits(messages):
@@ -310,44 +313,44 @@ def message_bits(messages):
 def test_an_image_in_a_chain_costs_its_net_bits(name):
     model = MODELS[name]
     values = spatial_model.draw(name, model.band * model.tile, 13, seed=5)
-    after = coder.encode(model, spatial_model.draw(name, 90, 40, seed=6), 0, Latents.TWO_PART).messages
-    encoded = coder.encode(model, values, 0, Latents.BITS_BACK, onto=after)
+    after = encoding.encode(model, spatial_model.draw(name, 90, 40, seed=6), 0, Latents.TWO_PART).messages
+    encoded = encoding.encode(model, values, 0, Latents.BITS_BACK, onto=after)
     assert (encoded.lanes, encoded.dry) == (1, False)
     image = Image.of(model, values, 0)
-    _, z = image.posterior(0).pop(after[0].lift(after[0].size)[0])
-    net = image.prior_intervals(z).coded_bits - image.posterior_intervals(0, z).coded_bits
-    net += image.pixel_intervals(0, z).coded_bits
+    _, z = posterior(image, 0).pop(after[0].lift(after[0].size)[0])
+    net = prior_intervals(image, z).coded_bits - posterior_intervals(image, 0, z).coded_bits
+    net += intervals(image, 0, z).coded_bits
     assert message_bits(encoded.messages) - message_bits(after[:1]) == pytest.approx(net, abs=0.1)
 
 
 def test_what_a_model_does_not_code_is_refused():
     bits, samples = MODELS["bits"], MODELS["samples"]
     with pytest.raises(ValueError, match="expected 0 to 1, got 0 to 2"):
-        coder.encode(bits, np.array([[[0], [2]]], dtype=np.uint8), 0, None)
+        encoding.encode(bits, np.array([[[0], [2]]], dtype=np.uint8), 0, None)
     with pytest.raises(ValueError, match="expected 1 channels, got 3"):
-        coder.encode(bits, np.zeros((2, 2, 3), dtype=np.uint8), 0, None)
+        encoding.encode(bits, np.zeros((2, 2, 3), dtype=np.uint8), 0, None)
     with pytest.raises(TypeError, match="expected uint8"):
-        coder.encode(bits, np.zeros((2, 2, 1), dtype=np.int16), 0, None)
+        encoding.encode(bits, np.zeros((2, 2, 1), dtype=np.int16), 0, None)
     for model in (bits, samples):
         with pytest.raises(ModelError, match="serves conditions up to 0, got 1"):
-            coder.encode(model, np.zeros((2, 2, 1), dtype=np.uint8), 1, None)
+            encoding.encode(model, np.zeros((2, 2, 1), dtype=np.uint8), 1, None)
 
 
 def test_files_of_another_kind_are_refused():
     values = spatial_model.draw("bits", 9, 9)
-    encoded = coder.encode(MODELS["bits"], values, 0, Latents.NONE)
-    with pytest.raises(CorruptDataError, match="codes bits, got mode L"):
+    encoded = encoding.encode(MODELS["bits"], values, 0, Latents.NONE)
+    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
         decoded("bits", encoded, values, mode="L")
     with pytest.raises(CorruptDataError, match="have 4 rows, got 2"):
         decoded("bits", encoded, values, band_height=2)
-    with pytest.raises(CorruptDataError, match="codes samples, got mode 1"):
+    with pytest.raises(CorruptDataError, match="codes samples, got bits"):
         decoded("samples", encoded, values, mode="1")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_damaged_payloads_lead_to_no_other_error(name):
     values = spatial_model.draw(name, 21, 19)
-    encoded = coder.encode(MODELS[name], values, 0, Latents.BITS_BACK)
+    encoded = encoding.encode(MODELS[name], values, 0, Latents.BITS_BACK)
     rng = np.random.default_rng(0)
     differ = 0
     for _ in range(20):
@@ -491,7 +494,7 @@ def test_the_configuration_of_the_file_is_that_of_the_model():
         assert model.normal == (config["latent_distribution"] == "normal")
         assert len(load(data)["likelihood.fixed_biases"]) == model.conditions == 1
         assert not model.adaptable
-        assert model.dtype == np.uint8
+        assert model.kind.dtype == np.uint8
 
 
 def test_a_band_has_no_more_rows_than_a_file_can_say():

@@ -14,7 +14,7 @@ from codec.format import container
 from codec.format.headers import CODED_MODES, Latents
 from codec.frozen.shipped import load_model, named_model, weights_path
 from codec.ledger.archive_ledger import measure_archive
-from codec.vlae import coder
+from codec.vlae import decoding
 
 BITS = ("mnist-static", "mnist-dynamic")
 SIZES = [(28, 28), (1, 1), (30, 5), (9, 61)]
@@ -88,8 +88,8 @@ def test_names_are_those_of_the_weights():
 def test_a_file_of_another_kind_of_image_is_refused():
     file = container.unpack(codec.compress(draw_digit(28, 28, seed=1), lossless=True, model="mnist-static"))
     grey = replace(file, header=replace(file.header, mode="L"))
-    with pytest.raises(CorruptDataError, match="codes bits, got mode L"):
-        coder.blank(load_model(file.coding.model), grey)
+    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
+        decoding.blank(load_model(file.coding.model), grey)
 
 
 def test_digits_in_an_archive_are_chained(tmp_path):

@@ -8,13 +8,16 @@ from support import tensor_model
 from support.tensor_model import CHANNELS, CONDITIONS, GROUPS, LIMIT, TILE, draw, weights
 
 from codec.encoder import search
+from codec.encoder.encoding import encode
 from codec.errors import CorruptDataError, ModelError
 from codec.format.container import Latents
 from codec.frozen import layout
 from codec.frozen.shipped import load_model
 from codec.frozen.weights import parse_model
-from codec.vlae.bands import Image
-from codec.vlae.coder import decode_bands, encode
+from codec.vlae.decoding import decode_bands
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, posterior_intervals, posterior_raw, prior_intervals
+from codec.vlae.pixels import intervals
 
 MODEL = parse_model(weights())
 GROUP = CHANNELS // GROUPS
@@ -113,7 +116,7 @@ def test_the_shortest_latents_are_chosen(seed):
 
 def test_tensors_are_not_adapted(monkeypatch):
     monkeypatch.setattr(search, "LEAST_PIXELS", 0)
-    monkeypatch.setattr(Image, "adapt", None)
+    monkeypatch.setattr(search, "adapt", None)
     assert_comes_back(draw(20, 20), 0, None)
 
 
@@ -128,11 +131,11 @@ def test_the_message_is_as_long_as_its_frequencies_say(latents, condition):
     image = decoded(encoded, tensor.shape, condition)
     coded = ideal = 0.0
     for index, z in enumerate(image.z):
-        parts = [(1, image.pixel_intervals(index, z, ideal=True))]
+        parts = [(1, intervals(image, index, z, ideal=True))]
         if z is not None:
-            parts.append((1, image.prior_intervals(z)))
+            parts.append((1, prior_intervals(image, z)))
             if latents == Latents.BITS_BACK and not image.is_dry(index):
-                parts.append((-1, image.posterior_intervals(index, z)))
+                parts.append((-1, posterior_intervals(image, index, z)))
         coded += sum(sign * part.coded_bits for sign, part in parts)
         ideal += sum(sign * part.ideal_bits for sign, part in parts)
     assert 0 <= 8 * len(encoded.payload) - coded <= 64 * encoded.lanes + 1e-5 * tensor.size
@@ -144,15 +147,15 @@ def test_bits_back_codes_what_the_posterior_says():
     image = decoded(encode(MODEL, tensor, 0, Latents.BITS_BACK), tensor.shape, 0)
     known = Image.of(MODEL, tensor, 0)
     for index in range(image.bands):
-        np.testing.assert_array_equal(image.posterior_raw(index), known.posterior_raw(index))
-        assert (image.z[index] == known.mode(index)).all() == image.is_dry(index)
+        np.testing.assert_array_equal(posterior_raw(image, index), posterior_raw(known, index))
+        assert (image.z[index] == mode(known, index)).all() == image.is_dry(index)
 
 
 # ---- What is seen -----------------------------------------------------------------------------
 
 
 def frequencies(tensor, condition=0):
-    return Image.of(MODEL, tensor, condition).pixel_intervals(0, None).freqs
+    return intervals(Image.of(MODEL, tensor, condition), 0, None).freqs
 
 
 @pytest.mark.parametrize("channel", range(CHANNELS))
@@ -179,7 +182,7 @@ def test_a_posterior_sees_its_channels_of_its_tile(channel):
     changed = tensor.copy()
     changed[:TILE, :TILE, channel] = 17
     images = [Image.of(MODEL, values, 0) for values in (tensor, changed)]
-    raw = [np.stack([image.posterior_raw(i).reshape(2, -1) for i in range(2)]) for image in images]
+    raw = [np.stack([posterior_raw(image, i).reshape(2, -1) for i in range(2)]) for image in images]
     same = np.ones((2, 2), dtype=bool)
     same[0, 0] = channel >= tensor_model.PLANES
     np.testing.assert_array_equal((raw[0] == raw[1]).all(2), same)

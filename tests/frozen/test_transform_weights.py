@@ -7,14 +7,15 @@ import pytest
 from support import tensor_model
 from support.tensor_model import CHANNELS, CONDITIONS, LEVELS, LIMIT, weights
 
+from codec.encoder.encoding import encode
 from codec.errors import ModelError
 from codec.format.headers import Latents
 from codec.frozen import transform_weights
 from codec.frozen.weights import parse_model
 from codec.networks import quantisation, transform
 from codec.networks.transform import SAMPLES
-from codec.vlae.bands import Image
-from codec.vlae.coder import decode_bands, encode
+from codec.vlae.decoding import decode_bands
+from codec.vlae.image import Image
 
 LIMITS = {"stream_limit": 8191, "hidden_limit": 4095}
 WIDTH = 10

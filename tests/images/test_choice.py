@@ -9,6 +9,7 @@ from PIL import Image
 import codec
 from benchmarks.drawn import DRAWINGS
 from benchmarks.monotone import curve, steps
+from codec.encoder import encoding, estimates
 from codec.errors import CorruptDataError
 from codec.format import png
 from codec.frozen.shipped import load_model
@@ -18,7 +19,6 @@ from codec.images.fidelities import Encoder
 from codec.images.hidden import filled
 from codec.images.metrics import psnr
 from codec.ledger import ledger
-from codec.vlae import coder
 
 
 def encoder_of(image):
@@ -75,7 +75,7 @@ def test_the_lossless_coder_is_tried_where_png_is_poor():
 
 def test_a_photograph_is_not_coded_losslessly_in_vain(monkeypatch):
     monkeypatch.setattr(Encoder, "exact", lambda *_: pytest.fail("an exact file was made"))
-    monkeypatch.setattr(coder, "estimate", lambda *_, **__: pytest.fail("its length was estimated"))
+    monkeypatch.setattr(estimates, "estimate", lambda *_, **__: pytest.fail("its length was estimated"))
     monkeypatch.setattr(Encoder, "stored", property(lambda _: pytest.fail("an optimised PNG was made")))
     assert codec.info(codec.compress(noisy())).fidelity == "lossy"
 
@@ -84,8 +84,8 @@ def test_a_photograph_is_not_coded_losslessly_in_vain(monkeypatch):
 def test_the_estimate_is_about_the_length_of_a_lossless_file(mode):
     image = noisy(300, 200).convert(mode)
     samples = np.asarray(image).reshape(200, 300, -1)
-    coded = coder.encode(load_model(), samples, 0, codec.Latents.NONE)
-    assert coder.estimate(load_model(), samples) == pytest.approx(8 * len(coded.payload), rel=0.1)
+    coded = encoding.encode(load_model(), samples, 0, codec.Latents.NONE)
+    assert estimates.estimate(load_model(), samples) == pytest.approx(8 * len(coded.payload), rel=0.1)
 
 
 # Higher qualities

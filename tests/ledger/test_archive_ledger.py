@@ -12,11 +12,12 @@ import codec
 from codec import api
 from codec.archive import blocks
 from codec.commands import cli, demo, warm_up
+from codec.encoder import encoding
 from codec.format import container
 from codec.format.archive_sections import TRAILER_BYTES, is_archive
 from codec.format.headers import Fidelity, Latents
 from codec.ledger import accounts, archive_ledger, ledger
-from codec.vlae import coder
+from codec.vlae import decoding
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,7 +30,12 @@ def compiled():
 def crop(width, height, mode="RGB", seed=0):
     """Return a part of the demo's picture."""
     left, top = 7 * seed % 40, 5 * seed % 20
-    return Image.fromarray(np.tile(demo.draw(), (2, 2, 1))[top : top + height, left : left + width]).convert(mode)
+    return Image.fromarray(
+        np.tile(
+            demo.draw(),
+            (2, 2, 1),
+        )[top : top + height, left : left + width]
+    ).convert(mode)
 
 
 def sizes():
@@ -71,8 +77,8 @@ def measured(mixed):
 
 def code_latents_as(latents, monkeypatch):
     """Let all images code their latents in one way; small ones had rather none."""
-    encode = coder.encode
-    monkeypatch.setattr(coder, "encode", lambda model, x, d, _, **options: encode(model, x, d, latents, **options))
+    encode = encoding.encode
+    monkeypatch.setattr(encoding, "encode", lambda model, x, d, _, **options: encode(model, x, d, latents, **options))
 
 
 def test_all_rows_sum_to_the_file(measured, mixed, entries):
@@ -163,8 +169,8 @@ def test_initial_bits_are_paid_once_in_a_chain(tmp_path, monkeypatch):
 
 def test_each_image_is_decoded_once(mixed, measured, monkeypatch):
     decoded = []
-    pop = coder.pop_bands
-    monkeypatch.setattr(coder, "pop_bands", lambda *a, **k: (decoded.append(1), pop(*a, **k)))
+    pop = decoding.pop_bands
+    monkeypatch.setattr(decoding, "pop_bands", lambda *a, **k: (decoded.append(1), pop(*a, **k)))
     codec.measure_archive(mixed, processes=1)
     assert len(decoded) == measured.images - measured.stored
 

@@ -1,7 +1,6 @@
 """The importance-weighted bound: exact with an exact posterior, never below the evidence, and it comes near."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +9,15 @@ from support import tensor_model
 from support.codecs import quantised, table_codec
 
 from codec.commands import demo
-from codec.entropy.bits_back import Codec, Intervals, mixture_intervals
+from codec.entropy.bits_back import mixture_intervals
 from codec.entropy.mixtures import Grid, number_grid
-from codec.entropy.rans import PRECISION
+from codec.entropy.rans import PRECISION, random_message
 from codec.format.headers import Latents
 from codec.frozen.weights import parse_model
 from codec.ledger import evidence, ledger
-from codec.vlae.bands import Image
+from codec.vlae.image import Image
+from codec.vlae.latents import posterior_intervals, prior_intervals
+from codec.vlae.pixels import intervals
 
 MODEL = parse_model(tensor_model.weights(grid=1))
 """A tile has four latents of three values each: its evidence is a sum of 81 terms."""
@@ -29,11 +30,11 @@ def enumerated(image):
     for index in range(image.bands):
         joint = np.array(
             [
-                -image.prior_intervals(z).ideal_bits - image.pixel_intervals(index, z, ideal=True).ideal_bits
+                -prior_intervals(image, z).ideal_bits - intervals(image, index, z, ideal=True).ideal_bits
                 for z in TILE_LATENTS
             ]
         )
-        posterior = np.array([-image.posterior_intervals(index, z).ideal_bits for z in TILE_LATENTS])
+        posterior = np.array([-posterior_intervals(image, index, z).ideal_bits for z in TILE_LATENTS])
         evidence_bits = -np.logaddexp2.reduce(joint)
         total += evidence_bits
         divergence += (2**posterior * (posterior - joint - evidence_bits)).sum()
@@ -121,59 +122,43 @@ def test_a_weight_that_dwarfs_the_others_is_seen_as_uncertain():
 
 
 class Oracle:
-    """A model of two bands, each of a latent on 9 points and three values on 16, that is its own image.
+    """Two bands, each of a latent on 9 points and three values on 16.
 
     The values of a band stand about a linear function of its latent and of the band above. The posterior is the
     exact one, or flat.
     """
 
-    bands, tiles, model = 2, 1, SimpleNamespace(latents=1)
-    draw = Image.draw
+    bands = 2
     latents, values = number_grid(-4, 4), Grid(16, 256, -128)
 
     def __init__(self, seed, exact):
         self.x = np.random.default_rng(seed).integers(3, 13, (self.bands, 3))
-        points = [np.array([[z]]) for z in range(9)]
-        joint = np.array(
-            [
-                [
-                    -self.prior_intervals(z).ideal_bits - self.pixel_intervals(s, z, ideal=True).ideal_bits
-                    for z in points
-                ]
-                for s in range(self.bands)
-            ]
-        )
+        points = [np.array([z]) for z in range(9)]
+        joint = np.array([[-self.prior_bits(z) - self.pixel_bits(s, z) for z in points] for s in range(self.bands)])
         self.evidence_bits = -np.logaddexp2.reduce(joint, axis=1)
         given = 2 ** (joint + self.evidence_bits[:, None]) if exact else np.full((self.bands, 9), 1 / 9)
         self.frequencies = [quantised(p) for p in given]
 
-    def prior_intervals(self, z):
-        return mixture_intervals(z.reshape(-1), np.array([[0, 0, 60]]), self.latents)
+    def prior_bits(self, z):
+        return mixture_intervals(z, np.array([[0, 0, 60]]), self.latents).ideal_bits
 
-    def pixel_intervals(self, index, z, *, ideal):
-        assert ideal
+    def pixel_bits(self, index, z):
         above = int(self.x[index - 1].sum()) // 3 if index else 7
-        mean = (int(z[0, 0]) + above // 2 + 1) * 256
-        return mixture_intervals(self.x[index], np.tile([0, mean, 40], (3, 1)), self.values)
+        mean = (int(z[0]) + above // 2 + 1) * 256
+        return mixture_intervals(self.x[index], np.tile([0, mean, 40], (3, 1)), self.values).ideal_bits
 
-    def posterior(self, index):
-        symbols = table_codec(self.frequencies[index], 1)
+    def weigh(self, index, seed):
+        _, z = table_codec(self.frequencies[index], 1).pop(random_message(3, seed))
+        return self.prior_bits(z) + self.pixel_bits(index, z) - PRECISION + np.log2(self.frequencies[index][z[0]])
 
-        def pop(message):
-            message, z = symbols.pop(message)
-            return message, z.reshape(1, 1)
-
-        return Codec(symbols.push, pop)
-
-    def posterior_intervals(self, index, z):
-        freqs = self.frequencies[index][z.reshape(-1)]
-        return Intervals(freqs, freqs, float(PRECISION - np.log2(freqs).sum()))
+    def sampled(self, samples, seed):
+        return evidence.sampled(self.bands, self.weigh, samples, seed)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 50])
 def test_with_the_exact_posterior_any_number_of_samples_gives_the_evidence(samples):
     oracle = Oracle(seed=1, exact=True)
-    bits = evidence.sample_bits(oracle, max(samples, 2), seed=samples)
+    bits = oracle.sampled(max(samples, 2), seed=samples)
     bound = evidence.importance(bits, samples)
     # The posterior's frequencies are whole numbers of 2**-24.
     assert bound.bits == pytest.approx(oracle.evidence_bits.sum(), abs=1e-4)
@@ -183,7 +168,7 @@ def test_with_the_exact_posterior_any_number_of_samples_gives_the_evidence(sampl
 
 def test_with_another_posterior_the_bound_comes_to_the_same_evidence():
     oracle = Oracle(seed=1, exact=False)
-    bits = evidence.sample_bits(oracle, 4000, seed=1)
+    bits = oracle.sampled(4000, seed=1)
     exact = oracle.evidence_bits.sum()
     bound = evidence.importance(bits, 4000)
     assert abs(bound.bits - exact) < 4 * bound.stderr_bits < 0.3
@@ -213,7 +198,12 @@ def test_a_lossless_ledger_has_the_bound(latents):
 
 
 def test_a_lossy_ledger_has_the_bound():
-    picture = PillowImage.fromarray(np.tile(demo.draw(), (3, 2, 1)))
+    picture = PillowImage.fromarray(
+        np.tile(
+            demo.draw(),
+            (3, 2, 1),
+        )
+    )
     report = ledger.measure(picture, quality=60, latents=Latents.BITS_BACK, importance=4)
     assert report.fidelity == "lossy"
     assert 0 < report.importance_bits < report.elbo_bits
@@ -232,7 +222,12 @@ def test_a_stored_file_has_no_bound():
 
 
 def test_an_adaptation_counts_in_the_bound_too():
-    picture = PillowImage.fromarray(np.tile(demo.draw(), (2, 2, 1))[:180, :190])
+    picture = PillowImage.fromarray(
+        np.tile(
+            demo.draw(),
+            (2, 2, 1),
+        )[:180, :190]
+    )
     report = ledger.measure(picture, lossless=True, latents=Latents.BITS_BACK, importance=2)
     assert report.adaptation_bits > 0
     assert report.elbo_bits - 1000 < report.importance_bits < report.elbo_bits

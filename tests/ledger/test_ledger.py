@@ -28,7 +28,10 @@ def short_search(monkeypatch):
 def photo(seed=0, height=200, width=150, mode="RGB"):
     """Return the demo picture, repeated and a little noisier with every seed."""
     rng = np.random.default_rng(seed)
-    picture = np.tile(demo.draw(), (3, 2, 1))[:height, :width].astype(float)
+    picture = np.tile(
+        demo.draw(),
+        (3, 2, 1),
+    )[:height, :width].astype(float)
     noisy = picture + seed * rng.normal(0, 0.5, picture.shape)
     return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).convert(mode)
 

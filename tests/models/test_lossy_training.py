@@ -329,7 +329,7 @@ def test_the_card_says_what_freezing_costs(recipe, data, tmp_path):
     weights = (run.folder / FROZEN).read_bytes()
     model = parse_model(weights)
     assert (model.hash.hex(), len(weights)) == (card["hash"], card["weights_bytes"])
-    assert (model.kind, model.conditions) == ("tensor", 100)
+    assert (model.kind.name, model.conditions) == ("tensor", 100)
     assert set(card["validation"]) == {"some q=0.0", "some q=0.6", "some q=1.0"}
     figures = list(card["validation"].values())
     assert all(abs(row["freezing_percent"]) < 1 for row in figures)

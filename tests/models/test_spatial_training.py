@@ -12,12 +12,15 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec.encoder import encoding  # noqa: E402
 from codec.entropy.mixtures import ideal_bits, number_grid  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
 from codec.frozen.prior import NEIGHBOURS  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
-from codec.vlae import coder  # noqa: E402
-from codec.vlae.bands import Image as CodedImage  # noqa: E402
+from codec.vlae import decoding  # noqa: E402
+from codec.vlae.image import Image as CodedImage  # noqa: E402
+from codec.vlae.latents import mode, posterior_raw  # noqa: E402
+from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.small import SmallImages, load_array, shrunken  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.nets.spatial import Spatial, SpatialConfig, SpatialPrior, normal_bits  # noqa: E402
@@ -143,9 +146,9 @@ def test_frozen_and_float_model_agree_and_code(trained):
     assert frozen.band * frozen.tile == config.size
     values = load_array(validation(trained))[3]
     for latents in Latents:
-        coded = coder.encode(frozen, np.concatenate([values, values[:5]]), 0, latents)
+        coded = encoding.encode(frozen, np.concatenate([values, values[:5]]), 0, latents)
         image = CodedImage.blank(frozen, (config.size + 5, *values.shape[1:]), 0, coded.lanes)
-        coder.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
+        decoding.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
         np.testing.assert_array_equal(image.samples, np.concatenate([values, values[:5]]))
 
 
@@ -153,8 +156,8 @@ def test_frozen_posteriors_are_those_of_the_float_model(trained):
     frozen = parse_model(freeze(trained.task, trained.average, trained.task.material(trained.data, 2)))
     values = load_array(validation(trained))[:8]
     with torch.no_grad():
-        means, scales = trained.average.infer(posterior_inputs(torch.from_numpy(values), frozen.kind))
-    raw = np.stack([CodedImage.of(frozen, image, 0).posterior_raw(0) for image in values])
+        means, scales = trained.average.infer(posterior_inputs(torch.from_numpy(values), frozen.kind.name))
+    raw = np.stack([posterior_raw(CodedImage.of(frozen, image, 0), 0) for image in values])
     np.testing.assert_allclose(raw[..., 1] / 256, means.flatten(1).numpy(), atol=0.15)
     np.testing.assert_allclose(raw[..., 2] / 32, scales.flatten(1).numpy(), atol=0.1)
     assert means.std() > 0.1
@@ -178,7 +181,7 @@ def test_a_thawed_model_computes_what_was_frozen(data, trained, tmp_path):
         CodedImage.of(parse_model(weights.read_bytes()), images[0].numpy(), 0),
         CodedImage.of(again, images[0].numpy(), 0),
     ]
-    bits = [image.pixel_intervals(0, image.mode(0), ideal=True).ideal_bits for image in coded]
+    bits = [intervals(image, 0, mode(image, 0), ideal=True).ideal_bits for image in coded]
     assert bits[1] == pytest.approx(bits[0], rel=0.01)
 
 

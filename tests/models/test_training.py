@@ -9,13 +9,17 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec.encoder import encoding  # noqa: E402
 from codec.entropy import mixtures, rans  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
 from codec.frozen import contexts, likelihood  # noqa: E402
 from codec.frozen.shipped import WEIGHTS  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
-from codec.vlae import adaptation, coder, wavefront  # noqa: E402
-from codec.vlae.bands import Image as CodedImage  # noqa: E402
+from codec.vlae import adaptation, decoding, wavefront  # noqa: E402
+from codec.vlae.image import Image as CodedImage  # noqa: E402
+from codec.vlae.latents import mode, posterior_intervals, prior_intervals  # noqa: E402
+from codec.vlae.pixels import band as band_of  # noqa: E402
+from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.crops import Crops, Source, give_past  # noqa: E402
 from models.data.rounding import Rounder  # noqa: E402
 from models.freezing.balance import hidden_units, norm  # noqa: E402
@@ -117,11 +121,10 @@ def test_frozen_and_float_model_agree_and_code(trained, tmp_path):
     assert model.hash.hex() == card["hash"]
     samples = picture(5)
     for d in (0, 3):
-        coded = coder.encode(model, samples, d, None if d else Latents.BITS_BACK)
-        raster = np.zeros_like(samples)
-        image = CodedImage(model, raster, raster, 3, d, coded.lanes)
-        image.moved = adaptation.unpack(coded.adaptation, model.network)
-        coder.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
+        coded = encoding.encode(model, samples, d, None if d else Latents.BITS_BACK)
+        moved = adaptation.unpack(coded.adaptation, model.network)
+        image = dataclasses.replace(CodedImage.blank(model, samples.shape, d, coded.lanes), moved=moved)
+        decoding.decode_bands(image, coded.payload, coded.lane_table, coded.latents)
         assert np.abs(image.samples.astype(int) - samples).max() <= d
         assert np.array_equal(image.samples, coded.samples)
 
@@ -133,7 +136,7 @@ def test_inputs_equal_the_codecs(trained):
     gather = Inputs(contexts.offsets(trained.recipe.model.radius))
     pixels = Pixels(torch.from_numpy(y), torch.from_numpy(x))
     _, reference, inputs = gather(torch.from_numpy(image)[None], pixels)
-    band = CodedImage(model, image, image, 3, 0).band(0, None)
+    band = band_of(CodedImage.of(model, image, 0), 0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)
     starts, freqs = (np.zeros(image.shape, dtype=np.uint32) for _ in range(2))
     unused, table = rans.empty_message(1), mixtures.load_tables()
@@ -194,10 +197,10 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
 
 
 def _coded_bits(model, samples):
-    image = CodedImage(model, samples, samples, 3, 0)
-    z = image.mode(0)
-    latent = image.prior_intervals(z).ideal_bits - image.posterior_intervals(0, z).ideal_bits
-    return image.pixel_intervals(0, z, ideal=True).ideal_bits + latent
+    image = CodedImage.of(model, samples, 0)
+    z = mode(image, 0)
+    latent = prior_intervals(image, z).ideal_bits - posterior_intervals(image, 0, z).ideal_bits
+    return intervals(image, 0, z, ideal=True).ideal_bits + latent
 
 
 def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):

@@ -23,7 +23,8 @@ from codec.frozen.shipped import load_model
 from codec.ledger import ledger
 from codec.report import charts, heatmap, pictures
 from codec.report.page import Page
-from codec.vlae import coder
+from codec.vlae import decoding
+from codec.vlae.pixels import intervals
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'.png"
 VOID = {"meta", "link", "img", "wbr"}
@@ -35,7 +36,7 @@ def photo(height=75, width=107):
 
 def image_of(data):
     file = container.unpack(data)
-    return coder.decode(load_model(file.coding.model), file)
+    return decoding.decode(load_model(file.coding.model), file)
 
 
 def page_of(*images, **options):
@@ -90,7 +91,7 @@ def test_the_heat_map_has_all_coded_bits(options, mode):
     image = image_of(data)
     bits = heatmap.pixel_bits(image, 75, 107)
     assert bits.shape == (75, 107)
-    coded = sum(image.pixel_intervals(index, z).coded_bits for index, z in enumerate(image.z))
+    coded = sum(intervals(image, index, z).coded_bits for index, z in enumerate(image.z))
     assert bits.mean(dtype=np.float64) == pytest.approx(coded / (75 * 107), rel=1e-6)
     report = ledger.measure(photo().convert(mode), **options)
     assert bits.sum(dtype=np.float64) == pytest.approx(report.pixel_bits, rel=1e-3)
@@ -98,7 +99,7 @@ def test_the_heat_map_has_all_coded_bits(options, mode):
 
 def test_a_pixel_has_the_bits_of_its_samples():
     image = image_of(api.compress(photo(), lossless=True))
-    freqs = image.pixel_intervals(1, image.z[1]).freqs
+    freqs = intervals(image, 1, image.z[1]).freqs
     bits = heatmap.pixel_bits(image, 75, 107)
     for y, x in ((0, 0), (3, 100), (10, 50)):
         expected = sum(PRECISION - math.log2(f) for f in freqs[y, x].tolist())
@@ -108,7 +109,7 @@ def test_a_pixel_has_the_bits_of_its_samples():
 def test_a_patch_of_a_lossy_file_shares_its_bits():
     image = image_of(api.compress(photo(), quality=60))
     bits = heatmap.pixel_bits(image, 75, 107)
-    rows = [image.pixel_intervals(i, z).freqs for i, z in enumerate(image.z)]
+    rows = [intervals(image, i, z).freqs for i, z in enumerate(image.z)]
     places = (PRECISION - np.log2(np.concatenate(rows))).sum(-1)
     for y, x, pixels in ((0, 0, 64), (4, 5, 64), (9, 2, 3 * 8), (1, 13, 8 * 3), (9, 13, 3 * 3)):
         patch = bits[8 * y : 8 * y + 8, 8 * x : 8 * x + 8]

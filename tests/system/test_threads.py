@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 import threadpoolctl
+from codec.vlae.bands import Image
+from codec.vlae.coder import decode_bands, encode
 
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
 from codec.system.threads import pool_of
-from codec.vlae.bands import Image
-from codec.vlae.coder import decode_bands, encode
 
 
 @pytest.mark.parametrize("workers", [1, 2])

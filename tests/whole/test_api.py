@@ -15,12 +15,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import codec
+from codec.encoder import encoding
 from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
 from codec.format import container, headers, metadata
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
 from codec.images import choice
-from codec.vlae import adaptation, coder
+from codec.vlae import adaptation
 
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 5), (17, 300), (300, 17)]
 
@@ -111,7 +112,7 @@ def test_near_lossless_files_have_no_bits_back(latents):
 def adapted_file(monkeypatch):
     """Return a small file with an adaptation, and its image; such an image would not pay for one."""
     u = np.random.default_rng(0).integers(-3, 4, len(load_model().adaptation_units))
-    monkeypatch.setattr(coder, "choose", lambda *_: (Latents.TWO_PART, u))
+    monkeypatch.setattr(encoding, "choose", lambda *_: (Latents.TWO_PART, u))
     monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     image = picture("RGB")
     return codec.compress(image, lossless=True), image

@@ -72,7 +72,10 @@ def made_here(tmp_path_factory):
     """Return the path of an image, that of its file, and what other processes are to make of them."""
     folder = tmp_path_factory.mktemp("determinism")
     rng = np.random.default_rng(0)
-    tiled = np.tile(demo.draw(), (2, 2, 1))[:150, :220]
+    tiled = np.tile(
+        demo.draw(),
+        (2, 2, 1),
+    )[:150, :220]
     image = Image.fromarray(np.clip(tiled + rng.normal(0, 2, tiled.shape), 0, 255).astype(np.uint8))
     image.save(folder / "image.png")
     with pytest.MonkeyPatch.context() as patch:

@@ -12,6 +12,7 @@ from support import reference_decoder as reference
 from support import spatial_model, tensor_model
 
 import codec
+from codec.encoder import encoding
 from codec.entropy import mixtures, tables
 from codec.errors import CorruptDataError
 from codec.format import container, headers
@@ -20,7 +21,7 @@ from codec.frozen import contexts
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
 from codec.images import choice, decoder
-from codec.vlae import coder
+from codec.vlae import decoding
 
 SOURCE = Path(reference.__file__)
 ALLOWED = {
@@ -109,7 +110,7 @@ def adaptation_of(seed):
 
 def adapt_to(monkeypatch, latents, u):
     """Let the encoder adapt all images to u, though they get longer."""
-    monkeypatch.setattr(coder, "choose", lambda *_: (latents, u))
+    monkeypatch.setattr(encoding, "choose", lambda *_: (latents, u))
     monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
 
 
@@ -182,7 +183,7 @@ def test_tensors(size, seed, latents):
     weights = tensor_model.weights(seed)
     tensor = tensor_model.draw(*size, seed)
     condition = seed % tensor_model.CONDITIONS
-    encoded = coder.encode(parse_model(weights), tensor, condition, latents)
+    encoded = encoding.encode(parse_model(weights), tensor, condition, latents)
     found = reference.decode_raster(weights, lanes_of(encoded), tensor.shape, condition, latents)
     np.testing.assert_array_equal(found, tensor)
 
@@ -193,7 +194,7 @@ def test_tensors(size, seed, latents):
 def test_models_with_maps_of_features(name, height, width, channels, latents):
     weights = spatial_model.weights(name, seed=height)
     values = spatial_model.draw(name, height, width, seed=width, channels=channels)
-    encoded = coder.encode(parse_model(weights), values, 0, latents)
+    encoded = encoding.encode(parse_model(weights), values, 0, latents)
     if height > 1:  # there is something to borrow
         assert encoded.latents == latents
     found = reference.decode_raster(weights, lanes_of(encoded), values.shape, 0, encoded.latents)
@@ -205,9 +206,9 @@ def test_files_of_models_with_maps_of_features(name, tmp_path):
     weights = spatial_model.weights(name)
     (tmp_path / "spatial-test-78.safetensors").write_bytes(weights)
     frozen, values = parse_model(weights), spatial_model.draw(name, 19, 12)
-    mode = "1" if frozen.kind == "bits" else "RGB"
+    mode = "1" if frozen.kind.name == "bits" else "RGB"
     pixels = values * np.uint8(255) if mode == "1" else values
-    encoded = coder.encode(frozen, values, 0, None)
+    encoded = encoding.encode(frozen, values, 0, None)
     header = headers.Header(Fidelity.LOSSLESS, mode, 0, 12, 19, zlib.crc32(pixels.tobytes()))
     coding = headers.CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, 78, frozen.hash)
     parts = encoded.lane_table, b"", encoded.adaptation, b"", encoded.payload
@@ -215,14 +216,14 @@ def test_files_of_models_with_maps_of_features(name, tmp_path):
     found, samples = reference.decode(container.pack(file), tmp_path)
     assert found == mode
     np.testing.assert_array_equal(samples, pixels)
-    image = decoder.coded_image(file, frozen, coder.decode(frozen, file).samples, None)
+    image = decoder.coded_image(file, frozen, decoding.decode(frozen, file).samples, None)
     assert image.mode == mode
     np.testing.assert_array_equal(samples_of(image), pixels)
     other = replace(file, header=replace(header, mode="L" if mode == "1" else "1"))
     with pytest.raises(ValueError, match="model"):
         reference.decode(container.pack(other), tmp_path)
     with pytest.raises(CorruptDataError, match=r"codes (bits|samples)"):
-        coder.decode(frozen, other)
+        decoding.decode(frozen, other)
     low = replace(file, coding=replace(coding, band_height=encoded.band_height + 1))
     if low.coding.lanes <= headers.band_count(19, low.coding.band_height):
         with pytest.raises(ValueError, match="model"):
@@ -284,20 +285,20 @@ def test_equal_colours(mode, options):
     assert (samples[..., :1] == samples[..., :3]).all()
 
 
-@pytest.mark.parametrize("mixtures", [1, 4])
-def test_cumulative_functions_are_equal_far_outside_what_models_say(mixtures):
-    rng = np.random.default_rng(mixtures)
+@pytest.mark.parametrize("components", [1, 4])
+def test_cumulative_functions_are_equal_far_outside_what_models_say(components):
+    rng = np.random.default_rng(components)
     table = mixtures.load_tables()
     prepared = np.zeros(3 * mixtures.COMPONENTS, dtype=np.int64)
     for draw in range(60):
         spread = 1 << rng.integers(1, 26)
-        raw = rng.integers(-spread, spread, (1, 3 * mixtures))
-        raw[0, 2 * mixtures :] = rng.integers(-200, 300, mixtures)
+        raw = rng.integers(-spread, spread, (1, 3 * components))
+        raw[0, 2 * components :] = rng.integers(-200, 300, components)
         if draw % 3 == 0:
-            raw[0, :mixtures] = raw[0, 0]  # which of equal logits takes the rest matters
+            raw[0, :components] = raw[0, 0]  # which of equal logits takes the rest matters
         shift = rng.integers(-(1 << 16), 1 << 16, 1)
         d = draw % 11
-        mixtures.prepare(raw[0], mixtures, shift[0], prepared, table)
+        mixtures.prepare(raw[0], components, shift[0], prepared, table)
         mixed = reference.mixtures(raw, shift)
         centre = reference.centres(mixed)
         assert centre.tolist() == [min(max(mixtures.mean(prepared), 0), 255)]
@@ -373,7 +374,7 @@ def test_the_reference_shares_no_code_with_the_package():
 
 def test_archives(tmp_path, monkeypatch):
     # Two additions, chains of three models, images that borrow and one that is stored.
-    monkeypatch.setattr(coder, "choose", lambda image, *_: (Latents(1 + bool(image.max_error)), None))
+    monkeypatch.setattr(encoding, "choose", lambda image, *_: (Latents(1 + bool(image.max_error)), None))
     monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     path = tmp_path / "a.vlar"
     images = {f"{i}": picture(mode, (20 + i, 70 - 9 * i), i) for i, mode in enumerate(["RGB", "L", "RGBA"])}

@@ -2,22 +2,28 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from codec.commands import demo
-from codec.encoder import search
+from codec.encoder import encoding, estimates, search
+from codec.encoder.encoding import encode
+from codec.encoder.rounding import rounded
+from codec.encoder.search import adapt
 from codec.entropy.bits_back import Codec
-from codec.entropy.rans import flatten, random_message
+from codec.entropy.rans import DryMessageError, flatten, random_message
 from codec.entropy.stack import Stack
 from codec.errors import CorruptDataError, ModelError
 from codec.format.container import Container
 from codec.format.headers import CodingHeader, Fidelity, Header, Latents
 from codec.frozen.shipped import load_model
-from codec.vlae import coder
-from codec.vlae.bands import Image
-from codec.vlae.coder import decode, encode, rounded
+from codec.vlae import coders, latents
+from codec.vlae.decoding import decode
+from codec.vlae.image import Image
+from codec.vlae.latents import mode, posterior_raw
+from codec.vlae.pixels import intervals
 
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
@@ -157,7 +163,7 @@ def test_latents_of_the_bands(latents):
         else:
             assert z.shape == (-(-70 // MODEL.tile), MODEL.latents)
             borrowed = latents == Latents.BITS_BACK and not image.is_dry(index)
-            assert (z == image_of(samples).mode(index)).all() != borrowed
+            assert (z == mode(image_of(samples), index)).all() != borrowed
 
 
 def test_bits_back_returns_bits():
@@ -173,10 +179,10 @@ def test_latents_are_sent_where_there_are_too_few_bits_to_borrow(monkeypatch):
 
     def exhausted(message):
         pops.append(1)
-        raise CorruptDataError("message: exhausted")
+        raise DryMessageError("message: exhausted")
 
     posterior = Codec(lambda message, z: message, exhausted)
-    monkeypatch.setattr(Image, "posterior", lambda *_: posterior)
+    monkeypatch.setattr(coders, "posterior", lambda *_: posterior)
     others = [Stack(), Stack()]
     for onto, tries in (((), 1), (others[:1], 1), (others, 2)):
         pops.clear()
@@ -191,7 +197,7 @@ def test_latents_are_sent_where_there_are_too_few_bits_to_borrow(monkeypatch):
 def test_estimates_are_near_what_is_paid_for_images_of_any_size(size, latents):
     samples = photograph(np.random.default_rng(8), *size, 3)
     image = Image.of(MODEL, samples, 0)
-    estimate = sum(coder._estimate(image, index, latents, coder.ESTIMATE_EVERY) for index in range(image.bands))
+    estimate = sum(estimates._estimate(image, index, latents, estimates.ESTIMATE_EVERY) for index in range(image.bands))
     paid = 8 * len(encode(MODEL, samples, 0, latents).payload) - 31 * image.lanes
     assert abs(estimate - paid) < 0.1 * paid + 64
 
@@ -201,8 +207,7 @@ def test_what_an_image_may_borrow_is_lifted_from_a_chain(monkeypatch, size):
     samples = photograph(np.random.default_rng(10), *size, 3)
     onto = tuple(Stack().lay(random_message(3000, seed=lane)) for lane in range(2))
     # The widest posterior takes most from the message.
-    raw = Image.posterior_raw
-    monkeypatch.setattr(Image, "posterior_raw", lambda image, index: raw(image, index) + np.array([0, 0, 128]))
+    monkeypatch.setattr(latents, "posterior_raw", lambda *args: posterior_raw(*args) + np.array([0, 0, 128]))
     one = encode(MODEL, samples, 0, Latents.BITS_BACK, onto=onto)
     lift = Stack.lift
     monkeypatch.setattr(Stack, "lift", lambda stack, _: lift(stack, stack.size))
@@ -254,12 +259,12 @@ def test_progress_counts_bands():
 
 def adapted_to(monkeypatch, u):
     """Let the encoder adapt images of every size to u (bias count,)."""
-    chosen = coder.choose
+    chosen = estimates.choose
 
     def choose(image, latents, pool, workers):
         return chosen(image, latents, pool, workers)[0], u
 
-    monkeypatch.setattr(coder, "choose", choose)
+    monkeypatch.setattr(encoding, "choose", choose)
 
 
 def some_u(seed):
@@ -287,14 +292,13 @@ def test_an_adapted_image_comes_back(monkeypatch, channels, latents, max_error):
 def test_an_adaptation_reaches_every_tile_of_every_band():
     image = image_of(photograph(np.random.default_rng(8), 130, 140, 3))
     for z in (None, np.arange(3 * MODEL.latents).reshape(3, -1) % 9 - 4):
-        before = [image.pixel_intervals(index, z).freqs for index in range(image.bands)]
-        image.moved = some_u(0)
+        before = [intervals(image, index, z).freqs for index in range(image.bands)]
+        adapted = replace(image, moved=some_u(0))
         for index in range(image.bands):
-            tiles = (before[index] != image.pixel_intervals(index, z).freqs)[:, : 2 * MODEL.tile]
+            tiles = (before[index] != intervals(adapted, index, z).freqs)[:, : 2 * MODEL.tile]
             rows = tiles.shape[0]
             changed = tiles.reshape(rows, 2, MODEL.tile, 3).mean((0, 2, 3))
             assert (changed > 0.9).all()
-        image.moved = None
 
 
 def test_an_adaptation_adds_whole_activations_before_the_clip():
@@ -311,7 +315,10 @@ def test_an_adaptation_adds_whole_activations_before_the_clip():
 @pytest.fixture(scope="module")
 def adapted():
     """An image of three bands, and its lossless and near-lossless code, which the encoder adapts by itself."""
-    samples = np.tile(demo.draw(), (2, 2, 1))[:150, :220]
+    samples = np.tile(
+        demo.draw(),
+        (2, 2, 1),
+    )[:150, :220]
     assert samples.shape[0] * samples.shape[1] >= search.LEAST_PIXELS
     with pytest.MonkeyPatch.context() as patch:  # a shorter search does as well here
         patch.setattr(search, "STEPS", 32)
@@ -347,7 +354,7 @@ def test_workers_change_no_step_of_the_search():
     found = []
     for workers in (1, 2, 3):
         with ThreadPoolExecutor(workers) as pool:
-            found.append(image.adapt(True, 3, pool, workers))
+            found.append(adapt(image, True, 3, pool, workers))
     assert np.abs(found[0]).max() > 0
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
@@ -358,12 +365,12 @@ def test_an_adaptation_that_does_not_pay_is_left_out(monkeypatch):
     plain = encode(MODEL, samples, 0, Latents.NONE)
     calls = []
 
-    def adapt(image, *_):
+    def adapted(image, *_):
         calls.append(image)
         return some_u(2)
 
     monkeypatch.setattr(search, "LEAST_PIXELS", 0)
-    monkeypatch.setattr(Image, "adapt", adapt)
+    monkeypatch.setattr(search, "adapt", adapted)
     again = encode(MODEL, samples, 0, Latents.NONE)
     assert calls
     assert (again.adaptation, again.payload) == (b"", plain.payload)
@@ -389,7 +396,7 @@ def test_a_damaged_adaptation_is_refused(monkeypatch, damage):
 def posteriors(samples):
     """Return the raw posterior parameters, by band and tile: (bands, across, latents, 3)."""
     image = image_of(samples)
-    return np.stack([image.posterior_raw(i).reshape(image.across, MODEL.latents, 3) for i in range(image.bands)])
+    return np.stack([posterior_raw(image, i).reshape(image.across, MODEL.latents, 3) for i in range(image.bands)])
 
 
 @pytest.mark.parametrize("shape", [(3 * MODEL.tile, 2 * MODEL.tile, 3), (2 * MODEL.tile + 5, MODEL.tile + 9, 1)])
@@ -415,19 +422,19 @@ def test_pixels_below_a_band_change_nothing_of_it():
     changed = samples.copy()
     changed[MODEL.tile :] = noise(rng, *changed[MODEL.tile :].shape)
     images = [image_of(values) for values in (samples, changed)]
-    np.testing.assert_array_equal(*(image.posterior_raw(0) for image in images))
-    z = images[0].mode(0)
-    one, other = (image.pixel_intervals(0, z) for image in images)
+    np.testing.assert_array_equal(*(posterior_raw(image, 0) for image in images))
+    z = mode(images[0], 0)
+    one, other = (intervals(image, 0, z) for image in images)
     np.testing.assert_array_equal(one.starts, other.starts)
     np.testing.assert_array_equal(one.freqs, other.freqs)
-    one, other = (image.pixel_intervals(1, z) for image in images)
+    one, other = (intervals(image, 1, z) for image in images)
     assert (one.starts != other.starts).any()
 
 
 def test_latents_change_what_pixels_cost():
     image = image_of(photograph(np.random.default_rng(6), 20, 30, 3))
     z = np.full((1, MODEL.latents), 5)
-    assert (image.pixel_intervals(0, z).freqs != image.pixel_intervals(0, None).freqs).any()
+    assert (intervals(image, 0, z).freqs != intervals(image, 0, None).freqs).any()
 
 
 # ---- Damage -----------------------------------------------------------------------------------
@@ -526,12 +533,12 @@ def test_another_band_height_is_refused(sound):
 
 def test_latents_of_another_kind_are_refused(sound):
     encoded, samples = sound
-    for latents in set(Latents) - {encoded.latents}:
-        assert_refused(encoded, samples, latents=latents)
+    for other in set(Latents) - {encoded.latents}:
+        assert_refused(encoded, samples, latents=other)
 
 
 def test_an_error_that_the_model_does_not_serve_is_refused():
     samples = np.zeros((3, 3, 3), dtype=np.uint8)
-    Image(MODEL, samples, samples, 3, MODEL.conditions - 1)
+    Image.of(MODEL, samples, MODEL.conditions - 1)
     with pytest.raises(ModelError, match="serves conditions up to"):
-        Image(MODEL, samples, samples, 3, MODEL.conditions)
+        Image.of(MODEL, samples, MODEL.conditions)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import EXACT
 from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
 from codec.frozen.layout import Layout
 from codec.frozen.modulation import ModulationNetworks
 from codec.frozen.transform_weights import Tensors, layer, packed
-from codec.networks.checks import EXACT
 from codec.networks.convolutions import Layer, Output
 
 CONFIG = {

@@ -16,7 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec.entropy.mixtures import COMPONENTS, Grid, number_grid
+from codec.constants import BIAS_LIMIT, COMPONENTS
+from codec.entropy.mixtures import Grid, number_grid
 from codec.errors import ModelError
 from codec.format.headers import HASH_BYTES
 from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
@@ -26,7 +27,6 @@ from codec.frozen.model import LatentNetworks, Model
 from codec.frozen.prior import NEIGHBOURS, Prior
 from codec.frozen.transform_weights import Tensors
 from codec.networks import checks
-from codec.networks.checks import BIAS_LIMIT
 from codec.networks.products import I32, pack
 from codec.networks.transform import Transforms
 

@@ -20,8 +20,8 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.constants import BIAS_LIMIT, EXACT
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
-from codec.networks.checks import BIAS_LIMIT, EXACT
 from models.nets.vlae import CONTEXT_UNIT, VLAE, Likelihood
 from models.recipes.recipe import Recipe
 

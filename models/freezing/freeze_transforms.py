@@ -15,10 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.frozen.transform_weights import NETWORK, Tensors
-from codec.networks.checks import SUM_LIMIT
-from codec.networks.convolutions import OUTPUT_SHIFT
-from codec.networks.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.networks.transform import CENTRE
 from models.freezing.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
 from models.nets.lossy import Lossy, price

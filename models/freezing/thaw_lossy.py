@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from torch import Tensor, nn
 
+from codec.constants import OUTPUT_SHIFT, STEP_BITS, VALUE_BITS, Y_BITS
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
-from codec.networks.convolutions import OUTPUT_SHIFT
-from codec.networks.quantisation import STEP_BITS, VALUE_BITS, Y_BITS
 from models.freezing.freeze import F64, half
 from models.freezing.thaw import Tensors, frozen_header, thaw_coder
 from models.nets.lossy import COARSEST, Lossy

@@ -16,7 +16,7 @@ from PIL import Image
 
 from codec import api
 from codec.commands import cli, demo
-from codec.entropy.rans import PRECISION
+from codec.constants import PRECISION
 from codec.format import container
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model

@@ -71,12 +71,11 @@ def sources(module: str) -> dict[str, bytes]:
     return {name: source for name, source in sorted(found.items()) if source}
 
 
-def _digest(*parts: str | bytes) -> str:
+def _digest(*parts: bytes) -> str:
     """Return the hash of some parts, each with its length before it."""
     made = hashlib.sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else part.encode()
-        made.update(len(data).to_bytes(8, "little") + data)
+        made.update(len(part).to_bytes(8, "little") + part)
     return made.hexdigest()[:HASH_DIGITS]
 
 
@@ -90,11 +89,12 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
 
     def _begin(self) -> str:
         """Return what names of files begin with as long as the sources stay."""
-        return f"{self.name}.{_digest(*chain.from_iterable(sources(self.module).items()))}."
+        parts = ((name.encode(), source) for name, source in sources(self.module).items())
+        return f"{self.name}.{_digest(*chain.from_iterable(parts))}."
 
     def _file(self, key: object) -> str:
         """Return the name of the file of a key: signature, processor and code."""
-        return f"{self._begin()}{_digest(*VERSIONS, repr(key))}.nbc"
+        return f"{self._begin()}{_digest(*(part.encode() for part in (*VERSIONS, repr(key))))}.nbc"
 
     def load(self, key: object) -> Any:
         """Return what is saved of a key; OSError if nothing is."""

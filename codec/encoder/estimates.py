@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import PRECISION
 from codec.encoder import search
 from codec.encoder.rounding import workers_of
-from codec.entropy.rans import PRECISION
 from codec.format.headers import Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model

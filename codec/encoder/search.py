@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
+from codec.constants import ADAPTATION_LIMIT
 from codec.entropy.mixtures import (
     Tables,
     ideal_bits_gradient,
@@ -31,7 +32,6 @@ from codec.frozen.contexts import ORDER
 from codec.frozen.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.networks import products
 from codec.networks.products import I16, I32, padded_columns, padded_rows, product
-from codec.vlae.adaptation import LIMIT
 from codec.vlae.image import Image
 from codec.vlae.latents import mode
 from codec.vlae.pixels import strip
@@ -244,7 +244,7 @@ def _adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, 
         first_left, second_left = first_left * MOMENTUM, second_left * SQUARES
         rate = RATE * (1 - step / steps) * math.sqrt(1 - second_left) / (1 - first_left)
         delta -= rate * first / (np.sqrt(second) + 1e-12)
-    return np.clip(np.rint(delta), -LIMIT, LIMIT).astype(np.int64)
+    return np.clip(np.rint(delta), -ADAPTATION_LIMIT, ADAPTATION_LIMIT).astype(np.int64)
 
 
 def is_adaptable(image: Image) -> bool:

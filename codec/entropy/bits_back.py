@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.entropy.mixtures import COMPONENTS, Grid, Tables, ideal_bits, interval, load_tables, pop, prepare
-from codec.entropy.rans import PRECISION, Message, check_not_dry, drop, peek, push, reserve
+from codec.constants import COMPONENTS, PRECISION
+from codec.entropy.mixtures import Grid, Tables, ideal_bits, interval, load_tables, pop, prepare
+from codec.entropy.rans import Message, check_not_dry, drop, peek, push, reserve
 
 I64 = NDArray[np.int64]
 X = TypeVar("X")

@@ -22,16 +22,9 @@ from numba import njit
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from codec.constants import COMPONENTS, LARGEST_SAMPLE, MEAN_STEPS, POSTERIOR_SCALES, PRECISION, SUM_BITS
 from codec.entropy import tables
-from codec.entropy.rans import PRECISION, Message, drop, peek
-
-MEAN_STEPS = 256
-"""Means and edges are in 1/256 of a grid unit."""
-SUM_BITS = 15
-"""The weights of a mixture sum to 2**15."""
-COMPONENTS = 4
-"""Most components of a mixture. Loops run over all of them, unused ones have weight 0: a compiler
-that knows the count makes the search five times faster."""
+from codec.entropy.rans import Message, drop, peek
 
 _HALF = tables.SHAPE_RANGE << tables.SHAPE_STEP_BITS
 _FRACTION = tables.INVERSE_BITS + 8 - tables.SHAPE_STEP_BITS
@@ -88,7 +81,7 @@ def latent_parameters(results: NDArray[Any], grid: Grid) -> IntArray:
     limit = MEAN_STEPS * (grid.count // 2)
     raw = np.zeros((*means.shape, 3), dtype=np.int64)
     raw[..., 1] = np.clip(means, -limit, limit)
-    raw[..., 2] = np.clip(scales, -32, 128)
+    raw[..., 2] = np.clip(scales, *POSTERIOR_SCALES)
     return raw.reshape(-1, 3)
 
 
@@ -102,9 +95,9 @@ def number_grid(low: int, high: int) -> Grid:
 def sample_grid(centre: int, max_error: int) -> Grid:
     """Return the grid of 8-bit samples coded within ``max_error``: bins of 2 d + 1, one around ``centre``."""
     step = 2 * max_error + 1
-    centre = min(max(centre, 0), 255)
+    centre = min(max(centre, 0), LARGEST_SAMPLE)
     first = centre - (centre + max_error) // step * step  # the middle of the first bin, -d..d
-    count = (255 - first + max_error) // step + 1
+    count = (LARGEST_SAMPLE - first + max_error) // step + 1
     return Grid(count, step * MEAN_STEPS, (first - max_error) * MEAN_STEPS - MEAN_STEPS // 2)
 
 

@@ -20,12 +20,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from codec.constants import LOWER, PRECISION
 from codec.errors import CorruptDataError
 
-PRECISION = 24
-"""Bits of a frequency. With a head of at least 2**31 the loss is under 10**-6 bits a symbol."""
-LOWER = 1 << 31
-"""A head is at least this; below, a word is taken from the stack."""
 DRY = -1
 """Size of a message from which more was popped than was pushed."""
 

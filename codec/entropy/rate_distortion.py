@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from codec.constants import PRECISION
 from codec.entropy.mixtures import Grid, IntArray, Tables, interval, symbol_of
-from codec.entropy.rans import PRECISION
 
 FINE = 16
 """Values are in 1/16 of a step."""

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.entropy.rans import LOWER, Message
+from codec.constants import LOWER
+from codec.entropy.rans import Message
 
 U32 = NDArray[np.uint32]
 

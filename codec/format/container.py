@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
+from codec.constants import LARGEST_SAMPLE, PRECISION
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.format.headers import (
     BITS_MODE,
@@ -40,8 +41,6 @@ from codec.format.headers import (
 )
 
 HEAD_BYTES, WORD_BYTES = 8, 4
-PRECISION = 24
-"""That of the entropy coder, whose module needs the compiler of the kernels; tests compare them."""
 CHECKSUM_BYTES = 8
 
 
@@ -228,7 +227,7 @@ def samples_demand(header: Header) -> int:
 
     A sample of black and white could be one.
     """
-    others = 1 if header.mode == BITS_MODE else 255 // (2 * header.degree + 1)
+    others = 1 if header.mode == BITS_MODE else LARGEST_SAMPLE // (2 * header.degree + 1)
     return header.width * header.height * header.channels * others
 
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import SLOPE
+
 IntArray = NDArray[np.int64]
 
-SLOPE = 2
-"""Columns a wave advances per row; 2 makes 1,790 waves of 768x512 and allows north-east contexts."""
 
 ORDER = (1, 0, 2)
 """Channels in coding order: green, red, blue. Green predicts the others best."""
 
-NO_PIXEL = 128
-"""Sample that stands for the missing neighbours of the very first pixel: mid grey."""
 
 REFERENCE = ((0, -1, 2), (1, 0, 2), (1, 1, 1), (1, -1, -1))
 """(k, j, weight) of the reference of a sample: (2 W + 2 N + NE - NW) / 4, clipped to 0..255."""

@@ -17,14 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import RAW_LIMIT
 from codec.entropy.mixtures import Grid, latent_parameters
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Raster
 from codec.networks.convolutions import Layer, blank_plane, run_layer
 from codec.networks.products import I16
-
-RAW_LIMIT = 32767
-"""Of means and scales before they are clipped to the grid."""
 
 I64 = NDArray[np.int64]
 Blocks = tuple[tuple[Layer, Layer], ...]

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import LARGEST_SAMPLE, NO_PIXEL
 from codec.entropy.tables import compress
-from codec.frozen.contexts import NO_PIXEL, ORDER
+from codec.frozen.contexts import ORDER
 from codec.networks.transform import PATCH
 
 TENSOR_KNEE = 2
@@ -127,7 +128,7 @@ def samples(*, grey: bool = False) -> Layout:
         order=np.array(ORDER, dtype=np.int64),
         begins=np.arange(4, dtype=np.int64),
         low=0,
-        high=255,
+        high=LARGEST_SAMPLE,
         missing=NO_PIXEL,
         references=3,
         level_shift=1,

@@ -14,8 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from codec.entropy.mixtures import COMPONENTS
-from codec.frozen.contexts import SLOPE
+from codec.constants import COMPONENTS, MEAN_STEPS, SLOPE
 from codec.frozen.layout import Layout
 from codec.networks.products import I16, I32, activate, padded_columns, padded_rows, product
 
@@ -292,7 +291,7 @@ def run_head(place: int, count: int, band: Band, network: Network, work: Work) -
         for q in range(used):
             raw[i, q] = ((np.int64(out[i, q]) + bias[q]) * multiplier[q] + middle) >> network.shift
         for q in range(size):
-            work.shifts[i, q] = ref[i, order[first + q]] << 8
+            work.shifts[i, q] = ref[i, order[first + q]] * MEAN_STEPS
         at = len(order) * ((band.top + work.ys[i]) * band.width + work.xs[i])
         for q in range(coefficients):
             moved = raw[i, mixed + q] * (np.int64(band.image[at + order[q]]) - ref[i, order[q]])

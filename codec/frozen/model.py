@@ -13,17 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import ADAPTATION_STEP, BIAS_LIMIT
 from codec.entropy.mixtures import Grid, Tables, load_tables
 from codec.frozen.contexts import IntArray
 from codec.frozen.layout import Kind, Layout
 from codec.frozen.likelihood import Network, Raster
 from codec.frozen.prior import Prior
-from codec.networks.checks import BIAS_LIMIT
 from codec.networks.products import I16, I32
 from codec.networks.transform import Transforms
-
-ADAPTATION_STEP = 4
-"""A unit of adaptation changes an activation by this much."""
 
 I64 = NDArray[np.int64]
 Config = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import EXACT
 from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
 from codec.frozen import contexts
@@ -12,7 +13,6 @@ from codec.frozen.layout import SAMPLES, TENSOR, Layout
 from codec.frozen.model import Config, Family, Shapes, Tensors
 from codec.frozen.modulation import ModulationNetworks
 from codec.frozen.transform_weights import layer, packed
-from codec.networks.checks import EXACT
 from codec.networks.convolutions import Layer, Output
 
 RANGES = {

@@ -12,7 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.entropy.mixtures import COMPONENTS, Grid, Tables, ideal_bits, interval, pop, prepare
+from codec.constants import COMPONENTS, MEAN_STEPS, PRIOR_SCALES
+from codec.entropy.mixtures import Grid, Tables, ideal_bits, interval, pop, prepare
 from codec.entropy.rans import Message
 from codec.networks.products import I16, I32, activate
 
@@ -113,8 +114,8 @@ def _parameters(channel: int, own: I64, prior: Prior, sums: I32, active: I16, li
             total = np.int32(total + np.int32(own[c] * prior.channels[row, c]))
         raw[1 + part] = (total * prior.multiplier[row] + middle) >> prior.out_shift
     raw[0] = 0
-    raw[1] = min(max(raw[1], -limit * 256), limit * 256)
-    raw[2] = min(max(raw[2], -32), 160)
+    raw[1] = min(max(raw[1], -limit * MEAN_STEPS), limit * MEAN_STEPS)
+    raw[2] = min(max(raw[2], PRIOR_SCALES[0]), PRIOR_SCALES[1])
 
 
 @kernel

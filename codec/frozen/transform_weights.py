@@ -8,13 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import SUM_LIMIT, VALUE_LIMIT
 from codec.errors import ModelError
 from codec.frozen.model import Config, Shapes, Tensors
 from codec.networks import checks
-from codec.networks.checks import SUM_LIMIT
 from codec.networks.convolutions import I64, Last, Layer
 from codec.networks.products import I16, pack
-from codec.networks.quantisation import VALUE_LIMIT
 from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
 
 MULTIPLIER_LIMIT = 1 << 30

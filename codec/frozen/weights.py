@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec.entropy.mixtures import COMPONENTS, number_grid
+from codec.constants import BIAS_LIMIT, COMPONENTS
+from codec.entropy.mixtures import number_grid
 from codec.errors import ModelError
 from codec.format.headers import HASH_BYTES
 from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
@@ -24,7 +25,6 @@ from codec.frozen.likelihood import Network
 from codec.frozen.model import Config, Model, Shapes, Tensors
 from codec.frozen.prior import NEIGHBOURS, Prior
 from codec.networks import checks
-from codec.networks.checks import BIAS_LIMIT
 from codec.networks.products import I32, pack
 from codec.networks.transform import Transforms
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import VALUE_BITS, Y_BITS
 from codec.encoder import encoding, rounding
 from codec.encoder.masking import worth
 from codec.entropy.rate_distortion import FINE
@@ -16,7 +17,7 @@ from codec.errors import ModelError
 from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.images.lossy_decoder import decoded, transforms_of, workers_of
-from codec.networks.quantisation import VALUE_BITS, Y_BITS, dequantise, quantise
+from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, project, synthesise
 from codec.system.threads import pool_of
 from codec.vlae.pipeline import Progress

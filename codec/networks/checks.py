@@ -17,14 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import EXACT
 from codec.errors import ModelError
-
-EXACT = 1 << 24
-"""Largest sum of a network, so that a product with a multiplier of 38 bits fits, and decoders may sum in float32."""
-BIAS_LIMIT = 1 << 22
-"""Biases that depend on latents are clipped to this, so that a layer's bound is known."""
-SUM_LIMIT = (1 << 31) - 1
-"""Largest sum of a convolution of transforms or of maps of features."""
 
 I64 = NDArray[np.int64]
 

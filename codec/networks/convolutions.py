@@ -19,10 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
+from codec.constants import OUTPUT_SHIFT
 from codec.networks.products import COLUMNS, I16, I32, ROWS, activate, product
-
-OUTPUT_SHIFT = 32
-"""Fraction bits of the multipliers of `Last`."""
 
 POSITIONS = 16 * ROWS
 """Positions of a product: the patches of so many stay in a core's second cache."""

@@ -13,14 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from codec.compiled import kernel
+from codec.constants import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.networks.products import I16, I32
 
-Y_LIMIT = 1 << 20
-"""Largest result of analysis: 4096 samples in units of 1/256."""
-VALUE_LIMIT = 32767
-"""Largest dequantised y."""
-STEP_BITS, Y_BITS, VALUE_BITS = 16, 8, 4
-"""Fraction bits of steps, of y and of dequantised y."""
 NEAREST = 128
 """The ``rounding`` of `quantise` that takes the nearest step."""
 

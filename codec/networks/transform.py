@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.networks.convolutions import OUTPUT_SHIFT, Last, Layer, Output, blank_plane, output, run_last, run_layer
+from codec.constants import LARGEST_SAMPLE, OUTPUT_SHIFT, Y_LIMIT
+from codec.networks.convolutions import Last, Layer, Output, blank_plane, output, run_last, run_layer
 from codec.networks.products import I16, I32
-from codec.networks.quantisation import Y_LIMIT
 
 PATCH = 8
 SAMPLES = 3 * PATCH**2
@@ -235,7 +235,7 @@ def synthesise(
 
     Parameters
     ----------
-    values : int16 array (h, w, C), in 1/16 sample, within `codec.networks.quantisation.VALUE_LIMIT`
+    values : int16 array (h, w, C), in 1/16 sample, within `codec.constants.VALUE_LIMIT`
         From `codec.networks.quantisation.dequantise`.
     height, width : int
         H and W.
@@ -247,7 +247,7 @@ def synthesise(
     ValueError
         There is no such level, or ``values`` are not as described.
     """
-    transform, limits = transforms.synthesis, (CENTRE, 0, 255)
+    transform, limits = transforms.synthesis, (CENTRE, 0, LARGEST_SAMPLE)
     h, w = positions(height, width)
     expected = (h, w, transforms.steps.shape[1])
     if values.dtype != np.int16 or values.shape != expected:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from codec.entropy.rans import PRECISION
+from codec.constants import PRECISION
 from codec.vlae.image import Image
 from codec.vlae.pixels import intervals
 

@@ -13,17 +13,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import ADAPTATION_LIMIT, ADAPTATION_SCALE
 from codec.entropy.bits_back import Codec, bits_back, certain, mixture, mixture_intervals, uniform
 from codec.entropy.mixtures import number_grid
 from codec.entropy.rans import Message, empty_message, flatten, is_empty, unflatten
 from codec.errors import CorruptDataError
 from codec.frozen.likelihood import Network
 
-LIMIT = 127
-GRID = number_grid(-LIMIT, LIMIT)
+GRID = number_grid(-ADAPTATION_LIMIT, ADAPTATION_LIMIT)
 SCALE_BITS = 8
-SCALE_FIRST = -96
-"""Scale of a layer's prior, in 1/32 octave: a byte, and what is added to it."""
+"""Of the scale of a layer's prior, to which `ADAPTATION_SCALE` is added."""
 
 I64 = NDArray[np.int64]
 
@@ -40,7 +39,7 @@ def _raw(scales: Sequence[int] | I64, network: Network) -> I64:
     parts = layers(network)
     raw = np.zeros((parts[-1].stop, 3), dtype=np.int64)
     for part, scale in zip(parts, scales, strict=True):
-        raw[part, 2] = int(scale) + SCALE_FIRST
+        raw[part, 2] = int(scale) + ADAPTATION_SCALE
     return raw
 
 
@@ -52,11 +51,11 @@ def bias_codec(network: Network) -> Codec[I64]:
         coded = mixture(_raw(scales, network), GRID)
 
         def push(message: Message, u: I64) -> Message:
-            return coded.push(message, u + LIMIT)
+            return coded.push(message, u + ADAPTATION_LIMIT)
 
         def pop(message: Message) -> tuple[Message, I64]:
             message, shifted = coded.pop(message)
-            return message, shifted - LIMIT
+            return message, shifted - ADAPTATION_LIMIT
 
         return Codec(push, pop)
 
@@ -70,8 +69,8 @@ def _best_scale(u: I64) -> int:
     """Return the byte of the scale under which u is shortest."""
     costs = []
     for byte in range(0, 1 << SCALE_BITS, 8):
-        raw = np.tile(np.array([0, 0, byte + SCALE_FIRST]), (len(u), 1))
-        costs.append(mixture_intervals(u + LIMIT, raw, GRID).coded_bits)
+        raw = np.tile(np.array([0, 0, byte + ADAPTATION_SCALE]), (len(u), 1))
+        costs.append(mixture_intervals(u + ADAPTATION_LIMIT, raw, GRID).coded_bits)
     return 8 * int(np.argmin(costs))
 
 
@@ -81,7 +80,7 @@ def ideal_bits(u: I64 | None, network: Network) -> float:
         return 0.0
     scales = [_best_scale(u[part]) for part in layers(network)]
     raw = _raw(scales, network)
-    return SCALE_BITS * len(scales) + mixture_intervals(u + LIMIT, raw, GRID).ideal_bits
+    return SCALE_BITS * len(scales) + mixture_intervals(u + ADAPTATION_LIMIT, raw, GRID).ideal_bits
 
 
 def pack(u: I64 | None, network: Network) -> bytes:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.constants import PRECISION
 from codec.entropy.bits_back import Codec, Intervals
 from codec.entropy.mixtures import load_tables
-from codec.entropy.rans import PRECISION, Message, check_not_dry, empty_message, reserve
+from codec.entropy.rans import Message, check_not_dry, empty_message, reserve
 from codec.frozen.likelihood import Band, make_work
 from codec.networks.products import I16, I32
 from codec.vlae import pipeline

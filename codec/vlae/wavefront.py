@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
+from codec.constants import SLOPE
 from codec.entropy.mixtures import (
     Tables,
     ideal_bits,
@@ -29,7 +30,6 @@ from codec.entropy.mixtures import (
 )
 from codec.entropy.rans import Message, push
 from codec.entropy.rate_distortion import WORTH_UNIT, cheapest, is_zero
-from codec.frozen.contexts import SLOPE
 from codec.frozen.likelihood import Band, Network, Work, run_body, run_head
 
 DECODE, ROUND, CHOOSE, ENCODE, MEASURE = 0, 1, 2, 3, 4

@@ -16,11 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.frozen.model import Tensors
 from codec.frozen.transform_weights import NETWORK
-from codec.networks.checks import SUM_LIMIT
-from codec.networks.convolutions import OUTPUT_SHIFT
-from codec.networks.quantisation import STEP_BITS, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.networks.transform import CENTRE
 from models.errors import TrainingError
 from models.freezing.freeze import Frozen

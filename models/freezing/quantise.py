@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
+from codec.constants import BIAS_LIMIT, EXACT
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
-from codec.networks.checks import BIAS_LIMIT, EXACT
 
 WEIGHT_MAX = 1023
 """Most rows stay below: it is the bound of exact sums that limits them."""

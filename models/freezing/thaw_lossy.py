@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from torch import nn
 
+from codec.constants import OUTPUT_SHIFT, STEP_BITS, VALUE_BITS, Y_BITS
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
-from codec.networks.convolutions import OUTPUT_SHIFT
-from codec.networks.quantisation import STEP_BITS, VALUE_BITS, Y_BITS
 from models.freezing.filling import UNIT, fill, fill_blocks, fill_hidden, fill_rows, frozen_header
 from models.freezing.quantise import Tensors
 from models.freezing.thaw import thaw_coder

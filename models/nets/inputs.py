@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec import constants
 from codec.frozen import contexts
 from models.nets.likelihood import CONTEXT_UNIT
 from models.nets.vlae import compress_table
@@ -30,7 +31,7 @@ class Places:
 def neighbour(y: Tensor, x: Tensor, k: Tensor, j: Tensor, width: int) -> Tensor:
     """Return where context (k, j) of pixel (y, x) is read; `codec.frozen.contexts.neighbour` does it for arrays."""
     k_eff = torch.minimum(k, y)
-    j_eff = torch.where(k_eff == k, j, torch.minimum(j, contexts.SLOPE * k_eff - 1))
+    j_eff = torch.where(k_eff == k, j, torch.minimum(j, constants.SLOPE * k_eff - 1))
     row = y - k_eff
     column = (x + j_eff).clamp(0, width - 1)
     own = k_eff == 0
@@ -96,7 +97,7 @@ class Inputs:
             total += weight * around[..., place, :]
         reference = ((total + 2) >> 2).clamp(0, 255)
         steps = self.table[around - reference[..., None, :] + 255]
-        level = torch.floor((reference - contexts.NO_PIXEL) / 2)
+        level = torch.floor((reference - constants.NO_PIXEL) / 2)
         return values, reference.expand_as(values), torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
 
     def samples(self, images: Tensor, places: Places) -> Tensor:
@@ -114,7 +115,7 @@ class Inputs:
     def _words(images: Tensor) -> Tensor:
         """Return images as 32-bit words, a missing pixel after each: gathered three times faster than bytes."""
         b, h, w, _ = images.shape
-        flat = torch.full((b, h * w + 1, 4), contexts.NO_PIXEL, dtype=torch.uint8, device=images.device)
+        flat = torch.full((b, h * w + 1, 4), constants.NO_PIXEL, dtype=torch.uint8, device=images.device)
         flat[:, :-1, :3] = images.reshape(b, h * w, 3)
         return flat.view(torch.int32)[..., 0].reshape(-1)
 

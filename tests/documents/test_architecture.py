@@ -44,6 +44,7 @@ ALLOWED = {"codec": CODEC, "models": MODELS}
 EVERYBODY = {
     "codec.errors",
     "codec.compiled",
+    "codec.constants",
     "models.errors",
     "models.extra",
     "models.ranks",

@@ -11,6 +11,7 @@ from safetensors.numpy import load
 from support import spatial_model, tensor_model, transform_model
 
 import codec
+from codec import constants
 from codec.entropy import mixtures, rans, tables
 from codec.entropy.bits_back import push_intervals
 from codec.format import archive_index, archive_sections, container, headers, metadata, png
@@ -19,15 +20,14 @@ from codec.frozen import (
     features,
     features_weights,
     layout,
-    model,
     modulation_weights,
     prior,
     shipped,
     transform_weights,
     weights,
 )
-from codec.networks import checks, convolutions, quantisation, transform
-from codec.vlae import adaptation, decoding
+from codec.networks import quantisation, transform
+from codec.vlae import decoding
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
@@ -119,15 +119,15 @@ def test_constants():
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
         "metadata names": metadata.NAMES_LIMIT_BYTES,
-        "precision": rans.PRECISION,
-        "lower bound": rans.LOWER,
-        "slope": contexts.SLOPE,
-        "missing pixel": contexts.NO_PIXEL,
-        "exact sum": checks.EXACT,
-        "bias limit": checks.BIAS_LIMIT,
-        "adaptation step": model.ADAPTATION_STEP,
-        "adaptation limit": adaptation.LIMIT,
-        "adaptation scale": adaptation.SCALE_FIRST,
+        "precision": constants.PRECISION,
+        "lower bound": constants.LOWER,
+        "slope": constants.SLOPE,
+        "missing pixel": constants.NO_PIXEL,
+        "exact sum": constants.EXACT,
+        "bias limit": constants.BIAS_LIMIT,
+        "adaptation step": constants.ADAPTATION_STEP,
+        "adaptation limit": constants.ADAPTATION_LIMIT,
+        "adaptation scale": constants.ADAPTATION_SCALE,
     }
 
 
@@ -408,6 +408,18 @@ def test_the_neighbours_of_the_prior():
     assert listed == list(enumerate(prior.NEIGHBOURS))
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "scales"),
+    [
+        ("Posterior", "scale_c", constants.POSTERIOR_SCALES),
+        ("Prior", "y_(N+c)", constants.PRIOR_SCALES),
+        ("Maps of features", "r_(N+c)", constants.POSTERIOR_SCALES),
+    ],
+)
+def test_scales_of_latents(title, name, scales):
+    assert f"scale clip({name}, {scales[0]}, {scales[1]})" in section(title)
+
+
 def test_what_spatial_networks_see():
     text = section("Maps of features")
     assert int(re.search(r"of samples less (\d+)", text)[1]) == -features.centred(np.zeros(1), layout.samples())[0]
@@ -416,8 +428,8 @@ def test_what_spatial_networks_see():
     largest = re.search(r"the largest input is (\d+) of samples and (\d+) of bits for v", text)
     for found, coded in zip(largest.groups(), (layout.samples(), layout.bits()), strict=True):
         assert int(found) == features.largest_centred(coded)
-    assert f"-{features.RAW_LIMIT}, {features.RAW_LIMIT})" in text
-    assert checks.SUM_LIMIT == (1 << 31) - 1
+    assert f"-{constants.RAW_LIMIT}, {constants.RAW_LIMIT})" in text
+    assert constants.SUM_LIMIT == (1 << 31) - 1
     assert "<= 2^31 - 1" in text
     assert f"{layout.samples().largest_input} for samples and {layout.bits().largest_input} for bits" in section(
         "Exact networks"
@@ -445,15 +457,15 @@ def test_constants_of_transforms():
         "patch": transform.PATCH,
         "samples": transform.SAMPLES,
         "centre": transform.CENTRE,
-        "step bits": quantisation.STEP_BITS,
-        "value bits": quantisation.VALUE_BITS,
-        "value limit": quantisation.VALUE_LIMIT,
-        "transform sum": checks.SUM_LIMIT,
+        "step bits": constants.STEP_BITS,
+        "value bits": constants.VALUE_BITS,
+        "value limit": constants.VALUE_LIMIT,
+        "transform sum": constants.SUM_LIMIT,
         "transform multiplier": transform_weights.MULTIPLIER_LIMIT,
-        "transform shift": convolutions.OUTPUT_SHIFT,
+        "transform shift": constants.OUTPUT_SHIFT,
     }
     unit, bits = re.search(r"results y, in 1/(\d+) of a sample, lie within ±2\^(\d+)\.", section("Transforms")).groups()
-    assert (int(unit), 1 << int(bits)) == (1 << quantisation.Y_BITS, quantisation.Y_LIMIT)
+    assert (int(unit), 1 << int(bits)) == (1 << constants.Y_BITS, constants.Y_LIMIT)
 
 
 def test_steps_of_transforms():
@@ -549,7 +561,7 @@ def test_example_of_a_message():
 
 def test_example_of_a_distribution():
     table, grid = mixtures.load_tables(), mixtures.sample_grid(0, 0)
-    prepared = np.zeros(3 * mixtures.COMPONENTS, dtype=np.int64)
+    prepared = np.zeros(3 * constants.COMPONENTS, dtype=np.int64)
     raw = np.array([0, -64, 300, -77, 16, 64])
     mixtures.prepare(raw, 2, 25600, prepared, table)
     weights, _, inverse = prepared.reshape(3, -1)[:, :2].tolist()

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.commands import demo
+from codec.constants import ADAPTATION_STEP, COMPONENTS
 from codec.encoder import search
 from codec.encoder.estimates import ESTIMATE_EVERY
 from codec.encoder.search import adapt
-from codec.entropy.mixtures import COMPONENTS, ideal_bits_gradient, load_tables, prepare, sample_grid
 from codec.entropy.mixtures import ideal_bits as exact_bits
+from codec.entropy.mixtures import ideal_bits_gradient, load_tables, prepare, sample_grid
 from codec.frozen.likelihood import make_work
-from codec.frozen.model import ADAPTATION_STEP
 from codec.frozen.shipped import load_model
 from codec.networks import products
 from codec.vlae.adaptation import LIMIT, layers

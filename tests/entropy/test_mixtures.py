@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from codec.constants import COMPONENTS, MEAN_STEPS
 from codec.entropy import tables
 from codec.entropy.mixtures import (
-    COMPONENTS,
-    MEAN_STEPS,
     Grid,
     cumulative,
     distribution_function,

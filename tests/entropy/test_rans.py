@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec import constants
 from codec.entropy import rans
 from codec.errors import CorruptDataError
-from codec.format.container import PRECISION
 
-TOTAL = 1 << rans.PRECISION
+TOTAL = 1 << constants.PRECISION
 
 
 @st.composite
@@ -37,7 +37,7 @@ def interval_at(target, width):
 
 
 def in_range(message):
-    return rans.LOWER <= int(message.head[0]) < 1 << 63
+    return constants.LOWER <= int(message.head[0]) < 1 << 63
 
 
 @settings(deadline=None)
@@ -121,7 +121,7 @@ def test_bytes_of_a_wrong_length_are_refused(length):
         rans.unflatten(data)
 
 
-@pytest.mark.parametrize("head", [0, rans.LOWER - 1, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("head", [0, constants.LOWER - 1, 1 << 63, (1 << 64) - 1])
 def test_a_head_out_of_range_is_refused(head):
     with pytest.raises(CorruptDataError, match="out of range"):
         rans.unflatten(head.to_bytes(8, "little"))
@@ -164,10 +164,6 @@ def test_random_messages_are_the_same_on_every_machine():
     message = rans.random_message(2, seed=1)
     assert state(message) == (RANDOM_HEAD, 2, RANDOM_WORDS)
     assert state(rans.random_message(2, seed=2)) != state(message)
-
-
-def test_the_container_states_the_same_precision():
-    assert rans.PRECISION == PRECISION
 
 
 RANDOM_HEAD = 0x79A8CB5DE70088D5

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from codec.entropy.mixtures import COMPONENTS, interval, load_tables, number_grid, prepare, symbol_of
+from codec.constants import COMPONENTS
+from codec.entropy.mixtures import interval, load_tables, number_grid, prepare, symbol_of
 from codec.entropy.rate_distortion import FINE, PRICE_UNIT, cheapest, frequency_bits, is_zero
 
 TABLE = load_tables()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec import constants
 from codec.entropy import rans
 from codec.entropy.stack import Stack
 
@@ -22,7 +23,7 @@ def changed(message, pops, pushes):
     return message
 
 
-numbers = st.lists(st.integers(0, (1 << rans.PRECISION) // SLOT - 1), max_size=30)
+numbers = st.lists(st.integers(0, (1 << constants.PRECISION) // SLOT - 1), max_size=30)
 
 
 @settings(deadline=None)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.entropy import rans
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.format import container, headers
 from codec.format.container import Container
@@ -53,10 +52,6 @@ def test_headers_have_28_and_16_bytes():
     assert headers.OFFSETS["file_crc"] == 24
     assert headers.OFFSETS["latents"] == 28
     assert headers.OFFSETS["alpha_bytes"] == 40
-
-
-def test_precision_is_that_of_the_entropy_coder():
-    assert container.PRECISION == rans.PRECISION
 
 
 def test_bytes_of_a_stored_file_are_fixed():

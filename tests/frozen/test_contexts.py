@@ -5,9 +5,10 @@ import pytest
 from numba import njit
 from support import tensor_model
 
+from codec.constants import SLOPE
 from codec.entropy import mixtures, rans
 from codec.frozen import contexts, likelihood
-from codec.frozen.contexts import SLOPE, neighbour, offsets, window
+from codec.frozen.contexts import neighbour, offsets, window
 from codec.frozen.features import SpatialNetworks
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from codec.constants import EXACT
 from codec.errors import ModelError
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
-from codec.networks.checks import EXACT
 
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
 

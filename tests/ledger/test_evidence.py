@@ -10,9 +10,10 @@ from support.codecs import quantised, table_codec
 
 import codec
 from codec.commands import demo
+from codec.constants import PRECISION
 from codec.entropy.bits_back import mixture_intervals
 from codec.entropy.mixtures import Grid, number_grid
-from codec.entropy.rans import PRECISION, random_message
+from codec.entropy.rans import random_message
 from codec.format.headers import Latents
 from codec.frozen.weights import parse_model
 from codec.ledger import evidence

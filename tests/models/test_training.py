@@ -9,6 +9,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from codec import constants  # noqa: E402
 from codec.encoder import encoding  # noqa: E402
 from codec.entropy import mixtures, rans  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
@@ -312,7 +313,7 @@ def test_bins_equal_the_codecs(d):
     for centre in range(256):
         grid = mixtures.sample_grid(centre, d)
         symbols = np.array([mixtures.symbol_of(x, grid) for x in range(256)])
-        below = (symbols * grid.step + grid.first) / mixtures.MEAN_STEPS
+        below = (symbols * grid.step + grid.first) / constants.MEAN_STEPS
         assert (count[:, centre] == grid.count).all()
         first, last = symbols == 0, symbols == grid.count - 1
         assert np.array_equal(low[:, centre], np.where(first, -BEYOND, below))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec.constants import EXACT
 from codec.errors import ModelError
 from codec.networks import checks
-from codec.networks.checks import EXACT
 
 
 def test_bound_is_the_largest_sum_of_an_output():

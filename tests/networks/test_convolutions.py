@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec.constants import EXACT
 from codec.networks import checks, convolutions
-from codec.networks.checks import EXACT
 from codec.networks.convolutions import Layer, Output, blank_plane, run_layer
 from codec.networks.products import pack
 

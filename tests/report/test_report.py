@@ -17,7 +17,7 @@ from PIL import Image
 import codec
 from codec import api
 from codec.commands import cli, demo
-from codec.entropy.rans import PRECISION
+from codec.constants import PRECISION
 from codec.format import container
 from codec.format.headers import Latents
 from codec.images import decoder

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from codec import constants
 from codec.entropy import rans
 from codec.entropy.bits_back import Codec, push_intervals
 
-TOTAL = 1 << rans.PRECISION
+TOTAL = 1 << constants.PRECISION
 
 
 def state(message):

@@ -12,6 +12,7 @@ from support import reference_decoder as reference
 from support import spatial_model, tensor_model
 
 import codec
+from codec import constants
 from codec.encoder import encoding
 from codec.entropy import mixtures, tables
 from codec.errors import CorruptDataError
@@ -289,7 +290,7 @@ def test_equal_colours(mode, options):
 def test_cumulative_functions_are_equal_far_outside_what_models_say(components):
     rng = np.random.default_rng(components)
     table = mixtures.load_tables()
-    prepared = np.zeros(3 * mixtures.COMPONENTS, dtype=np.int64)
+    prepared = np.zeros(3 * constants.COMPONENTS, dtype=np.int64)
     for draw in range(60):
         spread = 1 << rng.integers(1, 26)
         raw = rng.integers(-spread, spread, (1, 3 * components))

@@ -16,7 +16,7 @@ import click
 import torch
 
 from models.data.rounding import Rounder
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
 from models.tasks.evaluate import folder_bpsp
 from models.training.run import Run
 

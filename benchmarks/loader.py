@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.common import markdown_table
 from models.ranks import ALONE
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
+from models.training.device import Machine
 from models.training.loader import Items, Numbers, Ordered, make_batches
 from models.training.run import Run
 
@@ -86,7 +87,7 @@ def main(recipe: str, data: Path, workers: int, seconds: float, bfloat16: bool) 
     """Print a table."""
     torch.set_num_threads(1)  # threads that wait for each other would count as work
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(load_recipe(recipe), data, Path(folder), bfloat16=bfloat16)
+        run = Run(load_recipe(recipe), data, Path(folder), machine=Machine(bfloat16=bfloat16))
         one = one_process(run, seconds)
         all_ = made_a_second(run, workers, seconds)
         taken = taken_a_second(run, seconds)

@@ -1,8 +1,8 @@
 """vlae: a learned image codec whose files are as long as the ELBO says.
 
 `compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
-`measure` accounts for every bit. `create_archive` and `add_to_archive` put many images into one file, which
-`Archive` reads and `measure_archive` accounts for. Names are loaded at their first use, so that importing the
+`measure` accounts for every bit in a `Ledger`. `create_archive` and `add_to_archive` put many images into one file,
+which `Archive` reads and `measure_archive` accounts for. Names are loaded at their first use, so that importing the
 package, and ``vlae info``, do not wait for the compiler of the kernels.
 """
 
@@ -15,23 +15,25 @@ if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
     from codec.archive.reader import Archive
     from codec.archive.writer import add_to_archive, create_archive
-    from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, UnsupportedError
+    from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, RequestError, UnsupportedError
     from codec.format.headers import Latents
-    from codec.ledger.archive_ledger import ArchiveReport, measure_archive
-    from codec.ledger.ledger import Report, measure
+    from codec.ledger.archive import measure_archive
+    from codec.ledger.ledger import Ledger
+    from codec.ledger.measure import Measurement, measure
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
-    "ArchiveReport",
     "CodecError",
     "CorruptDataError",
     "ImageError",
     "Info",
     "Latents",
+    "Ledger",
+    "Measurement",
     "ModelError",
-    "Report",
+    "RequestError",
     "UnsupportedError",
     "__version__",
     "add_to_archive",
@@ -46,11 +48,19 @@ __all__ = [
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
     "codec.archive.reader": ("Archive",),
-    "codec.ledger.archive_ledger": ("ArchiveReport", "measure_archive"),
+    "codec.ledger.archive": ("measure_archive",),
     "codec.archive.writer": ("add_to_archive", "create_archive"),
     "codec.format.headers": ("Latents",),
-    "codec.errors": ("CodecError", "CorruptDataError", "ImageError", "ModelError", "UnsupportedError"),
-    "codec.ledger.ledger": ("Report", "measure"),
+    "codec.errors": (
+        "CodecError",
+        "CorruptDataError",
+        "ImageError",
+        "ModelError",
+        "RequestError",
+        "UnsupportedError",
+    ),
+    "codec.ledger.ledger": ("Ledger",),
+    "codec.ledger.measure": ("Measurement", "measure"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

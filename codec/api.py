@@ -10,9 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from codec.errors import UnsupportedError
 from codec.format import container, metadata
-from codec.format.container import Container
 from codec.format.headers import Fidelity, Latents, band_count
 from codec.image_files import pillow
 from codec.images import decoder
@@ -221,25 +219,8 @@ def decompress(
         if not latents_only:
             raise ValueError("sample: expected latents_only, too")
     file = container.unpack(data_of(data, "data"), max_pixels)
-    if file.coding is None:
-        if latents_only:
-            raise UnsupportedError("latents: the file is stored, it has none")
-        return decoder.stored_image(file)
-    return _decode(file, latents_only, sample, threads, progress)
-
-
-def _decode(
-    file: Container,
-    latents_only: bool,
-    sample: int | None,
-    threads: int | None,
-    progress: Progress | None,
-) -> Image.Image:
-    from codec.vlae import preview
-
-    raster, alpha = decoder.opened(file, threads=threads, progress=progress)
-    values = preview.preview(raster, sample) if latents_only else raster.samples
-    return decoder.coded_image(file, raster.model, values, alpha, exact=not latents_only, threads=threads)
+    found = decoder.opened(file, threads=threads, progress=progress)
+    return found.preview(sample, threads) if latents_only else found.image(threads)
 
 
 def info(data: Source, *, max_pixels: int | None = None) -> Info:

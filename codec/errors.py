@@ -6,7 +6,8 @@
     +-- ModelError         a model's weights are missing, or not those the file was coded with
     +-- ImageError         an image that cannot be coded: mode, size, or no image at all
 
-A caller's mistake (a wrong type, a fidelity out of range) is a TypeError or ValueError.
+A caller's mistake is no `CodecError`. What a caller asks for and cannot have, a fidelity out of range or an output that
+exists, is a `RequestError`, which is a ValueError; a wrong type is a TypeError.
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class ModelError(CodecError):
 
 class ImageError(CodecError):
     """An image cannot be coded."""
+
+
+class RequestError(ValueError):
+    """The caller asks for what cannot be: a parameter out of range, too short a file, an output that exists."""

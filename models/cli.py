@@ -8,15 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from models.extra import need_extra
 
 
-def _changes(pairs: tuple[str, ...]) -> dict[str, Any]:
-    changes = {}
+def _changes(pairs: tuple[str, ...]) -> dict[str, object]:
+    changes: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         try:
@@ -43,6 +42,7 @@ def _checking() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
+# Every option is a parameter of its own: click passes them so.
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")
@@ -77,8 +77,8 @@ def train(
     import torch
 
     from models.ranks import connected
-    from models.recipes.recipe import load_recipe
-    from models.training.device import choose_device, has_bfloat16
+    from models.recipes.reading import load_recipe
+    from models.training.device import Machine, choose_device, has_bfloat16
     from models.training.finish import finish
     from models.training.run import Run
     from models.training.stopping import stop_by_signals
@@ -91,9 +91,9 @@ def train(
         if bfloat16 is None:
             bfloat16 = has_bfloat16(place)
         if workers is None:
-            workers = 0 if place.type == "cpu" else os.cpu_count()
-        shape = {"bfloat16": bfloat16, "device": place, "workers": workers, "ranks": ranks}
-        run = Run(load_recipe(recipe, _changes(pairs)), data, folder, start, **shape)
+            workers = 0 if place.type == "cpu" else os.cpu_count() or 1
+        checked = load_recipe(recipe, _changes(pairs))
+        run = Run(checked, data, folder, start, machine=Machine(place, bfloat16, workers, ranks))
         done = run.train(limit, stop=stop)
         card = stop.attempt(lambda: finish(run)) if done and ranks.first else None
         if card is not None:
@@ -106,7 +106,7 @@ def train(
 
 @click.command()
 @click.argument("run", type=_folder(exists=True))
-@click.option("--number", type=int, required=True, help="Of the model, in files; was never used before.")
+@click.option("--number", type=int, required=True, help="Number of the model in files; was never used before.")
 @click.option("--name", help="Default: the recipe's.")
 def ship(run: Path, number: int, name: str | None) -> None:
     """Add the frozen weights of a finished RUN to the models of this package, under a new number."""

@@ -44,6 +44,10 @@ class Noise:
         """Return standard normal numbers; shaped as those of `uniform`."""
         return self._own(torch.randn(self._all(shape), generator=self.generator, device=self.device))
 
+    def logistic(self, *shape: int) -> Tensor:
+        """Return numbers of the logistic distribution of mean 0 and scale 1; shaped as those of `uniform`."""
+        return torch.logit(self.uniform(*shape).clamp(1e-6, 1 - 1e-6))
+
     def integers(self, below: int, *shape: int) -> Tensor:
         """Return numbers 0..below - 1, int64; shaped as those of `uniform`."""
         return self._own(torch.randint(below, self._all(shape), generator=self.generator, device=self.device))

@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 
 from codec.errors import CodecError
 from models.errors import RecipeError
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class Ranks:
         distributed.all_reduce(total)
         return total / self.count
 
-    def shared(self, make: Callable[[], Any]) -> Any:
+    def shared(self, make: Callable[[], Made]) -> Made:
         """Return what the first process makes, or raise what it raises; others make nothing."""
         if self.count == 1:
             return make()
-        made: list[Any] = [None]
+        made: list[Made | CodecError | None] = [None]
         if self.first:
             try:
                 made = [make()]
@@ -64,7 +66,7 @@ class Ranks:
         distributed.broadcast_object_list(made, device=torch.device("cpu"))
         if isinstance(made[0], CodecError):
             raise made[0]
-        return made[0]
+        return cast("Made", made[0])  # what the first process sent
 
     def any(self, flag: bool) -> bool:
         """Return whether a flag is set in one of the processes."""
@@ -90,13 +92,13 @@ ALONE = Ranks()
 
 
 @contextmanager
-def connected(**options: Any) -> Iterator[Ranks]:
+def connected() -> Iterator[Ranks]:
     """Yield this process's rank, connected to the others that torchrun started; alone if it started none."""
     if "RANK" not in os.environ:
         yield ALONE
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, **options)
+    distributed.init_process_group(backend)
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:

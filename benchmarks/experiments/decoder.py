@@ -30,14 +30,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.common import markdown_table
+from benchmarks.experiments.training import orthogonal_bfloat16
 from benchmarks.quality import bd_rate
 from codec.frozen.shipped import weights_path
 from models.data.crops import Crops, centre, load_images
 from models.freezing.thaw_lossy import thaw_lossy
-from models.nets.depthwise import DepthwiseSynthesis, Shape, multiply_adds
+from models.nets.depthwise import DepthwiseSynthesis, Shape
 from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
-from models.nets.transforms import Synthesis
-from models.recipes.recipe import load_recipe
+from models.nets.transforms import Synthesis, multiply_adds
+from models.recipes.reading import load_recipe
 from models.training.device import fast_memory
 from models.training.optimizer import Optimizer
 
@@ -169,7 +170,7 @@ def load_pool(base: Lossy, data: Path, runs: Path) -> Pool:
 
 def coded_bits(model: Lossy, q: Tensor, level: Tensor) -> Tensor:
     """Return the bits of numbers q (B,) without latents."""
-    return tensor_bits(model, q, q, model.coder.biases(None, level)[:, None])
+    return tensor_bits(model, q, q, model.coder.biases_off(level)[:, None])
 
 
 def restored(model: Lossy, q: Tensor, level: Tensor) -> Tensor:
@@ -195,8 +196,8 @@ def fit(model: Lossy, arm: Arm, pool: Pool, steps: int) -> tuple[Lossy, float]:
     fast_memory()
     average = copy.deepcopy(model)
     for network in (model.synthesis, model.coder.likelihood):
-        network.bfloat16 = True
-    optimizer = Optimizer(model, bfloat16=True)
+        network.in_bfloat16 = True
+    optimizer = Optimizer(model, nearest=orthogonal_bfloat16)
     begin, recent = time.process_time(), 0.0
     for step in range(steps):
         at = step * BATCH % len(pool.crops)

@@ -34,17 +34,11 @@ from benchmarks.experiments.decoder import EVERY, FOLDERS, QUALITIES, SIDE, load
 from benchmarks.experiments.training import arm_options, begin, train_for
 from codec.frozen import contexts
 from models.data.crops import centre, load_images
+from models.nets.latents import draw, normal_bits
+from models.nets.layers import Condition, lowered
+from models.nets.likelihood import SAMPLES, Coded, Likelihood
 from models.nets.lossy import Lossy, LossyConfig, compress, near, near_bits
-from models.nets.spatial import (
-    Z_UNIT,
-    SpatialConfig,
-    SpatialDecoder,
-    SpatialPosterior,
-    SpatialPrior,
-    bounded,
-    normal_bits,
-)
-from models.nets.vlae import SAMPLES, Coded, Condition, Likelihood, lowered
+from models.nets.spatial import Z_UNIT, SpatialConfig, SpatialDecoder, SpatialPosterior, SpatialPrior, bounded
 from models.noise import Noise
 
 RATE, BATCH, SEED = 0.001, 8, 1
@@ -125,7 +119,7 @@ class EntropyModel(nn.Module):
 
     Attributes
     ----------
-    bfloat16 : bool
+    in_bfloat16 : bool
         Whether the networks around z multiply in bfloat16.
     """
 
@@ -135,7 +129,7 @@ class EntropyModel(nn.Module):
         c = CellConfig(
             width, coder.head, coder.mixtures, latents=arm.latents, grid=coder.grid, tensor=coder.coded, **SHAPE
         )
-        self.arm, self.lossy, self.config, self.bfloat16 = arm, config, c, False
+        self.arm, self.lossy, self.config, self.in_bfloat16 = arm, config, c, False
         self.offsets = contexts.offsets(arm.radius)
         inputs = config.channels * len(self.offsets) + config.references
         self.likelihood = Likelihood(c, inputs + (c.features if arm.latents else 0))
@@ -151,7 +145,7 @@ class EntropyModel(nn.Module):
 
     def set_bfloat16(self, on: bool) -> None:
         """Let all networks multiply in bfloat16, or not."""
-        self.bfloat16 = self.likelihood.bfloat16 = on
+        self.in_bfloat16 = self.likelihood.in_bfloat16 = on
 
     def multiply_adds(self) -> float:
         """Return the multiply-adds a pixel of the likelihood and of all networks around z."""
@@ -177,7 +171,7 @@ class EntropyModel(nn.Module):
         kl, features = q.new_zeros(len(q)), None
         if self.arm.latents:
             z, kl = self.draw(q, level, noise)
-            with lowered(q, self.bfloat16):
+            with lowered(q, self.in_bfloat16):
                 features = self.generator(z).float()
             inputs = torch.cat([inputs, features.flatten(2).transpose(1, 2)], -1)
         biases = self.condition(level)[:, None]
@@ -193,10 +187,9 @@ class EntropyModel(nn.Module):
     def draw(self, q: Tensor, level: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return z (B, cells, latents), drawn with straight-through gradients, and the KL divergence in bits (B,)."""
         grid = self.config.grid
-        with lowered(q, self.bfloat16):
+        with lowered(q, self.in_bfloat16):
             means, scales = self.inference(compress(q) + self.inference_condition(level)[:, :, None, None])
-        drawn = means + torch.exp2(scales) * noise.normal(*means.shape)
-        z = (drawn + (drawn.round() - drawn).detach()).clamp(-grid, grid)
+        z = draw(means, scales, grid, noise.normal(*means.shape))
         moved, scaled = self.prior_condition(level)[:, None].chunk(2, -1)
         expected, spread = self.prior(z)
         expected = bounded(expected + Z_UNIT * moved, -grid, grid)

@@ -25,11 +25,11 @@ from torch.nn import functional as F
 from benchmarks.experiments.training import arm_options, begin, train_for
 from codec.frozen import contexts
 from models.data.crops import Crops, centre, load_images
-from models.nets.inputs import Inputs, Pixels
-from models.nets.objective import latent_bits, pixel_bits
+from models.nets.inputs import Inputs, Places
+from models.nets.objective import Batch, pixel_bits, tiles_of
 from models.nets.vlae import VLAE, Config, sample_planes
 from models.noise import Noise
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -104,7 +104,7 @@ class Photo(nn.Module):
         offsets = contexts.offsets(arm.config.radius)
         self.gather = Inputs(offsets)
         self.coder = VLAE(arm.config, len(offsets))
-        self.coder.likelihood.bfloat16 = True
+        self.coder.likelihood.in_bfloat16 = True
         if arm.offset:
             self.offset = Offset(arm.config.bias_count)
 
@@ -155,9 +155,8 @@ def bits_of(model: Photo, given: Material, biases: Tensor, count: int, rng: np.r
     row, column = np.mgrid[0:side, 0:side].reshape(2, 1, 1, -1) * tile
     top, left = ((a[..., None] + b).reshape(len(a), -1, 1) for a, b in ((given.top, row), (given.left, column)))
     y, x = rng.integers(0, tile, (2, *top.shape[:2], count // side**2))
-    errors = torch.zeros(len(top), dtype=torch.int64)
-    pixels = Pixels(torch.from_numpy(y + top), torch.from_numpy(x + left))
-    return pixel_bits(model.coder, model.gather, given.pieces, given.pieces, pixels, biases, errors)
+    places = Places(torch.from_numpy(y + top), torch.from_numpy(x + left))
+    return pixel_bits(model.coder.likelihood, model.gather, Batch.lossless(given.pieces), places, biases)
 
 
 def style(model: Photo, given: Material, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -165,20 +164,18 @@ def style(model: Photo, given: Material, noise: Noise) -> tuple[Tensor, Tensor]:
     config = model.coder.config
     b, t = given.windows.shape[:2]
     side = WINDOW // config.tile
-    tiles = given.windows.flatten(0, 1).unflatten(3, (side, -1)).unflatten(2, (side, -1))
-    tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-    none = torch.zeros(len(tiles), dtype=torch.int64)
-    means, scales = model.coder.posterior(sample_planes(tiles, model.gather.table), none)
-    shape = (b * t, side, side, config.latents)
-    z, prior, posterior = latent_bits(model.coder, means.view(shape), scales.view(shape), none[: b * t], noise)
-    biases = model.coder.biases(z.flatten(0, 2), none)
-    return biases.unflatten(0, (b, -1)), (prior - posterior).view(b, -1).sum(1)
+    tiles = tiles_of(given.windows.flatten(0, 1), config.tile)
+    none = torch.zeros(b * t, dtype=torch.int64)
+    posterior = model.coder.infer(sample_planes(tiles, model.gather.table), side, side, none)
+    latent = model.coder.draw(posterior, none, noise)
+    biases = model.coder.biases(latent.z, none)
+    return biases.reshape(b, -1, config.bias_count), latent.tile_bits.view(b, -1).sum(1)
 
 
 def loss(model: Photo, given: Material, rng: np.random.Generator, noise: Noise) -> Tensor:
     """Return minus the ELBO, bits a sub-pixel."""
     b, t = given.top.shape
-    biases, kl = model.coder.biases(None, torch.zeros(b, dtype=torch.int64))[:, None], torch.zeros(b)
+    biases, kl = model.coder.biases_off(torch.zeros(b, dtype=torch.int64))[:, None], torch.zeros(b)
     if model.coder.config.latents:
         on = torch.from_numpy(rng.random((b, 1, 1)) >= DROP_LATENTS)
         own, bits = style(model, given, noise)
@@ -213,7 +210,7 @@ def judged(model: Photo, image: U8) -> dict[str, float]:
     row: dict[str, float] = {}
     for key in ("on", "off") if model.coder.config.latents else ("off",):
         with torch.no_grad():
-            biases, kl = model.coder.biases(None, torch.zeros(1, dtype=torch.int64))[:, None], 0.0
+            biases, kl = model.coder.biases_off(torch.zeros(1, dtype=torch.int64))[:, None], 0.0
             if key == "on":
                 biases, bits = style(model, given, Noise())
                 kl = float(bits) / piece.size

@@ -43,7 +43,8 @@ from models.data.crops import centre, load_images
 from models.freezing.freeze_transforms import CONDITIONS
 from models.freezing.thaw_lossy import thaw_lossy
 from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
-from models.recipes.recipe import Recipe, load_recipe
+from models.recipes.reading import load_recipe
+from models.recipes.tables import Recipe
 from models.tasks.distortion import distortion
 
 RECIPE = "lossy"
@@ -92,7 +93,7 @@ class Case:
         self.level = model.level(share)
         self.price = price_of(quality)
         self.steps = torch.tensor(tools.transforms.steps[self.condition] / 65536.0).float()[None, :, None, None]
-        self.biases = model.coder.biases(None, self.level)[:, None]
+        self.biases = model.coder.biases_off(self.level)[:, None]
 
     @cached_property
     def y(self) -> Tensor:

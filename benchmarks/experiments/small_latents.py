@@ -23,8 +23,8 @@ from benchmarks.experiments.training import arm_options, begin, train_for
 from models.data.small import load_small
 from models.nets.spatial import SpatialConfig
 from models.noise import Noise
-from models.recipes.recipe import load_recipe
-from models.tasks.spatial_task import AT_ONCE, SpatialTask
+from models.recipes.reading import load_recipe
+from models.tasks.maps import AT_ONCE, MapsTask
 from models.training.optimizer import MATRICES
 
 RATE = 0.0015
@@ -68,7 +68,7 @@ def arms() -> dict[str, SpatialConfig]:
 
 
 @torch.no_grad()
-def judged(task: SpatialTask, model: torch.nn.Module, path: Path, *, alone: bool) -> dict[str, float]:
+def judged(task: MapsTask, model: torch.nn.Module, path: Path, *, alone: bool) -> dict[str, float]:
     """Return bits/dim of small images with latents, KL counted, and without."""
     images = torch.from_numpy(load_small(path, task.crop)[:IMAGES])
     row = {"off": 0.0, "on": 0.0, "KL": 0.0}
@@ -97,12 +97,12 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
         if only not in name:
             continue
         alone = name.endswith("no latents")
-        task = SpatialTask(recipe, config)
+        task = MapsTask(recipe, config)
         model = task.new_model()
         task.set_bfloat16(model, True)
         material = task.material(data, 1)
 
-        def batch(step: int, task: SpatialTask = task, material: object = material) -> Tensor:
+        def batch(step: int, task: MapsTask = task, material: object = material) -> Tensor:
             return task.batch(material.batch(step, BATCH), np.random.default_rng((1, step, 2)))
 
         def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone: bool = alone) -> Tensor:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.training.device import fast_memory
-from models.training.optimizer import MATRICES, Optimizer
+from models.training.optimizer import MATRICES, NEWTON_SCHULZ, Optimizer
 
 WARMUP_STEPS = 150
 AVERAGE = 0.998
@@ -50,6 +50,21 @@ def begin(runs: Path) -> None:
     torch.set_num_threads(1)
     fast_memory()
     runs.mkdir(parents=True, exist_ok=True)
+
+
+def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
+    """Return about what `models.training.optimizer.orthogonal` does, in half its time where bfloat16 is faster.
+
+    Here each round multiplies the matrix itself: a product of several polynomials would leave too few of the bits.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrix / (matrix.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = (x.T if tall else x).bfloat16()
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).to(matrix.dtype)
 
 
 def train_for(

@@ -18,7 +18,8 @@ from typing import Any
 import click
 import torch
 
-from models.recipes.recipe import load_recipe
+from models.recipes.reading import load_recipe
+from models.training.device import Machine
 from models.training.finish import FROZEN, finish
 from models.training.run import Run
 
@@ -73,7 +74,7 @@ def main(names: tuple[str, ...], data: Path, runs: Path, threads: int, limit: fl
             continue
         variant = VARIANTS[name]
         recipe = load_recipe(variant.recipe, schedule(variant.recipe) | variant.changes)
-        run = Run(recipe, data, runs / name, bfloat16=True)
+        run = Run(recipe, data, runs / name, machine=Machine(bfloat16=True))
         if not run.train(end - time.monotonic()):
             click.echo(f"{name}: stopped at step {run.progress.step}: the same command goes on", err=True)
             return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from codec.errors import CorruptDataError
+from codec.errors import CorruptDataError, RequestError
 from codec.format.archive_index import Block, ImageEntry, index_part_bits
 from codec.format.archive_sections import START, TRAILER_BYTES, TRAILER_CRC_BYTES, read_sections
 from codec.image_files import pillow
@@ -187,10 +187,10 @@ class Archive(Mapping[str, Image.Image]):
         targets: dict[Path, str] = {}
         for name in wanted:
             if name not in self._places:
-                raise ValueError(f"name {name!r}: not in the archive")
+                raise RequestError(f"name {name!r}: not in the archive")
             target = _target(Path(folder), name)
             if target in targets:
-                raise ValueError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
+                raise RequestError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
             check_free(target, force)
             targets[target] = name
         self._work({name: target for target, name in targets.items()}, force, processes, report)
@@ -259,7 +259,7 @@ def _target(folder: Path, name: str) -> Path:
     """Return the file of an image below a folder."""
     target = folder / (name if name.lower().endswith(".png") else f"{name}.png")
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"output {target}: a link leads out of {folder}")
+        raise RequestError(f"output {target}: a link leads out of {folder}")
     return target
 
 

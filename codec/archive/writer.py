@@ -16,7 +16,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from codec.archive.blocks import encode_block
-from codec.errors import UnsupportedError
+from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
@@ -131,7 +131,7 @@ def add_to_archive(
         known = {image.name for section in sections for b in section.blocks for image in b.images}
         for name in images:
             if name in known:
-                raise ValueError(f"name {name!r}: is in the archive")
+                raise RequestError(f"name {name!r}: is in the archive")
         if len(known) + len(images) > IMAGE_LIMIT:
             raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images, got {len(known) + len(images)}")
         end = sections[-1].end
@@ -158,9 +158,9 @@ def _lock(file: BinaryIO) -> None:
 def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: int) -> list[_Task]:
     check_model(model, goal)
     if not 1 <= sources.whole("block", block) <= MAX_BLOCK_IMAGES:
-        raise ValueError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
+        raise RequestError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
     if not 1 <= len(images) <= IMAGE_LIMIT:
-        raise ValueError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
+        raise RequestError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
     for name in images:
         check_name(name)
     named = [(name, _sendable(name, image)) for name, image in images.items()]
@@ -188,7 +188,7 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
                     dropped[image.name] = names
     index = pack_index(blocks)
     if len(index) > INDEX_LIMIT:
-        raise ValueError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
+        raise RequestError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
     file.write(index)
     # The trailer must not reach the disk before what it speaks of.
     sync(file)

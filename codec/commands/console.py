@@ -1,4 +1,4 @@
-"""What the commands share: options, streams, progress on stderr, and errors that are the fault of the command line."""
+"""What the commands share: streams, names of files, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 import click
 
-from codec.errors import CodecError
 from codec.system import outputs
 
 STANDARD = "-"
 """Names standard input or output."""
-
-Result = TypeVar("Result")
-
-force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 
 
 @contextmanager
@@ -43,20 +37,10 @@ def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int
 
 
 def prepare(quiet: bool, *, for_lossy: bool) -> None:
-    """Have the kernels compiled before anything is timed or shows progress, and say so."""
+    """Compile the kernels before anything is timed or shows progress, and say so."""
     from codec.commands import warm_up
 
     warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy)
-
-
-def usage(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """Call a function whose ValueError is the fault of the command line."""
-    try:
-        return function(*arguments, **options)
-    except CodecError:
-        raise
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def say(line: str) -> None:
@@ -78,14 +62,14 @@ def flush_output() -> bool:
 
 
 def _discard(number: int) -> None:
-    """Lead a stream that cannot be written to nowhere: the interpreter's own flush at exit must not complain."""
+    """Replace a stream that cannot be written by the null device, so that the flush at exit does not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def open_streams() -> None:
-    """Let the descriptors 0, 1 and 2 be those of standard streams: a file that is opened must not become one of them.
+    """Open the standard streams that are closed, so that no file that is opened later gets their descriptors.
 
-    A stream that is closed is opened in the wrong direction, so that whoever uses it gets an error.
+    They are opened in the wrong direction: whoever uses them gets an error.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         if not _is_open(number):
@@ -103,7 +87,7 @@ def _is_open(number: int) -> bool:
 
 
 def check_source(name: str, folder: bool = False) -> str:
-    """Return the name of a file that is to be read, or, where that is possible, of a folder.
+    """Return the name of a file to read; with ``folder`` it may be a folder, too.
 
     Raises
     ------
@@ -121,7 +105,15 @@ def check_source(name: str, folder: bool = False) -> str:
 
 
 def check_target(name: str, force: bool, *sources: str) -> None:
-    """Raise click.UsageError if an output cannot be written, or is one of the sources: before any work is done."""
+    """Check, before any work is done, that an output can be written.
+
+    Raises
+    ------
+    click.UsageError
+        It is a terminal, or one of the sources.
+    RequestError
+        It exists and there is no ``force``, or nothing can be written there.
+    """
     terminal = outputs.descriptor(name) if name != STANDARD else 1
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
         raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
@@ -132,7 +124,15 @@ def check_target(name: str, force: bool, *sources: str) -> None:
         for source in sources:
             if source != STANDARD and Path(source).exists() and Path(name).samefile(source):
                 raise click.UsageError(f"output {name}: is the source")
-    usage(outputs.check_output, name, force)
+    outputs.check_output(name, force)
+
+
+def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
+    """Return where to write, checked as by `check_target`: without a name, the source's with another suffix."""
+    if output is None:
+        output = STANDARD if is_stream(source) else str(Path(source).with_suffix(suffix))
+    check_target(output, force, source)
+    return output
 
 
 def is_stream(name: str) -> bool:
@@ -169,7 +169,7 @@ def write(name: str, data: bytes, force: bool) -> None:
         with standard_output() as file:
             file.write(data)
     else:
-        usage(outputs.write_file, name, data, force=force)
+        outputs.write_file(name, data, force=force)
 
 
 @contextmanager
@@ -183,7 +183,16 @@ def seekable(name: str) -> Iterator[Path]:
 
 
 def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
-    """Return the images of a folder, and lines to say of what is left out; not of what is no image if ``quiet``."""
+    """Return the images of a folder, and lines that tell what is left out.
+
+    Parameters
+    ----------
+    folder : Path
+    quiet : bool
+        Files that are no images are left out without a word.
+    below : bool
+        Also look in the folders of the folder.
+    """
     from codec.system import folders
 
     found = folders.find_images(folder, below=below)

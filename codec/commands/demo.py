@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from codec.commands.console import prepare
 
 WIDTH, HEIGHT = 160, 120
 PICTURE = Path(__file__).with_name("demo.png")
@@ -38,29 +40,21 @@ def draw() -> NDArray[np.uint8]:
     return drawn
 
 
-def run() -> None:
-    """Compress the demo picture, decompress it, compare, and print the ledger.
+@click.command()
+def demo() -> None:
+    """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
+    prepare(quiet=False, for_lossy=False)
 
-    Raises
-    ------
-    CodecError
-        The picture did not come back.
-    """
-    import click
-
-    from codec import api
+    from codec.commands.tables import image_table
     from codec.errors import CodecError
-    from codec.ledger import ledger
+    from codec.ledger.measure import measure
 
-    with Image.open(PICTURE) as image:
-        image.load()
-    data = api.compress(image, lossless=True)
-    decoded = api.decompress(data)
-    if decoded.mode != image.mode or decoded.tobytes() != image.tobytes():
+    measured = measure(PICTURE, name=str(PICTURE), lossless=True)
+    if not measured.exact:
         raise CodecError(f"demo: {PICTURE.name} did not come back as it was")
-    samples = image.width * image.height * 3
+    info, samples = measured.info, measured.ledger.samples
     click.echo(
-        f"{PICTURE.name}: {image.width}x{image.height}, {samples} samples -> {len(data)} bytes "
-        f"({8 * len(data) / samples:.3f} bits a sample) -> the same {samples} samples"
+        f"{PICTURE.name}: {info.width}x{info.height}, {samples} samples -> {info.file_bytes} bytes "
+        f"({info.bpsp:.3f} bits a sample) -> the same {samples} samples"
     )
-    ledger.run({str(PICTURE): PICTURE}, as_json=False, lossless=True)
+    click.echo(image_table(measured))

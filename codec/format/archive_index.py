@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from codec.errors import CorruptDataError, UnsupportedError
+from codec.errors import CorruptDataError, RequestError, UnsupportedError
 from codec.format.container import WORD_BYTES, Container, payload_bytes
 from codec.format.headers import (
     HASH_BYTES,
@@ -162,14 +162,14 @@ def check_name(name: str) -> None:
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"name {name!r}: expected characters that UTF-8 has") from None
+        raise RequestError(f"name {name!r}: expected characters that UTF-8 has") from None
     if not 1 <= length <= NAME_LIMIT:
-        raise ValueError(f"name {name[:50]!r}: expected 1 to {NAME_LIMIT} bytes, got {length}")
+        raise RequestError(f"name {name[:50]!r}: expected 1 to {NAME_LIMIT} bytes, got {length}")
     if "\\" in name or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
-        raise ValueError(f"name {name!r}: expected no backslash and no control characters")
+        raise RequestError(f"name {name!r}: expected no backslash and no control characters")
     for part in name.split("/"):
         if part in ("", ".", "..") or _DRIVE.match(part):
-            raise ValueError(f"name {name!r}: expected a path below a folder, got the part {part!r}")
+            raise RequestError(f"name {name!r}: expected a path below a folder, got the part {part!r}")
 
 
 def pack_index(blocks: Sequence[Block]) -> bytes:
@@ -266,7 +266,7 @@ def _unpack_image(cursor: _Cursor, chains: Sequence[ChainEntry]) -> ImageEntry:
     name = cursor.text(name_bytes)
     try:
         check_name(name)
-    except ValueError as error:
+    except RequestError as error:
         raise CorruptDataError(f"archive: index: {error}") from error
     with telling(repr(name)):
         check_header(values, PIXEL_LIMIT)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
 from codec.format.headers import MAX_BAND_HEIGHT
-from codec.frozen import features
+from codec.frozen import contexts, features
 from codec.frozen.features import Limits, SpatialNetworks
-from codec.frozen.layout import Layout
-from codec.frozen.transform_weights import NETWORK, Tensors, block_count, blocks, layer
+from codec.frozen.layout import BITS, SAMPLES, Layout
+from codec.frozen.model import Config, Family, Shapes, Tensors
+from codec.frozen.transform_weights import NETWORK, block_count, blocks, layer
 from codec.networks.convolutions import Layer
 
-CONFIG = {
+RANGES = {
     "window_columns": (1, 33),
     "window_rows": (0, 16),
     "patch": (1, 16),
@@ -30,16 +29,28 @@ PREFIXES = ("posterior", "features")
 LIMIT_NAMES = ("stream_limit", "hidden_limit", "feature_limit")
 
 
-def tile(config: dict[str, Any]) -> int:
+def _tile(config: Config) -> int:
     """Return the side of a cell in pixels."""
     side: int = config["patch"] * config["cell"]
     return side
 
 
-def tensor_shapes(tensors: Tensors, config: dict[str, Any], channels: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _check(config: Config) -> None:
+    """Raise ModelError if a band has more rows than a file can say."""
+    if config["band"] * _tile(config) > MAX_BAND_HEIGHT:
+        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * _tile(config)}")
+
+
+def _contexts(config: Config) -> tuple[contexts.IntArray, int]:
+    """Return the window's contexts, and how far they reach."""
+    columns, rows = config["window_columns"], config["window_rows"]
+    return contexts.window(columns, rows), max(columns // 2, rows)
+
+
+def _shapes(tensors: Tensors, config: Config, channels: int, *_: int) -> Shapes:
     """Return the type and shape of every tensor; widths and blocks are read from some."""
     latents, area, patches = config["latents"], config["patch"] ** 2, config["cell"] ** 2
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    shapes: Shapes = {}
     streams = {
         "posterior": tensors["posterior.input.weight"].shape[-1],
         "features": tensors["features.output.weight"].shape[0] // 9,
@@ -61,16 +72,14 @@ def tensor_shapes(tensors: Tensors, config: dict[str, Any], channels: int) -> di
     return shapes
 
 
-def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, bias_count: int) -> SpatialNetworks:
+def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, _: int, bias_count: int) -> SpatialNetworks:
     """Return the networks of a weights file's tensors, whose shapes are right.
 
     Raises
     ------
     ModelError
-        A sum could leave int32, a network has no units, or a band more rows than a file can say.
+        A sum could leave int32, or a network has no units.
     """
-    if config["band"] * tile(config) > MAX_BAND_HEIGHT:
-        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * tile(config)}")
     for name in ("posterior.input", "features.dense"):
         if not tensors[f"{name}.weight"].size:
             raise ModelError(f"{name}: expected at least one unit")
@@ -94,3 +103,22 @@ def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, b
         feature_blocks=blocks(tensors, "features", limits.stream, limits.hidden, 1),
         output=own("features.output", 3, limits.stream),
     )
+
+
+FAMILY = Family(
+    kinds=(SAMPLES, BITS),
+    ranges=RANGES,
+    is_conditional=False,
+    is_adaptable=False,
+    needs_latents=True,
+    has_own_units=True,
+    check=_check,
+    contexts=_contexts,
+    tile=_tile,
+    band=lambda config: int(config["band"]),
+    features=lambda config: int(config["features"]),
+    neighbours=lambda config: int(config["neighbours"]),
+    shapes=_shapes,
+    build=_build,
+)
+"""Models whose latents become a map of features."""

@@ -6,14 +6,16 @@ are of two kinds: `codec.frozen.modulation` and `codec.frozen.features`. See FOR
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import ADAPTATION_STEP, BIAS_LIMIT
 from codec.entropy.mixtures import Grid, Tables, load_tables
+from codec.frozen.contexts import IntArray
 from codec.frozen.layout import Kind, Layout
 from codec.frozen.likelihood import Network, Raster
 from codec.frozen.prior import Prior
@@ -21,6 +23,11 @@ from codec.networks.products import I16, I32
 from codec.networks.transform import Transforms
 
 I64 = NDArray[np.int64]
+Config = dict[str, Any]
+"""Configuration in the metadata of a weights file."""
+Tensors = dict[str, NDArray[Any]]
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+"""Type and shape of tensors by their names."""
 
 
 class LatentNetworks(Protocol):
@@ -37,6 +44,59 @@ class LatentNetworks(Protocol):
 
     def features(self, z: I64 | None, down: int, across: int) -> I16:
         """Return the features (rows, columns, F) that the latents of a band of ``down`` x ``across`` tiles make."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets apart the models with one form of networks around z, for `codec.frozen.weights`.
+
+    A configuration is the one of a weights file. A new family is a module with one of these, named in
+    `codec.frozen.weights.FAMILIES`.
+
+    Attributes
+    ----------
+    kinds : tuple of Kind
+        What its models may code.
+    ranges : dict of str to (int, int)
+        Whole numbers that its configurations have besides those of all models.
+    is_conditional : bool
+        Whether biases may have several rows: one for each condition.
+    is_adaptable : bool
+        Whether files of samples may change its biases.
+    needs_latents : bool
+        See `Model`.
+    has_own_units : bool
+        Whether hidden units of the prior belong to a latent each and see the latents before it.
+    check : callable
+        Raises ModelError if a configuration, whose numbers are in their ranges, cannot be worked.
+    contexts : callable
+        Returns the contexts (P, 2) of a configuration, and how far they reach.
+    tile, band, features, neighbours : callables
+        Return the side of a tile in pixels, the rows of tiles in a band, the features of a pixel, and the neighbouring
+        tiles that the prior sees, of a configuration.
+    shapes : callable
+        Returns type and shape of each tensor of the networks around z, from tensors (widths of hidden layers are taken
+        from some), the configuration, the raster's channels, the rows of biases, and the biases of the likelihood.
+    build : callable
+        Returns the networks around z, from tensors of these shapes, the configuration, the layout, the grid of latents,
+        the number of conditions, and the biases of the likelihood. It raises ModelError if a layer could leave
+        the range in which it is exact.
+    """
+
+    kinds: tuple[Kind, ...]
+    ranges: dict[str, tuple[int, int]]
+    is_conditional: bool
+    is_adaptable: bool
+    needs_latents: bool
+    has_own_units: bool
+    check: Callable[[Config], None]
+    contexts: Callable[[Config], tuple[IntArray, int]]
+    tile: Callable[[Config], int]
+    band: Callable[[Config], int]
+    features: Callable[[Config], int]
+    neighbours: Callable[[Config], int]
+    shapes: Callable[[Tensors, Config, int, int, int], Shapes]
+    build: Callable[[Tensors, Config, Layout, Grid, int, int], LatentNetworks]
 
 
 @dataclass(frozen=True)

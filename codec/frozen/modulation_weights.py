@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import EXACT
 from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
-from codec.frozen.layout import Layout
+from codec.frozen import contexts
+from codec.frozen.layout import SAMPLES, TENSOR, Layout
+from codec.frozen.model import Config, Family, Shapes, Tensors
 from codec.frozen.modulation import ModulationNetworks
-from codec.frozen.transform_weights import Tensors, layer, packed
+from codec.frozen.transform_weights import layer, packed
 from codec.networks.convolutions import Layer, Output
 
-CONFIG = {
+RANGES = {
     "radius": (2, 16),
     "tile": (16, 1024),
     "posterior_limit": (1, 8191),
@@ -26,25 +26,15 @@ TILE_UNITS = {"samples": 64, "tensor": 16}
 SAMPLE_PLANES = 9
 """Input planes of the posterior of samples."""
 
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
-
-def check_tile(config: dict[str, Any]) -> None:
+def _check(config: Config) -> None:
     """Raise ModelError if tiles have no side that the networks can work."""
     if config["tile"] % TILE_UNITS[config["kind"]]:
         raise ModelError(f"tile: expected a multiple of {TILE_UNITS[config['kind']]}, got {config['tile']}")
 
 
-def tensor_shapes(tensors: Tensors, config: dict[str, Any], levels: int, biases: int) -> Shapes:
-    """Return the type and shape of every tensor; widths of hidden layers are taken from some of them.
-
-    Parameters
-    ----------
-    levels : int
-        Rows of biases that depend on the condition.
-    biases : int
-        Of the likelihood.
-    """
+def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) -> Shapes:
+    """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
     n = config["latents"]
     planes = SAMPLE_PLANES if config["kind"] == "samples" else config["posterior_channels"]
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
@@ -77,7 +67,7 @@ def _output(tensors: Tensors, name: str, limit: int, shift: int) -> Output:
     return Output(weight, bias, tensors[f"{name}.multiplier"].astype(np.int64), shift)
 
 
-def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, conditions: int) -> ModulationNetworks:
+def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, conditions: int, _: int) -> ModulationNetworks:
     """Return the networks of a weights file's tensors, whose shapes are right.
 
     Raises
@@ -110,3 +100,22 @@ def build(tensors: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, c
         modulate_hidden=dense("modulation.hidden", config["grid"], 1),
         modulate_out=_output(tensors, "modulation.out", limit, shift),
     )
+
+
+FAMILY = Family(
+    kinds=(SAMPLES, TENSOR),
+    ranges=RANGES,
+    is_conditional=True,
+    is_adaptable=True,
+    needs_latents=False,
+    has_own_units=False,
+    check=_check,
+    contexts=lambda config: (contexts.offsets(config["radius"]), config["radius"]),
+    tile=lambda config: int(config["tile"]),
+    band=lambda _: 1,
+    features=lambda _: 0,
+    neighbours=lambda _: 1,
+    shapes=_shapes,
+    build=_build,
+)
+"""Models whose latents modulate the likelihood, tile by tile."""

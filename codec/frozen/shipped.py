@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from codec.errors import ModelError
+from codec.errors import ModelError, RequestError
 from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
 
@@ -31,7 +31,7 @@ def weights_path(name: str) -> Path:
     """
     paths = {path.stem.rpartition("-")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
     if name not in paths:
-        raise ValueError(f"model: expected one of {', '.join(paths)}, got {name!r}")
+        raise RequestError(f"model: expected one of {', '.join(paths)}, got {name!r}")
     return paths[name]
 
 

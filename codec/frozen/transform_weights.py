@@ -5,13 +5,12 @@ Their layers are read as those around z are, and their residual blocks as those 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import SUM_LIMIT, VALUE_LIMIT
 from codec.errors import ModelError
+from codec.frozen.model import Config, Shapes, Tensors
 from codec.networks import checks
 from codec.networks.convolutions import I64, Last, Layer
 from codec.networks.products import I16, pack
@@ -26,8 +25,6 @@ CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
 PREFIXES = ("analysis.", "synthesis.")
 """Of the names of their tensors."""
 
-Tensors = dict[str, NDArray[Any]]
-
 
 def block_count(tensors: Tensors, prefix: str) -> int:
     """Return how many residual blocks a network has."""
@@ -37,7 +34,7 @@ def block_count(tensors: Tensors, prefix: str) -> int:
     return count
 
 
-def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+def tensor_shapes(tensors: Tensors) -> Shapes:
     """Return the type and shape of every tensor of the transforms; widths, blocks and levels are read from some.
 
     Raises
@@ -48,7 +45,7 @@ def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
     conditions, channels = tensors["synthesis.steps"].shape
     levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
     rows = ("int32", (conditions, channels))
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {"synthesis.steps": rows, "analysis.prices": rows}
+    shapes: Shapes = {"synthesis.steps": rows, "analysis.prices": rows}
     for prefix, before, first, after, last in (
         ("analysis", SAMPLES, 1, channels, 3),
         ("synthesis", channels, 3, SAMPLES, 1),
@@ -70,7 +67,7 @@ def tensor_shapes(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
     return shapes
 
 
-def _check(tensors: Tensors, config: dict[str, Any]) -> None:
+def _check(tensors: Tensors, config: Config) -> None:
     """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
     checks.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
     try:
@@ -145,7 +142,7 @@ def _transform(
     return Transform(first, blocks(tensors, prefix, stream_limit, hidden_limit, conditions), last)
 
 
-def parse(tensors: Tensors, config: dict[str, Any]) -> Transforms:
+def parse(tensors: Tensors, config: Config) -> Transforms:
     """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
 
     Parameters

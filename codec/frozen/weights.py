@@ -10,22 +10,20 @@ import hashlib
 import json
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from codec.constants import BIAS_LIMIT, COMPONENTS
-from codec.entropy.mixtures import Grid, number_grid
+from codec.entropy.mixtures import number_grid
 from codec.errors import ModelError
 from codec.format.headers import HASH_BYTES
 from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Network
-from codec.frozen.model import LatentNetworks, Model
+from codec.frozen.model import Config, Model, Shapes, Tensors
 from codec.frozen.prior import NEIGHBOURS, Prior
-from codec.frozen.transform_weights import Tensors
 from codec.networks import checks
 from codec.networks.products import I32, pack
 from codec.networks.transform import Transforms
@@ -51,8 +49,8 @@ TENSOR_CONFIG = {
     "conditions": (1, 100),
 }
 """Those that only models of tensors have; references and posterior_channels are at most channels."""
-KINDS = {"modulation": ("samples", "tensor"), "spatial": ("samples", "bits")}
-"""Networks around z, and what models with them may code."""
+FAMILIES = {"modulation": modulation_weights.FAMILY, "spatial": features_weights.FAMILY}
+"""By the word for their networks around z."""
 DISTRIBUTIONS = ("logistic", "normal")
 """Of latents."""
 SHOWN = ("colours", "grey")
@@ -60,36 +58,26 @@ SHOWN = ("colours", "grey")
 USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "logistic", "window_shows": "colours"}
 """What a configuration need not say."""
 
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
-
-def config_layout(config: dict[str, Any]) -> Layout:
+def config_layout(config: Config) -> Layout:
     """Return what a model codes."""
     if config["kind"] == "tensor":
         return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
     return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()
 
 
-def config_contexts(config: dict[str, Any]) -> tuple[contexts.IntArray, int]:
-    """Return the contexts (P, 2) of a model, and how far they reach."""
-    if config["networks"] == "modulation":
-        return contexts.offsets(config["radius"]), config["radius"]
-    columns, rows = config["window_columns"], config["window_rows"]
-    return contexts.window(columns, rows), max(columns // 2, rows)
-
-
-def tensor_shapes(tensors: Tensors, config: dict[str, Any]) -> Shapes:
+def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
     n, m, coded = config["latents"], config["mixtures"], config_layout(config)
-    spatial = config["networks"] == "spatial"
+    family = FAMILIES[config["networks"]]
     places = len(coded.sizes)
-    inputs = coded.inputs(len(config_contexts(config)[0])) + (config["features"] if spatial else 0)
+    inputs = coded.inputs(len(family.contexts(config)[0])) + family.features(config)
     outputs = max(3 * m * size + count for size, count in zip(coded.sizes, coded.coefficients.tolist(), strict=True))
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
     levels, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
     prior = tensors["prior.hidden.weight"].shape[-1]
-    neighbours = config["neighbours"] if spatial else 1
+    neighbours = family.neighbours(config)
     shapes: Shapes = {}
     for name, before, after in (
         ("likelihood.hidden1", inputs, width),
@@ -100,11 +88,9 @@ def tensor_shapes(tensors: Tensors, config: dict[str, Any]) -> Shapes:
     ):
         shapes[f"{name}.weight"] = ("int16", (before, after))
         shapes[f"{name}.shift"] = ("int8", (after,))
-    if spatial:
+    if family.has_own_units:
         shapes |= {"prior.own.weight": ("int16", (n, prior))}
-        shapes |= features_weights.tensor_shapes(tensors, config, len(coded.order))
-    else:
-        shapes |= modulation_weights.tensor_shapes(tensors, config, levels, biases)
+    shapes |= family.shapes(tensors, config, len(coded.order), levels, biases)
     return shapes | {
         "prior.hidden.biases": ("int32", (levels, prior)),
         "prior.out.weight": ("int16", (prior, 2 * n)),
@@ -124,7 +110,7 @@ def _take_transforms(tensors: Tensors) -> Tensors:
     return {name: tensors.pop(name) for name in list(tensors) if name.startswith(transform_weights.PREFIXES)}
 
 
-def _parse_transforms(own: Tensors, tensors: Tensors, config: dict[str, Any]) -> Transforms:
+def _parse_transforms(own: Tensors, tensors: Tensors, config: Config) -> Transforms:
     """Return the transforms of their own tensors; ModelError if they are for another tensor than the rest codes."""
     transforms = transform_weights.parse(own, config)
     expected = (config["conditions"], config["channels"])
@@ -137,25 +123,24 @@ def _parse_transforms(own: Tensors, tensors: Tensors, config: dict[str, Any]) ->
     return transforms
 
 
-def _choice(config: dict[str, Any], name: str, choices: Iterable[str]) -> None:
+def _choice(config: Config, name: str, choices: Iterable[str]) -> None:
     """Raise ModelError if a word of the configuration is none of those that there are."""
     if config[name] not in choices:
         raise ModelError(f"{name}: expected one of {', '.join(choices)}, got {config[name]!r}")
 
 
-def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
+def _check_ranges(tensors: Tensors, config: Config) -> None:
     """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
-    _choice(config, "networks", KINDS)
-    _choice(config, "kind", KINDS[config["networks"]])
+    _choice(config, "networks", FAMILIES)
+    family = FAMILIES[config["networks"]]
+    _choice(config, "kind", [kind.name for kind in family.kinds])
     _choice(config, "latent_distribution", DISTRIBUTIONS)
     _choice(config, "window_shows", SHOWN)
-    kind, spatial = config["kind"], config["networks"] == "spatial"
-    own = features_weights.CONFIG if spatial else modulation_weights.CONFIG
-    checks.check_numbers(config, CONFIG | own | (TENSOR_CONFIG if kind == "tensor" else {}))
-    if not spatial:
-        modulation_weights.check_tile(config)
+    kind = config["kind"]
+    checks.check_numbers(config, CONFIG | family.ranges | (TENSOR_CONFIG if kind == "tensor" else {}))
+    family.check(config)
     levels = len(tensors["likelihood.fixed_biases"])
-    if spatial and levels != 1:
+    if not family.is_conditional and levels != 1:
         raise ModelError(f"likelihood.fixed_biases: expected 1 row, got {levels}")
     if kind == "tensor":
         channels = config["channels"]
@@ -167,14 +152,14 @@ def _check_ranges(tensors: Tensors, config: dict[str, Any]) -> None:
         if not 1 <= levels <= config["conditions"]:
             raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
     checks.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
-    if spatial and len(tensors["prior.hidden.shift"]) % config["latents"]:
+    if family.has_own_units and len(tensors["prior.hidden.shift"]) % config["latents"]:
         raise ModelError(f"prior.hidden: expected as many units for each of {config['latents']} latents")
 
 
-def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) -> Network:
+def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network:
     """Return the likelihood's network; ModelError if a sum could leave the range in which it is exact."""
     limit = config["activation_limit"]
-    offsets, reach = config_contexts(config)
+    offsets, reach = FAMILIES[config["networks"]].contexts(config)
     references = contexts.REFERENCE if coded.references else ()
     places = [
         (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight) for k, j, weight in references
@@ -220,11 +205,11 @@ def _likelihood(t: Tensors, config: dict[str, Any], coded: Layout, tile: int) ->
     )
 
 
-def _prior(t: Tensors, config: dict[str, Any], conditions: int) -> tuple[Prior, I32]:
+def _prior(t: Tensors, config: Config, conditions: int) -> tuple[Prior, I32]:
     """Return the prior and its biases (conditions, hidden); ModelError if a sum could leave the exact range."""
     latents, grid, limit = config["latents"], config["grid"], config["activation_limit"]
     units = len(t["prior.hidden.shift"])
-    if config["networks"] == "spatial":
+    if FAMILIES[config["networks"]].has_own_units:
         own = t["prior.own.weight"]
         begins = np.arange(latents + 1) * (units // latents)
     else:  # all units are seen from the first channel on, and see none
@@ -255,34 +240,28 @@ def _prior(t: Tensors, config: dict[str, Any], conditions: int) -> tuple[Prior, 
     return prior, prior_biases
 
 
-def _networks(t: Tensors, config: dict[str, Any], coded: Layout, grid: Grid, conditions: int) -> LatentNetworks:
-    if config["networks"] == "spatial":
-        return features_weights.build(t, config, coded, grid, t["likelihood.fixed_biases"].shape[1])
-    return modulation_weights.build(t, config, coded, grid, conditions)
-
-
-def _build(tensors: Tensors, config: dict[str, Any], digest: bytes, transforms: Transforms | None) -> Model:
-    spatial = config["networks"] == "spatial"
-    conditions = config["conditions"] if config["kind"] == "tensor" else len(tensors["likelihood.fixed_biases"])
+def _build(tensors: Tensors, config: Config, digest: bytes, transforms: Transforms | None) -> Model:
+    family, kind = FAMILIES[config["networks"]], layout.KINDS[config["kind"]]
+    conditions = config["conditions"] if kind is layout.TENSOR else len(tensors["likelihood.fixed_biases"])
     coded, grid = config_layout(config), number_grid(-config["grid"], config["grid"])
-    tile = features_weights.tile(config) if spatial else config["tile"]
+    tile, biases = family.tile(config), tensors["likelihood.fixed_biases"].shape[1]
     prior, prior_biases = _prior(tensors, config, conditions)
     return Model(
         number=config["number"],
         name=config["name"],
         hash=digest,
-        kind=layout.KINDS[config["kind"]],
+        kind=kind,
         tile=tile,
-        band=config["band"] if spatial else 1,
+        band=family.band(config),
         latents=config["latents"],
         conditions=conditions,
         grid=grid,
         normal=config["latent_distribution"] == "normal",
-        adaptable=config["kind"] == "samples" and not spatial,
-        needs_latents=spatial,
+        adaptable=kind is layout.SAMPLES and family.is_adaptable,
+        needs_latents=family.needs_latents,
         network=_likelihood(tensors, config, coded, tile),
         fixed_biases=checks.between_levels(tensors["likelihood.fixed_biases"], conditions),
-        networks=_networks(tensors, config, coded, grid, conditions),
+        networks=family.build(tensors, config, coded, grid, conditions, biases),
         prior_weights=prior,
         prior_biases=prior_biases,
         transforms=transforms,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from codec.errors import ImageError
+from codec.errors import ImageError, RequestError
 from codec.format import metadata
 from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
 from codec.image_files import dropped, source_depth, tiff
@@ -139,7 +139,7 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, b
     if image.mode not in MODES:
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
     if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
-        raise ValueError(f"{name}: is closed, and was not loaded before")
+        raise RequestError(f"{name}: is closed, and was not loaded before")
     try:
         data = _file_of(image)
         fault = source_depth.fault(image, data)
@@ -257,7 +257,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Raise ValueError if the suffix is not that of a format that keeps images exactly."""
     suffix = Path(path).suffix.lower()
     if suffix not in OUTPUTS:
-        raise ValueError(
+        raise RequestError(
             f"output {Path(path).name}: expected a lossless format ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}"
         )
 
@@ -278,7 +278,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     suffix = Path(path).suffix.lower()
     kind, modes = OUTPUTS[suffix]
     if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
-        raise ValueError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
+        raise RequestError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
     write_file(path, image_bytes(image, kind), force=force)
 
 

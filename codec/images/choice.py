@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from codec.errors import RequestError
 from codec.format.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT
 from codec.format.png import fits_palette
 from codec.image_files import pillow
@@ -126,7 +127,7 @@ def _within(encoder: Encoder, file: File, goal: Goal) -> File:
     """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
     if file.size > _limit_bytes(encoder, goal):
         bpp = 8 * file.size / _pixels(encoder)
-        raise ValueError(
+        raise RequestError(
             f"{goal.kind.value}: {goal.value:g} cannot be met, the shortest file has {file.size} bytes, "
             f"{bpp:.4f} bits a pixel"
         )

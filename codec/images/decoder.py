@@ -5,11 +5,12 @@ The kernels and their compiler are imported where pixels are decoded.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from codec.errors import CorruptDataError, ModelError
+from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
 from codec.format.headers import OFFSETS, CodingHeader, Header
@@ -21,6 +22,69 @@ if TYPE_CHECKING:
     from codec.frozen.model import Model
     from codec.vlae.image import Image as CodedRaster
     from codec.vlae.pipeline import Progress
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose messages are decoded; `opened` makes it.
+
+    Attributes
+    ----------
+    file : Container
+    raster : codec.vlae.image.Image or None
+        Samples, or the tensor of a lossy file, with latents and adaptation; None of a stored file.
+    alpha : uint8 array (H, W) or None
+    """
+
+    file: Container
+    raster: CodedRaster | None
+    alpha: pillow.U8 | None
+
+    def image(self, threads: int | None = None) -> Image.Image:
+        """Return the image, with its metadata in ``info``.
+
+        Raises
+        ------
+        CorruptDataError
+            The samples do not have their checksum, or the PNG of a stored file is damaged.
+        """
+        if self.raster is None:
+            return stored_image(self.file)
+        return coded_image(self.file, self.raster.model, self.raster.samples, self.alpha, threads=threads)
+
+    def preview(self, seed: int | None = None, threads: int | None = None) -> Image.Image:
+        """Return what the latents alone hold, see `codec.vlae.preview`; a ``seed`` draws what is left out.
+
+        Raises
+        ------
+        UnsupportedError
+            The file has no latents.
+        """
+        if self.raster is None:
+            raise UnsupportedError("latents: the file is stored, it has none")
+        from codec.vlae import preview
+
+        values = preview.preview(self.raster, seed)
+        return coded_image(self.file, self.raster.model, values, self.alpha, exact=False, threads=threads)
+
+
+def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:
+    """Return a file with its messages decoded.
+
+    Raises
+    ------
+    CorruptDataError
+        Messages, alpha or metadata are damaged.
+    ModelError
+        The model is missing, or has other weights.
+    """
+    if file.coding is None:
+        return Opened(file, None, None)
+    from codec.vlae import decoding
+
+    alpha = unpack_alpha(file)
+    model = load_model(file.coding)
+    return Opened(file, decoding.decode(model, file, threads=threads, progress=progress), alpha)
 
 
 def stored_image(file: Container) -> Image.Image:
@@ -68,27 +132,6 @@ def load_model(coding: CodingHeader) -> Model:
     if model.hash != coding.weights_hash:
         raise ModelError(f"model {coding.model}: expected weights {coding.weights_hash.hex()}, got {model.hash.hex()}")
     return model
-
-
-def opened(
-    file: Container, *, threads: int | None = None, progress: Progress | None = None
-) -> tuple[CodedRaster, pillow.U8 | None]:
-    """Return what a coded file holds: its raster, decoded, which names its model, and its alpha channel (H, W) or None.
-
-    Raises
-    ------
-    CorruptDataError
-        The file is damaged.
-    ModelError
-        The model is missing, or has other weights.
-    """
-    from codec.vlae import decoding
-
-    if file.coding is None:
-        raise ValueError("expected a coded file")
-    alpha = unpack_alpha(file)
-    raster = decoding.decode(load_model(file.coding), file, threads=threads, progress=progress)
-    return raster, alpha
 
 
 def coded_image(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from codec.errors import ImageError
+from codec.errors import ImageError, RequestError
 from codec.format import container, png
 from codec.format.container import Container
 from codec.format.headers import (
@@ -240,7 +240,7 @@ def check_model(name: str | None, goal: Goal) -> None:
     if name is None:
         return
     if goal != Goal(Kind.MAX_ERROR, 0):
-        raise ValueError("model: expected lossless, too")
+        raise RequestError("model: expected lossless, too")
     from codec.frozen.shipped import weights_path
 
     weights_path(name)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from codec.errors import RequestError
 from codec.format.headers import MAX_ERROR, MAX_QUALITY
 from codec.system.sources import number, whole
 
@@ -55,14 +56,14 @@ def goal_of(*, lossless: bool = False, **given: float | None) -> Goal:
     if lossless:
         goals.append(Goal(Kind.MAX_ERROR, 0))
     if len(goals) > 1:
-        raise ValueError("fidelity: expected one of lossless, " + ", ".join(kind.value for kind in Kind))
+        raise RequestError("fidelity: expected one of lossless, " + ", ".join(kind.value for kind in Kind))
     return goals[0] if goals else Goal(Kind.QUALITY, DEFAULT_QUALITY)
 
 
 def checked_effort(effort: int) -> int:
     """Return an effort as int; ValueError or TypeError if it is none of `EFFORTS`."""
     if whole("effort", effort) not in EFFORTS:
-        raise ValueError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
+        raise RequestError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
     return int(effort)
 
 
@@ -71,7 +72,7 @@ def _checked(kind: Kind, value: float) -> Goal:
     if kind in _WHOLE:
         low, high = _WHOLE[kind]
         if not low <= value <= high:
-            raise ValueError(f"{kind.value}: expected {low} to {high}, got {value}")
+            raise RequestError(f"{kind.value}: expected {low} to {high}, got {value}")
     elif not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{kind.value}: expected a number above 0, got {value}")
+        raise RequestError(f"{kind.value}: expected a number above 0, got {value}")
     return Goal(kind, value)

@@ -25,6 +25,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.errors import RequestError
 from codec.system.threads import pool_of
 from codec.vlae.image import Image
 from codec.vlae.latents import draw, posterior_intervals, prior_intervals
@@ -32,9 +33,9 @@ from codec.vlae.pipeline import Progress
 from codec.vlae.pixels import intervals
 
 ELBO_SAMPLES = 2
-"""Fresh latents a band for the ELBO; bands are independent, so their number helps the estimate."""
+"""Fresh latents of each band for the ELBO. Bands are independent, so an image of many has a good estimate."""
 MAX_SAMPLES = 100_000
-"""Of the importance-weighted bound: each takes about as long as decoding the image."""
+"""Most samples of the importance-weighted bound: each takes about as long as decoding the image."""
 
 F64 = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ F64 = NDArray[np.float64]
 class Estimate:
     """An estimated number of bits and the variance of that; independent ones can be added."""
 
-    bits: float
+    bits: float = 0.0
     variance: float = 0.0
 
     def __add__(self, other: Estimate) -> Estimate:
@@ -59,7 +60,7 @@ class Estimate:
 def check_samples(samples: int | None) -> None:
     """Raise ValueError unless a number of samples is one for `importance`, or None."""
     if samples is not None and (isinstance(samples, bool) or not 1 <= samples <= MAX_SAMPLES):
-        raise ValueError(f"importance: expected 1 to {MAX_SAMPLES} samples, got {samples}")
+        raise RequestError(f"importance: expected 1 to {MAX_SAMPLES} samples, got {samples}")
 
 
 def fresh_bits(image: Image, index: int, seed: int) -> float:

@@ -2,7 +2,7 @@
 
 The bits of a value are -log2 of the frequency with which it was coded, of 2**PRECISION; those of a pixel are
 the sum over its samples. In a lossy file a position of the tensor stands for a patch, over whose pixels its
-bits are spread evenly. What codes no sample has no place in the picture: latents, alpha, headers.
+bits are spread evenly. Latents, alpha and headers code no sample: they have no place in the picture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from codec.vlae.pixels import intervals
 COLOURS = ("#000004", "#1f0c48", "#550f6d", "#88226a", "#ba3655", "#e35933", "#f98e09", "#f9c932", "#fcffa4")
 """From no bits to the most, evenly spaced: matplotlib's "inferno", whose lightness grows evenly."""
 TOP_QUANTILE = 0.995
-"""Pixels above share the last colour: a few that surprised the model would leave all others dark."""
+"""Pixels with more bits than this quantile share the last colour: a few surprises would leave all others dark."""
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

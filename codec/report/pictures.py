@@ -13,15 +13,13 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from codec.errors import UnsupportedError
-from codec.format import container
-from codec.images import decoder
+from codec.images.decoder import Opened
 from codec.report import heatmap
-from codec.vlae import decoding, preview
 
 LARGEST_SIDE = 640
 """Larger pictures are shrunken to it: 24 lossy photographs make a page of 45 MB, and one still fills a phone."""
 SEED = 0
-"""Of what the model makes up where the latents say nothing."""
+"""Seed of what the model makes up where the latents say nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those of an image and its file.
+    """The pictures of an image and its file.
 
     Attributes
     ----------
@@ -72,33 +70,28 @@ class Pictures:
     heat: HeatMap | None
 
 
-def pictures(image: PillowImage.Image, data: bytes, *, exact: bool) -> Pictures:
-    """Return the pictures of an image and its file.
+def pictures(image: PillowImage.Image, opened: Opened, *, exact: bool) -> Pictures:
+    """Return the pictures of an image and its decoded file.
 
     Parameters
     ----------
-    data : bytes
-        The file.
+    image : PIL.Image.Image
+    opened : Opened
     exact : bool
-        Whether it holds every sample.
+        Whether the file holds every sample.
     """
     original = _picture(image)
-    file = container.unpack(data)
-    if file.coding is None:
+    if opened.raster is None:
         return Pictures(original, None, None, None, None)
-    model = decoder.load_model(file.coding)
-    alpha = decoder.unpack_alpha(file)
-    values = decoding.decode(model, file)
-    decoded = None if exact else _picture(decoder.coded_image(file, model, values.samples, alpha))
+    decoded = None if exact else _picture(opened.image())
 
     def alone(seed: int | None) -> Picture | None:
         try:
-            raster = preview.preview(values, seed)
+            return _picture(opened.preview(seed))
         except UnsupportedError:  # there are no latents
             return None
-        return _picture(decoder.coded_image(file, model, raster, alpha, exact=False))
 
-    bits = heatmap.pixel_bits(values, image.height, image.width)
+    bits = heatmap.pixel_bits(opened.raster, image.height, image.width)
     small = heatmap.shrink(bits, shown_size(image.width, image.height))
     top = heatmap.scale_top(small)
     heat = HeatMap(

@@ -9,8 +9,11 @@ ROW_TERMS = {
         "returned latents",
         "The bits that chose the latents: decoding gives them back, so they count off.",
     ),
-    "initial": ("first latents", "What could not be got back, as no bits were there yet from which to choose latents."),
-    "rounding": ("rounding", "What it costs that probabilities are whole numbers of 1/16,777,216."),
+    "initial": (
+        "first latents",
+        "The bits of latents that decoding cannot give back: nothing was coded yet that could lend them.",
+    ),
+    "rounding": ("rounding", "The cost of probabilities that are whole numbers of 1/16,777,216."),
     "rans": ("entropy coder", "Words and states of the coder, over the bits that probabilities ask for."),
     "header": ("header", "Size, mode, and how the file was coded."),
     "lane_table": ("lane table", "Where the parts begin that can be decoded at the same time."),
@@ -25,7 +28,7 @@ TENSOR_TERM = (
     "transformed samples",
     "The rounded numbers that the learned transform makes of samples, predicted from those before them.",
 )
-"""In place of the samples of a lossy file."""
+"""Stands for the samples in a lossy file."""
 
 TERMS = {
     "sub-pixel": "One number of a pixel: its red, green or blue, its gray, or its alpha. Uncoded it has 8 bits.",
@@ -34,7 +37,7 @@ TERMS = {
     "predicted bits": "Minus the evidence lower bound (ELBO): how long the model says that the file is, on average.",
     "difference": "How much longer the file is than predicted, but for metadata and alpha, which no model predicts.",
     "quality": "1 to 100: how finely a lossy file is rounded.",
-    "largest error": "Of all sub-pixels, the largest difference between original and decoded, of 255.",
+    "largest error": "The largest difference of a sub-pixel between original and decoded, of 255.",
     "PSNR": "Peak signal-to-noise ratio of the colours, in decibels: higher is closer to the original.",
     "MS-SSIM": "Multi-scale structural similarity of the colours: 1 is equal.",
     "stored": "The image is in the file as PNG, as that was shorter, or as there are no colours to predict.",
@@ -48,4 +51,4 @@ MODES = {
     "P": "palette",
     "1": "black and white",
 }
-"""What Pillow's modes are called."""
+"""Words for Pillow's modes."""

@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from codec.errors import RequestError
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -104,12 +106,12 @@ def is_stream(path: AnyPath) -> bool:
 def check_free(path: AnyPath, force: bool) -> None:
     """Raise ValueError if a path is a folder or, without ``force``, a file or a disk."""
     if os.path.isdir(path):
-        raise ValueError(f"output {os.fspath(path)}: is a folder")
+        raise RequestError(f"output {os.fspath(path)}: is a folder")
     if force or descriptor(path) is not None or not os.path.lexists(os.path.realpath(path)):
         return
     mode = os.lstat(os.path.realpath(path)).st_mode
     if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-        raise ValueError(_exists(os.fspath(path)))
+        raise RequestError(_exists(os.fspath(path)))
 
 
 def check_output(path: AnyPath, force: bool) -> None:
@@ -124,9 +126,9 @@ def check_output(path: AnyPath, force: bool) -> None:
     """
     name = os.fspath(path)
     if not name:
-        raise ValueError("output: expected a name, got an empty one")
+        raise RequestError("output: expected a name, got an empty one")
     if name.endswith(("/", os.sep)):
-        raise ValueError(f"output {name}: is a folder")
+        raise RequestError(f"output {name}: is a folder")
     check_free(path, force)
     number = descriptor(path)
     if number is not None:
@@ -135,9 +137,9 @@ def check_output(path: AnyPath, force: bool) -> None:
         return
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise ValueError(f"output {name}: its folder does not exist")
+        raise RequestError(f"output {name}: its folder does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"output {name}: its folder cannot be written")
+        raise RequestError(f"output {name}: its folder cannot be written")
 
 
 def check_descriptor(number: int, name: str) -> None:
@@ -214,7 +216,7 @@ def _claim(temporary: Path, target: Path, name: str) -> None:
             with undoing(target.unlink):
                 temporary.replace(target)
     except FileExistsError:
-        raise ValueError(_exists(name)) from None
+        raise RequestError(_exists(name)) from None
     temporary.unlink(missing_ok=True)
 
 

@@ -7,6 +7,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import BinaryIO
 
+from codec.errors import RequestError
+
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A text is a path."""
 
@@ -41,7 +43,7 @@ def data_of(source: Source, what: str, expected: str = "") -> bytes:
         kinds = f"{expected}a path, bytes or a binary file"
         raise TypeError(f"{what}: expected {kinds}, got {type(source).__name__}")
     if getattr(source, "closed", False):
-        raise ValueError(f"{what}: the file is closed")
+        raise RequestError(f"{what}: the file is closed")
     data = source.read()
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"{what}: expected a binary file, got one that reads {type(data).__name__}")
@@ -53,7 +55,7 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if least is not None and value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
+        raise RequestError(f"{name}: expected at least {least}, got {value}")
     return int(value)
 
 

@@ -28,7 +28,7 @@ KERNELS = (
     Image.Resampling.BICUBIC,
     Image.Resampling.LANCZOS,
 )
-Pixels = NDArray[np.uint8]
+U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in endings)
 
 
-def load_images(folder: Path) -> list[Pixels]:
+def load_images(folder: Path) -> list[U8]:
     """Return all images of a folder as uint8 arrays (H, W, 3).
 
     Raises
@@ -60,7 +60,7 @@ def load_images(folder: Path) -> list[Pixels]:
     return images
 
 
-def _load(path: Path) -> Pixels:
+def _load(path: Path) -> U8:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
@@ -68,7 +68,7 @@ def _load(path: Path) -> Pixels:
         raise TrainingError(f"{path}: not an image that can be read: {error}") from error
 
 
-def centre(image: Pixels, side: int, multiple: int) -> Pixels:
+def centre(image: U8, side: int, multiple: int) -> U8:
     """Return the centre of an image (H, W, 3), up to ``side`` high and wide, sides multiples of ``multiple``."""
     h, w = (min(size, side) // multiple * multiple for size in image.shape[:2])
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
@@ -131,7 +131,7 @@ def _tone(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(np.floor(x), 0, 255).astype(np.uint8))
 
 
-def give_past(crop: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+def give_past(crop: U8, size: int, rng: np.random.Generator) -> U8:
     """Return a (size, size, 3) crop made from a larger square one by a random past."""
     image = Image.fromarray(crop)
     if rng.random() < 0.2:
@@ -167,11 +167,11 @@ class Crops:
         shares = np.array([s.share for s in sources])
         self.shares = shares / shares.sum()
 
-    def batch(self, step: int, count: int) -> Pixels:
+    def batch(self, step: int, count: int) -> U8:
         """Return the ``count`` crops of a step: uint8 array (count, size, size, 3)."""
         return np.stack([self.crop(number) for number in range(step * count, (step + 1) * count)])
 
-    def crop(self, number: int) -> Pixels:
+    def crop(self, number: int) -> U8:
         """Return a crop: uint8 array (size, size, 3)."""
         rng = np.random.default_rng((self.seed, number))
         kind = rng.choice(len(self.sources), p=self.shares)
@@ -192,10 +192,10 @@ class Crops:
             crop = np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))
         if rng.random() < 0.5:
             crop = crop.transpose(1, 0, 2)
-        return np.array(np.rot90(crop, rng.integers(4)))  # what Pillow made is not to be written
+        return np.array(np.rot90(crop, int(rng.integers(4))))  # what Pillow made is not to be written
 
     @staticmethod
-    def _cut(image: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    def _cut(image: U8, size: int, rng: np.random.Generator) -> U8:
         h, w = image.shape[:2]
         if min(h, w) < size:  # tiny icons: repeat the border
             image = np.pad(image, ((0, max(0, size - h)), (0, max(0, size - w)), (0, 0)), "edge")

@@ -73,7 +73,7 @@ class Rounder:
         return parse_model(data)
 
     def __call__(self, samples: U8, error: int, grey: bool = False) -> U8:
-        """Return what contexts hold of an image (H, W, 3) coded within ``error``; of a grey one a channel is coded."""
+        """Return what contexts hold of an image (H, W, 3) coded within ``error``; grey ones have one channel."""
         if error == 0:
             return samples
         return rounded(self.model, samples[..., :1] if grey else samples, int(error))

@@ -54,9 +54,8 @@ def shrunken(folder: Path, side: int, seed: int) -> U8:
         for shorter in SIDES:
             shorter = max(side, round(shorter * rng.uniform(0.85, 1.2)))
             factor = shorter / min(photo.size)
-            size = tuple(max(side, round(length * factor)) for length in photo.size)
-            small = np.asarray(photo.resize(size, KERNELS[rng.integers(len(KERNELS))]))
-            height, width = small.shape[:2]
+            width, height = (max(side, round(length * factor)) for length in photo.size)
+            small = np.asarray(photo.resize((width, height), KERNELS[rng.integers(len(KERNELS))]))
             for _ in range(max(1, round(4 * height * width / side**2))):
                 y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
                 found.append(small[y : y + side, x : x + side])

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.nets.vlae import VLAE, Likelihood
+from models.nets.layers import bias_of
+from models.nets.likelihood import Likelihood
+from models.nets.vlae import VLAE
 
 ROUNDS = 50
-"""Of balancing; then the norms on both sides of the shipped model's units agree within 1 %."""
+"""Rounds of balancing: after these the norms on both sides of the shipped model's units agree within 1 %."""
 
 
 class Units(NamedTuple):
@@ -39,9 +41,9 @@ def hidden_units(model: VLAE) -> list[Units]:
         return [model.condition.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
 
     result = [
-        Units([q.conv1.weight], [q.conv1.bias], [q.conv2.weight.transpose(0, 1)]),
-        Units([q.conv2.weight], [q.conv2.bias], [q.conv3.weight.transpose(0, 1)]),
-        Units([q.conv3.weight], [q.conv3.bias], [dense[:, :channels].T, dense[:, channels:].T]),
+        Units([q.conv1.weight], [bias_of(q.conv1)], [q.conv2.weight.transpose(0, 1)]),
+        Units([q.conv2.weight], [bias_of(q.conv2)], [q.conv3.weight.transpose(0, 1)]),
+        Units([q.conv3.weight], [bias_of(q.conv3)], [dense[:, :channels].T, dense[:, channels:].T]),
         Units([dense], [q.dense.bias, q.condition.weight.T], [q.out.weight.T]),
         Units([prior.hidden.weight], [prior.hidden.bias, prior.condition.weight.T], [prior.out.weight.T]),
         Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
@@ -50,7 +52,10 @@ def hidden_units(model: VLAE) -> list[Units]:
 
 
 def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]]) -> list[Units]:
-    """Return the units of a likelihood; ``moved`` returns what else is added to so many biases from one on."""
+    """Return the units of a likelihood.
+
+    ``moved(begin, count)`` returns what else is added to the biases from ``begin`` on, ``count`` of them.
+    """
     config, result = net.config, []
     chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
     for i in range(3):
@@ -67,7 +72,8 @@ def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]])
 
 def norm(parts: list[Tensor]) -> Tensor:
     """Return the norm of each unit's weights in several parameters."""
-    return torch.cat([p.flatten(1) for p in parts], 1).norm(dim=1)
+    result: Tensor = torch.linalg.vector_norm(torch.cat([p.flatten(1) for p in parts], 1), dim=1)
+    return result
 
 
 @torch.no_grad()

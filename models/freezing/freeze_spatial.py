@@ -6,28 +6,11 @@ z itself, so their rows are bound by its grid.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from codec.frozen import features
-from models.freezing.freeze import (
-    ACTIVATION_LIMIT,
-    F64,
-    OUTPUT_SHIFT,
-    Frozen,
-    Peaks,
-    fit,
-    freeze_likelihood,
-    freeze_output,
-    half,
-    latent_units,
-    quantise_layer,
-    to_f64,
-    watch_likelihood,
-)
+from models.freezing.freeze import Frozen, freeze_likelihood
 from models.freezing.freeze_transforms import (
     HEADROOM,
     HIDDEN_LIMIT,
@@ -37,13 +20,26 @@ from models.freezing.freeze_transforms import (
     largest_scale,
     rows_of,
     stream_unit,
+    watch_blocks,
 )
-from models.nets.spatial import INPUT_UNIT, Z_UNIT, Residual, Spatial
+from models.freezing.peaks import Peaks, watch_likelihood
+from models.freezing.quantise import (
+    ACTIVATION_LIMIT,
+    F64,
+    OUTPUT_SHIFT,
+    Tensors,
+    fit,
+    freeze_output,
+    half,
+    latent_units,
+    quantise_layer,
+    to_f64,
+)
+from models.nets.layers import bias_of
+from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial
 
 FEATURE_LIMIT = 511
 """10 bits with their sign: features are a few of the likelihood's many inputs."""
-
-Tensors = dict[str, NDArray[Any]]
 
 
 def watch_spatial(model: Spatial, peaks: Peaks) -> None:
@@ -51,9 +47,7 @@ def watch_spatial(model: Spatial, peaks: Peaks) -> None:
     watch_likelihood(model.likelihood, peaks)
     for prefix, network in (("posterior", model.posterior), ("features", model.decoder)):
         peaks.inputs(f"{prefix}.stream", network.blocks, torch.abs)
-        for i, block in enumerate(network.blocks):
-            peaks.outputs(f"{prefix}.stream", block, torch.abs)
-            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
+        watch_blocks(prefix, network.blocks, peaks)
     peaks.outputs("features", model.decoder.output, torch.abs)
     if model.config.prior:
         peaks.inputs("prior", model.prior.activation)
@@ -63,10 +57,10 @@ def _posterior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
     net, config = model.posterior, model.config
     largest = features.largest_centred(config.coded.layout)
     writer = LayerWriter()
-    first, bias = rows_of(net.input) / INPUT_UNIT, to_f64(net.input.bias)
+    first, bias = rows_of(net.input) / INPUT_UNIT, to_f64(bias_of(net.input))
     stream = np.minimum(stream_unit(peaks["posterior.stream"]), largest_scale(first, largest, bias))
     writer.add("posterior.input", first, largest, bias, stream)
-    _blocks(writer, "posterior", net.blocks, stream, peaks)
+    writer.blocks("posterior", net.blocks, stream, peaks)
     folded = to_f64(net.out.weight) / np.tile(stream, config.cell**2)
     offset = np.repeat([0.0, 1.0], config.latents)
     writer.add("posterior.out", folded, STREAM_LIMIT, to_f64(net.out.bias) + offset, latent_units(config.latents))
@@ -81,19 +75,13 @@ def _features(model: Spatial, peaks: dict[str, F64]) -> tuple[Tensors, F64]:
     reach = largest_scale(dense, config.grid, bias).reshape(config.cell**2, config.stream).min(0)
     stream = np.minimum(stream_unit(peaks["features.stream"]), reach)
     writer.add("features.dense", dense, config.grid, bias, np.tile(stream, config.cell**2))
-    _blocks(writer, "features", net.blocks, stream, peaks)
-    folded, bias = rows_of(net.output) / np.tile(stream, 9), to_f64(net.output.bias)
+    writer.blocks("features", net.blocks, stream, peaks)
+    folded, bias = rows_of(net.output) / np.tile(stream, 9), to_f64(bias_of(net.output))
     peak = np.maximum(peaks["features"].reshape(config.features, -1).max(1), LEAST)
     reach = largest_scale(folded, STREAM_LIMIT, bias).reshape(config.features, -1).min(1)
     unit = np.minimum(FEATURE_LIMIT / (HEADROOM * peak), reach)
     writer.add("features.output", folded, STREAM_LIMIT, bias, np.repeat(unit, config.patch**2))
     return writer.tensors, unit
-
-
-def _blocks(writer: LayerWriter, prefix: str, blocks: list[Residual], stream: F64, peaks: dict[str, F64]) -> None:
-    for i, block in enumerate(blocks):
-        name = f"{prefix}.block{i + 1}"
-        writer.block(name, (block.conv1, block.conv2), to_f64(block.conv1.bias), stream, peaks[name])
 
 
 def _prior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
@@ -140,7 +128,7 @@ def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
     entries = [(float(u), float(FEATURE_LIMIT)) for u in unit]
     likelihood, _ = freeze_likelihood(model.likelihood, peaks, np.zeros((1, config.bias_count)), entries)
     tensors = likelihood | _posterior(model, peaks) | features | _prior(model, peaks)
-    header: dict[str, Any] = {
+    header: dict[str, str | int] = {
         "networks": "spatial",
         "kind": config.kind,
         "latent_distribution": "normal",

@@ -7,6 +7,7 @@ unit times powers of two, which shifts undo.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +17,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
-from codec.frozen.transform_weights import NETWORK, Tensors
+from codec.frozen.model import Tensors
+from codec.frozen.transform_weights import NETWORK
 from codec.networks.transform import CENTRE
-from models.freezing.freeze import F64, I64, Frozen, Peaks, fit, half, to_f64
+from models.errors import TrainingError
+from models.freezing.freeze import Frozen
+from models.freezing.peaks import Peaks
+from models.freezing.quantise import F64, I64, fit, half, to_f64
+from models.nets.layers import Residual, bias_of
 from models.nets.lossy import Lossy, price
-from models.nets.transforms import Transform
+from models.nets.transforms import Analysis, Synthesis, Transform
 
 CONDITIONS = 100
 """Qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
-"""Of the networks, and of the linear maps."""
+"""Largest weights of the networks, and of the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
 """With weights of 8 bits, sums of 9 times 192 of them stay within int32."""
 HEADROOM = 2.0
-"""Activations may be so many times the largest that were seen; 12 bits are left to those."""
+"""Activations may be twice the largest that were seen, which have 12 bits."""
 SCALE_MAX = 2.0**26
-"""Of rows that are nearly zero."""
+"""Scale of rows that are nearly zero."""
 LEAST = 1e-3
 """Peak of units that never were above it."""
 PROBES = 4
@@ -51,25 +57,50 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
     Parameters
     ----------
     folded : float64 array (outputs, inputs)
-        Of the float layer, by an integer unit of each input.
+        Weights of the float layer for an integer unit of each input.
     largest : float
-        Integer input.
-    bias : float64 array (outputs,)
-        Largest one, float units.
+        Largest integer of an input.
+    bias : float, or float64 array (outputs,)
+        Largest biases, float units.
     """
     reach = largest * np.abs(folded).sum(1) + np.abs(bias)
     with np.errstate(divide="ignore"):
         scale = np.minimum(weight_max / np.abs(folded).max(1), 0.98 * SUM_LIMIT / reach)
-    return np.minimum(scale, SCALE_MAX)
+    bounded: F64 = np.minimum(scale, SCALE_MAX)
+    return bounded
 
 
 def watch_transforms(model: Lossy, peaks: Peaks) -> None:
-    """Record the streams, and the results of the hidden layers."""
-    for prefix, transform in (("analysis", model.analysis), ("synthesis", model.synthesis)):
-        for module in (transform.input, *transform.blocks):
-            peaks.outputs(f"{prefix}.stream", module, torch.abs)
-        for i, block in enumerate(transform.blocks):
-            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
+    """Record the streams, and the results of the hidden layers.
+
+    Raises
+    ------
+    TrainingError
+        The transforms are of a kind that cannot be frozen.
+    """
+    for prefix, transform in (("analysis", dense(model.analysis)), ("synthesis", dense(model.synthesis))):
+        peaks.outputs(f"{prefix}.stream", transform.input, torch.abs)
+        watch_blocks(prefix, transform.blocks, peaks)
+
+
+def dense(transform: Transform[nn.Module]) -> Transform[Residual]:
+    """Return a transform whose blocks are `Residual`.
+
+    Raises
+    ------
+    TrainingError
+        Its blocks are others.
+    """
+    if not isinstance(transform, Analysis | Synthesis):
+        raise TrainingError("depthwise transforms cannot be frozen yet: vlae averages keeps what was trained")
+    return transform
+
+
+def watch_blocks(prefix: str, blocks: Iterable[Residual], peaks: Peaks) -> None:
+    """Record the stream after each block, and the results of its hidden layer."""
+    for i, block in enumerate(blocks):
+        peaks.outputs(f"{prefix}.stream", block, torch.abs)
+        peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
 
 
 @dataclass
@@ -93,16 +124,24 @@ class LayerWriter:
         shift = np.floor(np.log2(largest_scale(folded, largest, bias) / unit)).astype(np.int64)
         self.write(name, folded, unit * 2.0**shift, shift, bias)
 
-    def block(self, name: str, convolutions: tuple[nn.Conv2d, nn.Conv2d], biases: F64, stream: F64, peak: F64) -> None:
-        """Write a residual block; ``biases`` are those of the first convolution, ``peak`` its largest activations."""
-        first, second = convolutions
-        folded = rows_of(first) / np.tile(stream, 9)
+    def blocks(self, prefix: str, blocks: Iterable[Residual], stream: F64, peaks: dict[str, F64]) -> None:
+        """Write residual blocks, whose largest activations `watch_blocks` saw."""
+        for i, block in enumerate(blocks):
+            name = f"{prefix}.block{i + 1}"
+            self._block(name, block, stream, peaks[name])
+
+    def _block(self, name: str, block: Residual, stream: F64, peak: F64) -> None:
+        """Write a residual block; ``peak`` are its hidden layer's largest activations."""
+        biases = to_f64(bias_of(block.conv1))
+        if block.levels is not None:
+            biases = biases + to_f64(block.levels.weight)
+        folded = rows_of(block.conv1) / np.tile(stream, 9)
         scale = largest_scale(folded, STREAM_LIMIT, np.abs(np.atleast_2d(biases)).max(0))
         most = HEADROOM * np.maximum(peak, LEAST)
         shift = np.maximum(0, np.ceil(np.log2(most * scale / HIDDEN_LIMIT))).astype(np.int64)
         self.write(f"{name}.hidden", folded, scale, shift, biases)
-        folded = rows_of(second) / np.tile(scale * 2.0**-shift, 9)
-        self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(second.bias), stream)
+        folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
+        self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
 
 
 def stream_unit(peak: F64) -> F64:
@@ -111,13 +150,15 @@ def stream_unit(peak: F64) -> F64:
     return unit
 
 
-def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float, peaks: dict[str, F64]) -> Tensors:
+def _network(
+    prefix: str, net: Transform[Residual], largest: int, gain: float, unit: float, peaks: dict[str, F64]
+) -> Tensors:
     """Return the tensors of a transform.
 
     Parameters
     ----------
     largest : int
-        Input.
+        Largest integer of an input.
     gain : float
         Integer units of an input for each float one.
     unit : float
@@ -125,15 +166,11 @@ def _network(prefix: str, net: Transform, largest: int, gain: float, unit: float
     """
     writer = LayerWriter()
     tensors = writer.tensors
-    first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(net.input.bias)
+    first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(bias_of(net.input))
     stream = np.minimum(stream_unit(peaks[f"{prefix}.stream"]), largest_scale(first, largest, bias))
     writer.add(f"{prefix}.input", first, largest, bias, stream)
-    for i, block in enumerate(net.blocks):
-        name = f"{prefix}.block{i + 1}"
-        biases = to_f64(block.conv1.bias) + to_f64(block.levels.weight)
-        writer.block(name, (block.conv1, block.conv2), biases, stream, peaks[name])
-
-    folded, bias = rows_of(net.output) / np.tile(stream, net.output.kernel_size[0] ** 2), to_f64(net.output.bias)
+    writer.blocks(prefix, net.blocks, stream, peaks)
+    folded, bias = rows_of(net.output) / np.tile(stream, net.output.kernel_size[0] ** 2), to_f64(bias_of(net.output))
     scale = largest_scale(folded, STREAM_LIMIT, bias)
     tensors[f"{prefix}.output.weight"] = fit(folded * scale[:, None], NETWORK).T
     tensors[f"{prefix}.output.bias"] = fit(bias * scale, np.int32)
@@ -162,7 +199,7 @@ def gains(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
         y = (model.analyse(images, level) / steps).round() * steps
     y.requires_grad_()
     samples = model.synthesise(y, level)
-    total = 0.0
+    total = np.zeros(y.shape[1])
     for _ in range(PROBES):
         signs = torch.from_numpy(rng.choice([-1.0, 1.0], samples.shape)).float()
         (back,) = torch.autograd.grad(samples, y, signs, retain_graph=True)
@@ -179,16 +216,25 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
         Largest activations, from `watch_transforms` after running the model on calibration crops.
     gain : float64 array (C,)
         From `gains`.
+
+    Raises
+    ------
+    TrainingError
+        The transforms are of a kind that cannot be frozen.
     """
     quality = torch.arange(CONDITIONS) / (CONDITIONS - 1)
     with torch.no_grad():
         steps = to_f64(model.steps(model.level(quality))[:, :, 0, 0])
     prices = to_f64(price(quality))[:, None] / 3 * gain * steps**2
-    tensors = _network("analysis", model.analysis, CENTRE, 1.0, 2.0**Y_BITS, peaks)
-    tensors |= _network("synthesis", model.synthesis, VALUE_LIMIT, 2.0**VALUE_BITS, 1.0, peaks)
+    tensors = _network("analysis", dense(model.analysis), CENTRE, 1.0, 2.0**Y_BITS, peaks)
+    tensors |= _network("synthesis", dense(model.synthesis), VALUE_LIMIT, 2.0**VALUE_BITS, 1.0, peaks)
     tensors |= {
         "analysis.prices": fit(256 * prices, np.int32),
         "synthesis.steps": fit(2.0**STEP_BITS * steps, np.int32),
     }
-    limits = {"stream_limit": STREAM_LIMIT, "hidden_limit": HIDDEN_LIMIT}
-    return Frozen(tensors, {"conditions": CONDITIONS} | limits)
+    header: dict[str, str | int] = {
+        "conditions": CONDITIONS,
+        "stream_limit": STREAM_LIMIT,
+        "hidden_limit": HIDDEN_LIMIT,
+    }
+    return Frozen(tensors, header)

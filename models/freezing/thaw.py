@@ -7,73 +7,32 @@ weights that come into a unit and those that go out of it have equal norms.
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import load
-from torch import Tensor, nn
 
 from codec.frozen.contexts import offsets
 from codec.frozen.weights import parse_model
 from models.freezing.balance import balance, hidden_units
-from models.freezing.freeze import F64, I64, head_units, latent_units
-from models.nets.vlae import CONTEXT_UNIT, SAMPLES, VLAE, Coded, Condition, Config, Likelihood
+from models.freezing.filling import (
+    fill,
+    fill_biases,
+    fill_hidden,
+    fill_output,
+    fill_rows,
+    frozen_header,
+)
+from models.freezing.quantise import F64, I64, Tensors, half, head_units, latent_units
+from models.nets.layers import bias_of
+from models.nets.likelihood import CONTEXT_UNIT, SAMPLES, Coded, Likelihood
+from models.nets.vlae import VLAE, Config
 
 GROWING = ("radius", "width", "head", "modulation")
 """Values of a Config that may be larger than the frozen model's."""
 OUTPUT = ("weight", "bias", "multiplier")
 """Tensors of an output layer."""
-
-Tensors = dict[str, NDArray[Any]]
-
-
-def _fill(parameter: Tensor, values: NDArray[Any]) -> None:
-    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)))
-
-
-def _scale(tensors: Tensors, name: str) -> F64:
-    """Return the units of a hidden layer's sums, of which 2**shift are 1 here: then one is of its activations."""
-    return np.ldexp(1.0, tensors[f"{name}.shift"])
-
-
-def _half(tensors: Tensors, name: str) -> I64:
-    """Return what the biases have in addition so that shifts round to nearest."""
-    return (1 << tensors[f"{name}.shift"].astype(np.int64)) >> 1
-
-
-def _biases(own: Tensor, errors: Condition, biases: F64) -> None:
-    """Fill biases (d, units): d = 0 is a layer's own, for others the difference is added."""
-    _fill(own, biases[0])
-    _fill(errors.weight, biases - biases[0])
-
-
-def _hidden(
-    tensors: Tensors, name: str, layer: nn.Linear | nn.Conv2d, inputs: F64, errors: Condition | None = None
-) -> None:
-    """Fill a hidden layer; ``inputs`` are the integer units of each input."""
-    scale = _scale(tensors, name)
-    weight = (tensors[f"{name}.weight"] * inputs[:, None] / scale).T
-    if isinstance(layer, nn.Conv2d):
-        weight = weight.reshape(len(scale), 3, 3, -1).transpose(0, 3, 1, 2)
-    _fill(layer.weight, weight)
-    if errors is not None:
-        _biases(layer.bias, errors, (tensors[f"{name}.biases"] - _half(tensors, name)) / scale)
-    elif f"{name}.bias" in tensors:
-        _fill(layer.bias, (tensors[f"{name}.bias"] - _half(tensors, name)) / scale)
-
-
-def fill_output(
-    tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F64, offset: F64 | float = 0.0
-) -> F64:
-    """Fill an output layer and return the float value of a unit of each sum; ``step`` is 2**-output_shift."""
-    value: F64 = tensors[f"{name}.multiplier"] * step / units
-    _fill(layer.weight, (tensors[f"{name}.weight"] * value).T)
-    _fill(layer.bias, tensors[f"{name}.bias"] * value - offset)
-    return value
 
 
 def fill_likelihood(tensors: Tensors, net: Likelihood, step: float, inputs: F64) -> tuple[F64, F64]:
@@ -85,66 +44,46 @@ def fill_likelihood(tensors: Tensors, net: Likelihood, step: float, inputs: F64)
     names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
     layers = [net.hidden1, net.hidden2, net.hidden3, net.split]
     for name, layer in zip(names, layers, strict=True):
-        _hidden(tensors, name, layer, inputs)
+        shift = tensors[f"{name}.shift"].astype(np.int64)
+        fill_rows(layer, tensors[f"{name}.weight"].T * (inputs / 2.0 ** shift[:, None]))
         inputs = np.ones(width)
-    scale, half = (np.concatenate([f(tensors, n) for n in names]) for f in (_scale, _half))
-    biases = (tensors["likelihood.fixed_biases"] - half) / scale
+    shifts = np.concatenate([tensors[f"{name}.shift"].astype(np.int64) for name in names])
+    scale = 2.0**shifts
+    biases = (tensors["likelihood.fixed_biases"] - half(shifts)) / scale
     ends = np.cumsum([layer.out_features for layer in layers])[:-1]
     for layer, part in zip(layers, np.split(biases[0], ends), strict=True):
-        _fill(layer.bias, part)
+        fill(layer.bias, part)
     coded, m = net.config.coded, net.config.mixtures
-    heads = _scale(tensors, names[3]).reshape(coded.groups, -1)
+    heads = scale[-coded.groups * net.config.head :].reshape(coded.groups, -1)
     begin = 0  # of the rows of a group's conditioning
-    for place, layer in enumerate(net.conditioning, 1):
+    for place, conditioned in enumerate(net.conditioning, 1):
         end = begin + coded.features[place]
         conditioning = tensors["likelihood.conditioning"][begin:end] * CONTEXT_UNIT / heads[place]
-        _fill(layer.weight, conditioning.T)
+        fill(conditioned.weight, conditioning.T)
         begin = end
     for place, out in enumerate(net.outputs):
         links = coded.links[place]
         used = 3 * m * coded.group + links
-        part = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
+        own = {f"out.{k}": tensors[f"likelihood.outputs.{k}"][place][..., :used] for k in OUTPUT}
         offset = np.append(np.tile(np.repeat([0.0, 0.5], [2 * m, m]), coded.group), np.zeros(links))
-        fill_output(part, "out", out, step, head_units(m, coded.group, links), offset)
+        fill_output(own, "out", out, step, head_units(m, coded.group, links), offset)
     return biases, scale
 
 
 def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -> None:
     """Fill the networks around z."""
     q, prior, n = model.posterior, model.prior, model.config.latents
-    a, b, c = model.config.posterior
-    for name, conv, inputs in (
-        ("conv1", q.conv1, np.full(9 * model.config.coded.planes, float(CONTEXT_UNIT))),
-        ("conv2", q.conv2, np.ones(9 * a)),
-        ("conv3", q.conv3, np.ones(9 * b)),
-    ):
-        _hidden(tensors, f"posterior.{name}", conv, inputs)
-    _hidden(tensors, "posterior.dense", q.dense, np.repeat([4.0, 1.0], c), q.condition)
+    for name, conv, unit in (("conv1", q.conv1, float(CONTEXT_UNIT)), ("conv2", q.conv2, 1.0), ("conv3", q.conv3, 1.0)):
+        fill(bias_of(conv), fill_hidden(tensors, f"posterior.{name}", conv, unit, 1.0))
+    pooled = np.repeat([4.0, 1.0], model.config.posterior[2])
+    fill_biases(q.dense.bias, q.condition, fill_hidden(tensors, "posterior.dense", q.dense, pooled, 1.0))
     fill_output(tensors, "posterior.out", q.out, step, latent_units(n), np.repeat([0.0, 1.0], n))
-    _hidden(tensors, "modulation.hidden", model.modulate1, np.full(n, 8.0))
+    fill(model.modulate1.bias, fill_hidden(tensors, "modulation.hidden", model.modulate1, 8.0, 1.0))
     fill_output(tensors, "modulation.out", model.modulate2, step, bias_scale)
-    _hidden(tensors, "prior.hidden", prior.hidden, np.append(np.full(n, 8.0), 1.0), prior.condition)
+    seen = np.append(np.full(n, 8.0), 1.0)
+    fill_biases(prior.hidden.bias, prior.condition, fill_hidden(tensors, "prior.hidden", prior.hidden, seen, 1.0))
     value = fill_output(tensors, "prior.out", prior.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
-    _fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
-
-
-@torch.no_grad()
-def fill_coder(tensors: Tensors, model: VLAE, output_shift: int) -> None:
-    """Fill a coder of the frozen one's shape, in place; the weights of its hidden units are balanced."""
-    step = 2.0**-output_shift
-    inputs = np.full(model.likelihood.hidden1.in_features, float(CONTEXT_UNIT))
-    biases, bias_scale = fill_likelihood(tensors, model.likelihood, step, inputs)
-    _fill(model.condition.weight, biases - biases[0])
-    _fill(model.off, tensors["likelihood.off_biases"] / bias_scale)
-    _thaw_latents(tensors, model, step, bias_scale)
-    balance(hidden_units(model))
-
-
-def frozen_header(data: bytes) -> dict[str, Any]:
-    """Return the whole numbers in a weights file's metadata."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    numbers: dict[str, Any] = json.loads(header["__metadata__"]["config"])
-    return numbers
+    fill(prior.channels, 8 * tensors["prior.channels"] * value[:, None])
 
 
 def frozen_config(data: bytes, coded: Coded = SAMPLES) -> Config:
@@ -202,7 +141,15 @@ def _grow(small: VLAE, model: VLAE) -> None:
 
 @torch.no_grad()
 def thaw_coder(data: bytes, model: VLAE) -> None:
-    """Fill a freshly initialised model with weights that compute what a frozen one computes; as of `thaw`."""
+    """Fill a freshly initialised coder with weights that compute what that of a frozen model computes.
+
+    ``data`` is a weights file, which was checked; the coder may be larger, as `thaw_samples` says.
+
+    Raises
+    ------
+    ValueError
+        The coder has another shape.
+    """
     tensors, frozen, config = load(data), frozen_config(data, model.config.coded), model.config
     different = []
     for field in fields(Config):
@@ -212,17 +159,23 @@ def thaw_coder(data: bytes, model: VLAE) -> None:
     if different:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     small = VLAE(frozen, len(offsets(frozen.radius))).double()
-    fill_coder(tensors, small, frozen_header(data)["output_shift"])
+    step = 2.0 ** -frozen_header(data)["output_shift"]
+    inputs = np.full(small.likelihood.hidden1.in_features, float(CONTEXT_UNIT))
+    biases, bias_scale = fill_likelihood(tensors, small.likelihood, step, inputs)
+    fill(small.condition.weight, biases - biases[0])
+    fill(small.off, tensors["likelihood.off_biases"] / bias_scale)
+    _thaw_latents(tensors, small, step, bias_scale)
+    balance(hidden_units(small))
     _grow(small, model)
 
 
-def thaw(data: bytes, model: VLAE) -> None:
-    """Fill a freshly initialised model with weights that compute what a frozen model computes.
+def thaw_samples(data: bytes, model: VLAE) -> None:
+    """Fill a freshly initialised model of samples with weights that compute what a frozen model computes.
 
     Parameters
     ----------
     data : bytes
-        A weights file, as `models.freezing.freeze.freeze` returns it.
+        A weights file, as `models.freezing.freeze.weights_file` returns it.
     model : VLAE
         May have more hidden units of the likelihood, its heads and the modulation: new ones keep
         what comes into them, and what was there reads them with weights of zero.
@@ -231,6 +184,8 @@ def thaw(data: bytes, model: VLAE) -> None:
     ------
     ValueError
         The model has another shape.
+    ModelError
+        ``data`` is no weights file.
     """
     parse_model(data)  # refuses what is not a model
     thaw_coder(data, model)

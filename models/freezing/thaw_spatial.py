@@ -1,7 +1,7 @@
 """Thawing of models whose latents become a map of features: a float model that computes what a frozen one computes.
 
 The inverse of `models.freezing.freeze_spatial`. The units of streams, of hidden layers and of features are free: here a
-float one is `UNIT` integers, and `FEATURE_UNIT` in a feature.
+float one is `models.freezing.filling.UNIT` integers, and `FEATURE_UNIT` in a feature.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from dataclasses import fields
 import numpy as np
 import torch
 from safetensors.numpy import load
-from torch import Tensor, nn
 
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
 from models.freezing.balance import Units, balance, likelihood_units
-from models.freezing.freeze import F64, half, latent_units
-from models.freezing.thaw import Tensors, fill_likelihood, fill_output, frozen_header
+from models.freezing.filling import UNIT, fill, fill_blocks, fill_hidden, fill_output, frozen_header
+from models.freezing.quantise import Tensors, half, latent_units
+from models.freezing.thaw import fill_likelihood
+from models.nets.layers import bias_of
+from models.nets.likelihood import CONTEXT_UNIT
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial, SpatialConfig
-from models.nets.vlae import CONTEXT_UNIT
 
-UNIT = 1024.0
 FEATURE_UNIT = 64.0
+"""Integers that are one in a feature."""
 
 
 def frozen_spatial_config(data: bytes) -> SpatialConfig:
@@ -43,30 +44,6 @@ def frozen_spatial_config(data: bytes) -> SpatialConfig:
     )
 
 
-def _copy(parameter: Tensor, values: F64) -> None:
-    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values.reshape(parameter.shape))))
-
-
-def _fill(
-    tensors: Tensors, name: str, layer: nn.Conv2d | nn.Linear, inputs: float, unit: F64 | float, offset: F64 | float = 0
-) -> None:
-    """Fill a layer with shifts; ``inputs`` and ``unit`` are integers of an input and of a result for a float one."""
-    shift = tensors[f"{name}.shift"].astype(np.int64)
-    scale = unit * 2.0**shift
-    rows = tensors[f"{name}.weight"].T * (inputs / scale[:, None])
-    if isinstance(layer, nn.Conv2d):
-        side = layer.kernel_size[0]
-        rows = rows.reshape(layer.out_channels, side, side, -1).transpose(0, 3, 1, 2)
-    _copy(layer.weight, rows)
-    _copy(layer.bias, (tensors[f"{name}.bias"] - half(shift)) / scale - offset)
-
-
-def _fill_blocks(tensors: Tensors, prefix: str, blocks: nn.Sequential) -> None:
-    for i, block in enumerate(blocks):
-        _fill(tensors, f"{prefix}.block{i + 1}.hidden", block.conv1, UNIT, UNIT)
-        _fill(tensors, f"{prefix}.block{i + 1}.residual", block.conv2, UNIT, UNIT)
-
-
 def _fill_prior(tensors: Tensors, model: Spatial, step: float) -> None:
     net, config = model.prior, model.config
     n = config.latents
@@ -75,13 +52,13 @@ def _fill_prior(tensors: Tensors, model: Spatial, step: float) -> None:
         return
     shift = tensors["prior.hidden.shift"].astype(np.int64)
     scale = 2.0**shift
-    _copy(net.own.weight, tensors["prior.own.weight"].T * (Z_UNIT / scale[:, None]))
-    _copy(net.own.bias, (tensors["prior.hidden.biases"][0] - half(shift)) / scale)
-    _copy(net.channels, Z_UNIT * tensors["prior.channels"] * value[:, None])
+    fill(net.own.weight, tensors["prior.own.weight"].T * (Z_UNIT / scale[:, None]))
+    fill(net.own.bias, (tensors["prior.hidden.biases"][0] - half(shift)) / scale)
+    fill(net.channels, Z_UNIT * tensors["prior.channels"] * value[:, None])
     if config.neighbours:
         present = np.tile(np.arange(n + 1) == n, config.neighbours)
         gain = np.where(present, 1.0, Z_UNIT)
-        _copy(net.hidden.weight, tensors["prior.hidden.weight"].T * gain / scale[:, None])
+        fill(net.hidden.weight, tensors["prior.hidden.weight"].T * gain / scale[:, None])
 
 
 def _units(model: Spatial) -> list[Units]:
@@ -124,13 +101,15 @@ def thaw_spatial(data: bytes, model: Spatial) -> None:
         raise ValueError(f"of the frozen model {', '.join(different)}")
     step = 2.0 ** -frozen_header(data)["output_shift"]
     exact = Spatial(config).double()
-    _fill(tensors, "posterior.input", exact.posterior.input, INPUT_UNIT, UNIT)
-    _fill_blocks(tensors, "posterior", exact.posterior.blocks)
-    n = config.latents
-    _fill(tensors, "posterior.out", exact.posterior.out, UNIT, latent_units(n), np.repeat([0.0, 1.0], n))
-    _fill(tensors, "features.dense", exact.decoder.dense, Z_UNIT, UNIT)
-    _fill_blocks(tensors, "features", exact.decoder.blocks)
-    _fill(tensors, "features.output", exact.decoder.output, UNIT, FEATURE_UNIT)
+    q, decoder, n = exact.posterior, exact.decoder, config.latents
+    fill(bias_of(q.input), fill_hidden(tensors, "posterior.input", q.input, INPUT_UNIT))
+    fill_blocks(tensors, "posterior", q.blocks)
+    means_and_scales = fill_hidden(tensors, "posterior.out", q.out, UNIT, latent_units(n))
+    fill(q.out.bias, means_and_scales - np.repeat([0.0, 1.0], n))
+    fill(decoder.dense.bias, fill_hidden(tensors, "features.dense", decoder.dense, Z_UNIT))
+    fill_blocks(tensors, "features", decoder.blocks)
+    features = fill_hidden(tensors, "features.output", decoder.output, UNIT, FEATURE_UNIT)
+    fill(bias_of(decoder.output), features)
     contexts = exact.likelihood.hidden1.in_features - config.features
     inputs = np.repeat([float(CONTEXT_UNIT), FEATURE_UNIT], [contexts, config.features])
     fill_likelihood(tensors, exact.likelihood, step, inputs)

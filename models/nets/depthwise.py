@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.networks.transform import PATCH
+from models.nets.layers import Condition, begin_at_zero
 from models.nets.transforms import INPUT_UNIT, Y_UNIT, Transform, linear_rows
-from models.nets.vlae import Condition
 
 STEP = 2
-"""From an eighth of the resolution to a quarter."""
+"""A quarter of the resolution is twice an eighth of it."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,12 @@ class Shape:
 
     Attributes
     ----------
-    width : int
-        Of the stream at an eighth of the resolution.
-    blocks : int
-        At an eighth of the resolution.
+    width, blocks : int
+        Channels of the stream at an eighth of the resolution, and its blocks.
     expansion : int
         Hidden units of a block for each of its channels.
     fine_width, fine_blocks : int
-        Of the stream at a quarter of the resolution, and its blocks; zero without.
+        Channels of the stream at a quarter of the resolution, and its blocks; zero without such a stream.
     """
 
     width: int = 256
@@ -53,7 +51,7 @@ class Shape:
 
 
 class DepthwiseBlock(nn.Module):
-    """s + conv2(relu(conv1(depthwise(s)) + biases of the quality))."""
+    """A residual block: s + conv2(relu(conv1(depthwise(s)) + biases of the level))."""
 
     def __init__(self, width: int, expansion: int, levels: int) -> None:
         super().__init__()
@@ -63,13 +61,13 @@ class DepthwiseBlock(nn.Module):
         self.levels = Condition(levels, expansion * width)
         with torch.no_grad():
             self.depthwise.weight[:, :, 1, 1] += 1.0  # a unit sees its own place first
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        begin_at_zero(self.conv2)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
         """Return the stream (B, width, H, W) after the block; ``level`` is as `Condition` takes it."""
         moved = self.levels(level)[:, :, None, None]
-        return s + self.conv2(F.relu(self.conv1(self.depthwise(s)) + moved))
+        after: Tensor = s + self.conv2(F.relu(self.conv1(self.depthwise(s)) + moved))
+        return after
 
 
 class Refine(nn.Module):
@@ -93,7 +91,8 @@ class Coarsen(nn.Module):
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
         """Return the stream (B, after, H / 2, W / 2); the level does nothing."""
-        return self.conv1(F.pixel_unshuffle(s, STEP))
+        coarse: Tensor = self.conv1(F.pixel_unshuffle(s, STEP))
+        return coarse
 
 
 def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -103,8 +102,8 @@ def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]
     return list(coarse), list(fine)
 
 
-class DepthwiseAnalysis(Transform):
-    """From samples minus 128 to y."""
+class DepthwiseAnalysis(Transform[nn.Module]):
+    """Analysis by depthwise blocks: makes y of samples minus 128."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)
@@ -120,8 +119,8 @@ class DepthwiseAnalysis(Transform):
         return linear + self.learned(F.pixel_unshuffle(image, self.patch), level)
 
 
-class DepthwiseSynthesis(Transform):
-    """From y to samples minus 128."""
+class DepthwiseSynthesis(Transform[nn.Module]):
+    """Synthesis by depthwise blocks: makes samples minus 128 of y."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)
@@ -136,20 +135,3 @@ class DepthwiseSynthesis(Transform):
         """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""
         linear = F.pixel_shuffle(self.mapped(y), PATCH)
         return linear + F.pixel_shuffle(self.learned(y, level), self.patch)
-
-
-def multiply_adds(transform: Transform, x: Tensor, level: Tensor, pixels: int) -> float:
-    """Return the multiply-adds for each of ``pixels`` of the image of one input x (1, C, H, W)."""
-    total = 0
-
-    def count(layer: nn.Module, _inputs: object, out: Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer, nn.Conv2d)  # noqa: S101  (only those are watched)
-        total += layer.weight.numel() * out.shape[2] * out.shape[3]
-
-    handles = [m.register_forward_hook(count) for m in transform.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        transform(x, level)
-    for handle in handles:
-        handle.remove()
-    return total / pixels

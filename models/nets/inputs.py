@@ -1,8 +1,9 @@
-"""Contexts of chosen pixels, gathered where the images are: on the device that trains."""
+"""Contexts of chosen positions, gathered where the tensors are: on the device that trains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,13 +12,17 @@ from torch import Tensor
 
 from codec import constants
 from codec.frozen import contexts
-from models.nets.vlae import CONTEXT_UNIT, compress_table
+from models.nets.likelihood import CONTEXT_UNIT
+from models.nets.vlae import compress_table
 from models.noise import CPU
 
 
 @dataclass
-class Pixels:
-    """Pixels chosen for the likelihood, as many from each tile: int64 tensors (B, T, N), positions of B images."""
+class Places:
+    """Pixels chosen for the likelihood, as many from each tile: int64 tensors (B, T, N), rows and columns of B images.
+
+    An axis of length one stands for the same pixels of all images.
+    """
 
     y: Tensor
     x: Tensor
@@ -36,42 +41,68 @@ def neighbour(y: Tensor, x: Tensor, k: Tensor, j: Tensor, width: int) -> Tensor:
     return torch.where(row < 0, -1, row * width + column.masked_fill(above, 0))
 
 
+def read_at(y: Tensor, x: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
+    """Return where the contexts of positions (...) are read, int64 (..., P); height * width, past the end: nowhere.
+
+    ``offsets`` is an int64 tensor (P, 2) of rows up and columns to the right.
+    """
+    where = neighbour(y[..., None], x[..., None], offsets[:, 0], offsets[:, 1], width)
+    return torch.where(where < 0, height * width, where)
+
+
+@lru_cache(maxsize=16)
+def _read_at_all(height: int, width: int, offsets: bytes, device: torch.device) -> Tensor:
+    y, x = (torch.from_numpy(a.reshape(-1)).to(device) for a in np.mgrid[0:height, 0:width])
+    pairs = torch.from_numpy(np.frombuffer(offsets, dtype=np.int64).reshape(-1, 2).copy()).to(device)
+    return read_at(y, x, pairs, height, width)
+
+
+def read_at_all(height: int, width: int, offsets: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Return `read_at` of all positions in raster order, (H W, P): on the device and kept there, since steps repeat."""
+    return _read_at_all(height, width, offsets.tobytes(), device)
+
+
+def reference_terms(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return which contexts a reference is the mean of: their places among the offsets (P, 2), and weights of sum 4."""
+    rows, columns = offsets.T
+    return [
+        (int(np.flatnonzero((rows == row) & (columns == column))[0]), weight)
+        for row, column, weight in contexts.REFERENCE
+    ]
+
+
 class Inputs:
     """Gathers the likelihood's inputs of chosen pixels: it sees ``offsets`` (P, 2), or of them ``grey`` alone."""
 
     def __init__(self, offsets: NDArray[np.int64], *, grey: bool = False, device: torch.device = CPU) -> None:
         self.grey = grey
         self.table = compress_table().to(device)
-        self.k, self.j = torch.from_numpy(offsets.T.copy()).to(device)
-        rows, columns = offsets.T
-        self.reference = [
-            (int(np.flatnonzero((rows == row) & (columns == column))[0]), weight)
-            for row, column, weight in contexts.REFERENCE
-        ]
+        self.offsets = torch.from_numpy(offsets.copy()).to(device)
+        self.reference = reference_terms(offsets)
 
-    def __call__(self, images: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, images: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
         """Return samples (B, T, N, 3), references (B, T, N, 3) and network inputs (B, T, N, 3 P + 3).
 
         ``images`` is a uint8 tensor (B, H, W, 3) of decoded values.
         """
         _, h, w, _ = images.shape
-        words = self._words(images)
-        where = neighbour(pixels.y[..., None], pixels.x[..., None], self.k, self.j, w)
-        where = torch.where(where < 0, h * w, where)
-        start = self._starts(images)
+        words, start = self._words(images), self._starts(images)
+        where = read_at(places.y, places.x, self.offsets, h, w)
         around = self._samples(words, where + start[..., None])  # (B, T, N, P, 3)
-        values = self._samples(words, pixels.y * w + pixels.x + start)
+        values = self._samples(words, places.y * w + places.x + start)
         if self.grey:
             around = (around[..., :1] + 2 * around[..., 1:2] + around[..., 2:] + 2) >> 2
-        reference = sum(weight * around[..., place, :] for place, weight in self.reference)
-        reference = ((reference + 2) >> 2).clamp(0, 255)
+        total = torch.zeros_like(around[..., 0, :])
+        for place, weight in self.reference:
+            total += weight * around[..., place, :]
+        reference = ((total + 2) >> 2).clamp(0, 255)
         steps = self.table[around - reference[..., None, :] + 255]
         level = torch.floor((reference - constants.NO_PIXEL) / 2)
         return values, reference.expand_as(values), torch.cat([steps.flatten(-2), level], -1) / CONTEXT_UNIT
 
-    def samples(self, images: Tensor, pixels: Pixels) -> Tensor:
+    def samples(self, images: Tensor, places: Places) -> Tensor:
         """Return the samples (B, T, N, 3) of the chosen pixels."""
-        where = pixels.y * images.shape[2] + pixels.x + self._starts(images)
+        where = places.y * images.shape[2] + places.x + self._starts(images)
         return self._samples(self._words(images), where)
 
     @staticmethod

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.frozen import contexts
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseSynthesis, Shape
-from models.nets.objective import latent_bits
+from models.nets.inputs import read_at_all, reference_terms
+from models.nets.latents import bin_mass
+from models.nets.likelihood import Coded, Likelihood
+from models.nets.objective import tiles_of
 from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
-from models.nets.vlae import VLAE, Coded, Config, Likelihood, bin_mass
+from models.nets.vlae import VLAE, Config
 from models.noise import Noise
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
@@ -41,20 +45,20 @@ class LossyConfig:
     Attributes
     ----------
     channels : int
-        Of y.
+        Channels of y.
     width : int
-        Of the transforms.
+        Channels of the transforms' streams.
     analysis_blocks, synthesis_blocks : int
     expansion : int
         Hidden units of a block for each of its channels, if blocks are depthwise (`models.nets.depthwise`); 0: dense.
     fine_width, analysis_fine_blocks, synthesis_fine_blocks : int
-        Of depthwise transforms at a quarter of the resolution; 0 without.
+        Channels of depthwise transforms' streams at a quarter of the resolution, and their blocks; 0 without.
     levels : int
-        Of quality that have parameters of their own.
+        Levels of quality that have parameters of their own.
     limit : int
         y is within -limit..limit.
     groups, references : int
-        See `models.nets.vlae.Coded`.
+        See `models.nets.likelihood.Coded`.
     planes : int
         Channels of y that the posterior sees.
     vlae : dict
@@ -76,7 +80,7 @@ class LossyConfig:
     analysis_fine_blocks: int = 0
     synthesis_fine_blocks: int = 0
 
-    def transforms(self) -> tuple[Transform, Transform]:
+    def transforms(self) -> tuple[Transform[nn.Module], Transform[nn.Module]]:
         """Return a fresh analysis and a fresh synthesis."""
         c = self
         if not c.expansion:
@@ -104,7 +108,7 @@ class LossyConfig:
             conditions=self.levels,
             limit=self.limit,
         )
-        return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]
+        return Config(coded=coded, **self.vlae)  # type: ignore[arg-type]  # the recipe's reader has checked them
 
 
 def compress(values: Tensor) -> Tensor:
@@ -112,11 +116,6 @@ def compress(values: Tensor) -> Tensor:
     # In what is written for other values, nothing has a gradient at zero, where most values are.
     linear = values / (2 * math.log(2))
     return torch.where(values == 0, linear, torch.sign(values) * torch.log2(1 + values.abs() / 2))
-
-
-def rounded(values: Tensor) -> Tensor:
-    """Return the values rounded, with the gradient of the identity."""
-    return values + (values.round() - values).detach()
 
 
 def price(quality: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ def price(quality: Tensor) -> Tensor:
 def first_steps(levels: int) -> Tensor:
     """Return for each level the step of y at which, at high rates, a bit costs what it saves.
 
-    Of an orthonormal transform whose 3 values a pixel are quantised with a step the mean squared error is
+    Where an orthonormal transform's 3 values a pixel are quantised with a step, the mean squared error is
     step**2 / 12. By the logarithm of the step, price * error grows by price * step**2 / 6 and the bits of a
     pixel fall by 3 / ln 2.
     """
@@ -149,11 +148,13 @@ class Lossy(nn.Module):
 
     def analyse(self, samples: Tensor, level: Tensor) -> Tensor:
         """Return y (B, C, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
-        return self.analysis(samples, level)
+        y: Tensor = self.analysis(samples, level)
+        return y
 
     def synthesise(self, y: Tensor, level: Tensor) -> Tensor:
         """Return samples minus 128 (B, 3, H, W) of y (B, C, H/8, W/8)."""
-        return self.synthesis(y, level)
+        samples: Tensor = self.synthesis(y, level)
+        return samples
 
     def level(self, quality: Tensor) -> Tensor:
         """Return the shares (B, levels) of the levels in qualities 0..1 (B,)."""
@@ -168,31 +169,19 @@ class Lossy(nn.Module):
         return torch.cat([bounded, steps[:, len(OPPONENTS) :]], 1)[:, :, None, None]
 
 
-@lru_cache(maxsize=16)
-def _places(h: int, w: int, offsets: bytes, device: torch.device) -> Tensor:
-    """Return where the contexts of all positions are read, int64 (H W P,): on the device, since steps repeat it."""
-    rows, columns = (a.reshape(-1, 1) for a in np.mgrid[0:h, 0:w])
-    k, j = np.frombuffer(offsets, dtype=np.int64).reshape(-1, 2).T
-    where = contexts.neighbour(rows, columns, k, j, w)
-    where[where < 0] = h * w
-    return torch.from_numpy(where.flatten()).to(device)
-
-
-def near(y: Tensor, config: LossyConfig, offsets: np.ndarray) -> tuple[Tensor, Tensor]:
+def near(y: Tensor, config: LossyConfig, offsets: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return the likelihood's inputs (B, H W, inputs) for quantised y, and the references (B, H W, C)."""
     b, c, h, w = y.shape
     flat = torch.cat([y.flatten(2).transpose(1, 2), y.new_zeros(b, 1, c)], 1)
-    k, j = offsets.T
-    places, predicted = _places(h, w, offsets.tobytes(), y.device), config.references
+    places, predicted = read_at_all(h, w, offsets, y.device).flatten(), config.references
 
     def around(values: Tensor) -> Tensor:
         """Return the values (B, H W, P, channels) around each position of (B, H W + 1, channels)."""
-        return values.index_select(1, places).unflatten(1, (h * w, len(offsets)))
+        return values.index_select(1, places).reshape(b, h * w, len(offsets), -1)
 
     near = around(flat[..., :predicted])
     total = y.new_zeros(b, h * w, predicted)
-    for row, column, weight in contexts.REFERENCE:
-        place = int(np.flatnonzero((k == row) & (j == column))[0])
+    for place, weight in reference_terms(offsets):
         total += weight * near[:, :, place].detach()
     level = torch.floor((total + 2) / 4).clamp(-config.limit, config.limit)
     # Only differences are compressed after they are gathered: it takes long, and each value is seen many times.
@@ -215,8 +204,7 @@ def near_bits(
     kind = net.config.coded
     known = compress(y.flatten(2).transpose(1, 2) - reference)
     seen = [known[..., : kind.group * group] for group in range(1, kind.groups)]
-    parts = [part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)]
-    raw = torch.cat(parts, -2)
+    raw = torch.cat([part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)], -2)
     logits, means, scales = raw.chunk(3, -1)  # (B, H W, C, M) each
     value = coded.flatten(2).transpose(1, 2)
     means = reference[..., None] + 8 * means
@@ -254,20 +242,13 @@ def coder_bits(
     noise : Noise or None
         Draws z; None takes the posterior's mode.
     """
-    coder, planes = model.coder, model.config.planes
-    tile, n = coder.config.tile, coder.config.latents
-    b, _, h, w = y.shape
+    coder, tile = model.coder, model.coder.config.tile
+    h, w = y.shape[2:]
     rows, columns = -(-h // tile), -(-w // tile)
-    padded = F.pad(y[:, :planes], (0, columns * tile - w, 0, rows * tile - h), "replicate")
-    tiles = padded.unflatten(3, (columns, tile)).unflatten(2, (rows, tile)).permute(0, 2, 4, 1, 3, 5)
-    repeated = level.repeat_interleave(rows * columns, 0)
-    means, scales = coder.posterior(compress(tiles.flatten(0, 2)), repeated)
-    shape = (b, rows, columns, n)
-    z, prior, posterior = latent_bits(coder, means.reshape(shape), scales.reshape(shape), level, noise)
-    moved = coder.biases(z.reshape(-1, n), repeated).unflatten(0, (b, rows * columns))
-    off = coder.biases(None, level)[:, None]
-    biases = torch.where(on[:, None, None], moved, off)
+    padded = F.pad(y[:, : model.config.planes], (0, columns * tile - w, 0, rows * tile - h), "replicate")
+    posterior = coder.infer(compress(tiles_of(padded, tile)), rows, columns, level)
+    latent = coder.draw(posterior, level, noise)
+    biases = torch.where(on[:, None, None], coder.biases(latent.z, level), coder.biases_off(level)[:, None])
     row, column = (torch.arange(size, device=y.device) // tile for size in (h, w))
     place = (row[:, None] * columns + column).flatten()
-    kl = (prior - posterior).sum((1, 2)) * on
-    return tensor_bits(model, y, coded, biases[:, place]), kl
+    return tensor_bits(model, y, coded, biases[:, place]), latent.tile_bits.sum((1, 2)) * on

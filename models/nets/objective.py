@@ -13,27 +13,35 @@ from torch import Tensor
 
 from codec.frozen.contexts import ORDER
 from models.data.rounding import Rounder
-from models.nets.inputs import Inputs, Pixels
-from models.nets.spatial import Spatial
-from models.nets.vlae import BEYOND, CONTEXT_UNIT, VLAE, bin_mass, logistic_bits, sample_planes
+from models.nets.inputs import Inputs, Places
+from models.nets.latents import BEYOND, bin_mass
+from models.nets.likelihood import CONTEXT_UNIT, Likelihood
+from models.nets.vlae import VLAE, sample_planes
 from models.noise import Noise
 
 
 @dataclass
 class Terms:
-    """Parts of the code length, in bits: of each chosen pixel (B, T, N), and of each tile (B, T)."""
-
-    pixel_bits: Tensor
-    prior_bits: Tensor
-    posterior_bits: Tensor
-
-
-class Batch(NamedTuple):
-    """Crops that are learned from.
+    """Parts of the code length, in bits.
 
     Attributes
     ----------
-    samples, decoded : uint8 tensors (B, S, S, 3)
+    pixel_bits : float tensor (B, T, N)
+        Bits of each chosen pixel.
+    latent_bits : float tensor (B, T)
+        Bits of the latents of each tile: the prior's minus the posterior's.
+    """
+
+    pixel_bits: Tensor
+    latent_bits: Tensor
+
+
+class Batch(NamedTuple):
+    """Images that are coded, or crops that are learned from.
+
+    Attributes
+    ----------
+    samples, decoded : uint8 tensors (B, H, W, 3)
         What is coded, and what contexts hold of it.
     errors : int64 tensor (B,)
         Largest error within which each is coded.
@@ -45,6 +53,12 @@ class Batch(NamedTuple):
     decoded: Tensor
     errors: Tensor
     grey: Tensor
+
+    @classmethod
+    def lossless(cls, images: Tensor) -> Batch:
+        """Return uint8 images (B, H, W, 3) that are coded losslessly, with all their channels."""
+        none = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        return cls(images, images, none, none.bool())
 
 
 def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random.Generator, rounder: Rounder) -> Batch:
@@ -70,44 +84,38 @@ def bins(samples: Tensor, centre: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def pixel_bits(
-    model: VLAE | Spatial,
+    likelihood: Likelihood,
     gather: Inputs,
-    images: Tensor,
-    decoded: Tensor,
-    pixels: Pixels,
+    batch: Batch,
+    places: Places,
     biases: Tensor,
-    errors: Tensor,
     features: Tensor | None = None,
 ) -> Tensor:
     """Return -log2 p(x|z) per pixel and channel (B, T, N, 3), channels in coding order.
 
     Parameters
     ----------
-    images : uint8 tensor (B, H, W, 3)
-        What is coded, within ``errors``.
-    decoded : uint8 tensor (B, H, W, 3)
-        What the contexts hold: ``images`` themselves if they are coded losslessly.
     biases : float tensor (B, T, bias_count), one row a tile
-    errors : int64 tensor (B,)
     features : float tensor (B, T, N, F) or None
         What else the likelihood sees of each pixel.
     """
-    values, reference, inputs = gather(decoded, pixels)
+    values, reference, inputs = gather(batch.decoded, places)
     if features is not None:
         inputs = torch.cat([inputs, features], -1)
-    samples = gather.samples(images, pixels)
+    samples = gather.samples(batch.samples, places)
     green, red, _ = ((values - reference)[..., c] for c in ORDER)
 
     def unit(d: Tensor) -> Tensor:
         return gather.table[d.clamp(-255, 255) + 255] / CONTEXT_UNIT
 
     colours = (unit(green)[..., None], torch.stack([unit(green), unit(red), unit(red - green)], -1))
-    raw = model.likelihood(inputs, colours, biases[:, :, None])
-    d = errors[:, None, None].float()
-    bits, earlier = [], []
+    raw: list[Tensor] = likelihood(inputs, colours, biases[:, :, None])
+    d = batch.errors[:, None, None].float()
+    bits: list[Tensor] = []
+    earlier: list[Tensor] = []
     for place, channel in enumerate(ORDER):
         ref = reference[..., channel].float()
-        weights, means, scales = model.likelihood.mixture(raw[place], ref, earlier)
+        weights, means, scales = likelihood.mixture(raw[place], ref, earlier)
         centre = (weights * means).sum(-1).detach().round().clamp(0, 255)
         low, high, count = bins(samples[..., channel].float(), centre, d)
         bits.append(-torch.log2(bin_mass(weights, means, scales, low, high, count)))
@@ -115,46 +123,19 @@ def pixel_bits(
     return torch.stack(bits, -1)
 
 
-def tiles_of(images: Tensor, top: int, left: int, rows: int, columns: int, tile: int) -> Tensor:
-    """Return tiles as (B * rows * columns, 3, tile, tile) of uint8 images (B, H, W, 3)."""
-    b = images.shape[0]
-    area = images[:, top : top + rows * tile, left : left + columns * tile]
-    area = area.reshape(b, rows, tile, columns, tile, 3).permute(0, 1, 3, 5, 2, 4)
-    return area.reshape(b * rows * columns, 3, tile, tile)
+def tiles_of(planes: Tensor, tile: int) -> Tensor:
+    """Return the tiles (B R C, channels, tile, tile) of planes (B, channels, R tile, C tile)."""
+    b, channels, height, width = planes.shape
+    tiles = planes.reshape(b, channels, height // tile, tile, width // tile, tile).permute(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(-1, channels, tile, tile)
 
 
-def latent_bits(
-    model: VLAE, means: Tensor, scales: Tensor, condition: Tensor, noise: Noise | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample z, or take its mode, and return it with its prior and posterior bits.
-
-    Parameters
-    ----------
-    means, scales : float tensors (B, R, C, latents), the posterior of a grid of tiles
-    condition : tensor (B, ...), see `models.nets.vlae.Condition`
-    noise : Noise or None
-        None takes the mode.
-
-    Returns
-    -------
-    z, float tensor (B, R, C, latents) with straight-through gradients; prior and posterior bits (B, R, C).
-    """
-    grid = model.config.grid
-    b, rows, columns, n = means.shape
-    continuous = means
-    if noise is not None:
-        u = noise.uniform(*means.shape).clamp(1e-6, 1 - 1e-6)
-        continuous = means + torch.exp2(scales) * torch.logit(u)
-    z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
-    posterior = logistic_bits(z, means, scales, grid).sum(-1)
-    left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2)
-    present = means.new_zeros(b, rows, columns, 1)
-    present[:, :, 1:] = 1
-    repeated = condition.repeat_interleave(rows * columns, 0)
-    p_means, p_scales = model.prior(z.reshape(-1, n), left.reshape(-1, n), present.reshape(-1, 1), repeated)
-    shape = means.shape
-    prior = logistic_bits(z, p_means.reshape(shape), p_scales.reshape(shape), grid).sum(-1)
-    return z, prior, posterior
+def infer(model: VLAE, gather: Inputs, images: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the posterior's means and log2 scales (B, R, C, latents) of uint8 images (B, R tile, C tile, 3)."""
+    tile = model.config.tile
+    rows, columns = images.shape[1] // tile, images.shape[2] // tile
+    planes = sample_planes(tiles_of(images.permute(0, 3, 1, 2), tile), gather.table)
+    return model.infer(planes, rows, columns, errors)
 
 
 def crop_terms(model: VLAE, gather: Inputs, batch: Batch, count: int, noise: Noise, *, drop: float) -> Terms:
@@ -183,29 +164,22 @@ def crop_terms(model: VLAE, gather: Inputs, batch: Batch, count: int, noise: Noi
     left = int(noise.host.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
     y, x = (noise.integers(tile, b, 4, count) for _ in range(2))
     corner = torch.arange(4, device=images.device)[:, None]
-    pixels = Pixels(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
-    off = model.biases(None, errors)[:, None].expand(b, 4, -1)
+    places = Places(y + top + corner // 2 * tile, x + left + corner % 2 * tile)
+    biases = model.biases_off(errors)[:, None].expand(b, 4, -1)
+    latent_bits = biases.new_zeros(b, 4)
     if config.latents:
-        z_errors = errors.repeat_interleave(4)
-        means, scales = model.posterior(sample_planes(tiles_of(images, top, left, 2, 2, tile), gather.table), z_errors)
-        grid_shape = (b, 2, 2, config.latents)
-        z, prior, posterior = latent_bits(model, means.reshape(grid_shape), scales.reshape(grid_shape), errors, noise)
+        coded = images[:, top : top + side, left : left + side]
+        latent = model.draw(infer(model, gather, coded, errors), errors, noise)
         on = noise.uniform(b) >= drop
-        biases = model.biases(z.reshape(b * 4, -1), z_errors).reshape(b, 4, -1)
-        biases = torch.where(on[:, None, None], biases, off)
-        prior = prior.flatten(1) * on[:, None]
-        posterior = posterior.flatten(1) * on[:, None]
-    else:
-        biases = off
-        prior = posterior = off.new_zeros(b, 4)
-    bits = pixel_bits(model, gather, images, batch.decoded, pixels, biases, errors)
+        biases = torch.where(on[:, None, None], model.biases(latent.z, errors), biases)
+        latent_bits = latent.tile_bits.flatten(1) * on[:, None]
+    bits = pixel_bits(model.likelihood, gather, batch, places, biases)
     # Of a grey image only the first channel is coded; it counts three times to weigh like others.
     grey = batch.grey[:, None, None]
-    return Terms(torch.where(grey, 3 * bits[..., 0], bits.sum(-1)), prior, posterior)
+    return Terms(torch.where(grey, 3 * bits[..., 0], bits.sum(-1)), latent_bits)
 
 
 def neg_elbo_bits(terms: Terms, tile: int, latent_price: float = 1.0) -> Tensor:
     """Return minus the ELBO in bits per sub-pixel, a scalar; the bits of latents count ``latent_price`` times."""
     area = 3 * tile * tile
-    latent = (terms.prior_bits - terms.posterior_bits).mean() / area
-    return terms.pixel_bits.mean() / 3 + latent_price * latent
+    return terms.pixel_bits.mean() / 3 + latent_price * (terms.latent_bits.mean() / area)

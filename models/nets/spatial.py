@@ -6,7 +6,7 @@ An image of S x S pixels is cut into patches of ``patch`` x ``patch`` pixels, an
 * posterior q(z|x): a residual network over the patches, factorised normals on an integer grid;
 * prior p(z): autoregressive over the cells of an image and their channels, in one fixed order;
 * likelihood p(x|z): a residual network makes ``features`` numbers for each pixel of z; a small network at every
-  pixel sees these and a window of decoded pixels (`models.nets.vlae.Likelihood`).
+  pixel sees these and a window of decoded pixels (`models.nets.likelihood.Likelihood`).
 
 After Chen et al. (2017), "Variational Lossy Autoencoder", appendix A. `models.freezing.freeze_spatial` turns it into
 the integer model that `codec` executes. Tensors are B C H W.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,9 @@ from torch.nn import functional as F
 from codec.frozen import contexts, layout
 from codec.frozen.layout import Layout
 from codec.frozen.prior import NEIGHBOURS
-from models.nets.vlae import BEYOND, BITS, SAMPLES, Coded, Likelihood, LikelihoodShape, lowered
+from models.nets.latents import Latent, draw, normal_bits
+from models.nets.layers import Residual, Stack, lowered
+from models.nets.likelihood import BITS, SAMPLES, Coded, Likelihood, LikelihoodShape
 from models.noise import Noise
 
 INPUT_UNIT = 64.0
@@ -50,19 +51,19 @@ class SpatialConfig(LikelihoodShape):
         Side of the training images; a band of the codec has as many rows.
     patch, cell : int
     latents, grid : int
-        Of a cell; z is within -grid..grid.
+        Latents of a cell; each is within -grid..grid.
     stream : int
         Channels of the residual streams.
     blocks : tuple of int
-        Of the posterior's network and of the likelihood's.
+        Blocks of the posterior's network and of the likelihood's.
     features : int
-        Of each pixel.
+        Features of each pixel.
     prior : int
         Hidden units of the prior for each latent of a cell; 0: the prior is factorised.
     grey : bool
         Whether the window shows the grey of colours alone.
     neighbours : int
-        So many of the cells `codec.frozen.prior.NEIGHBOURS` are seen by the prior.
+        How many of the cells `codec.frozen.prior.NEIGHBOURS` the prior sees.
     """
 
     kind: str = "bits"
@@ -105,21 +106,6 @@ def bounded(values: Tensor, low: float, high: float) -> Tensor:
     return values + (values.clamp(low, high) - values).detach()
 
 
-class Residual(nn.Module):
-    """s + conv(relu(conv(s)))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, s: Tensor) -> Tensor:
-        """Return the stream (B, width, H, W) after the block."""
-        return s + self.conv2(F.relu(self.conv1(s)))
-
-
 class SpatialPosterior(nn.Module):
     """q(z|x): mean and log2 standard deviation, in grid steps, of a normal per latent."""
 
@@ -128,7 +114,7 @@ class SpatialPosterior(nn.Module):
         c = config
         self.config = c
         self.input = nn.Conv2d(c.coded.channels * c.patch**2, c.stream, 3, padding=1)
-        self.blocks = nn.Sequential(*[Residual(c.stream) for _ in range(c.blocks[0])])
+        self.blocks: Stack[Residual] = Stack([Residual(c.stream) for _ in range(c.blocks[0])])
         self.out = nn.Linear(c.stream * c.cell**2, 2 * c.latents)
         with torch.no_grad():
             self.out.weight.mul_(0.3)
@@ -143,14 +129,14 @@ class SpatialPosterior(nn.Module):
 
 
 class SpatialDecoder(nn.Module):
-    """From z to features of every pixel; the cells fill a square."""
+    """The likelihood's large network: makes features of every pixel of z; the cells fill a square."""
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
         c = config
         self.config = c
         self.dense = nn.Linear(c.latents, c.stream * c.cell**2)
-        self.blocks = nn.Sequential(*[Residual(c.stream) for _ in range(c.blocks[1])])
+        self.blocks: Stack[Residual] = Stack([Residual(c.stream) for _ in range(c.blocks[1])])
         self.output = nn.Conv2d(c.stream, c.features * c.patch**2, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -168,6 +154,10 @@ class SpatialPrior(nn.Module):
     A masked network of one hidden layer (MADE, Germain et al. 2015), whose hidden units belong to a channel each
     and see those before it, and a linear map of the channels before. Factorised, it is a bias.
     """
+
+    sees: Tensor
+    seen: Tensor
+    causal: Tensor
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -221,14 +211,14 @@ class Spatial(nn.Module):
 
     Attributes
     ----------
-    bfloat16 : bool
+    in_bfloat16 : bool
         Whether its networks multiply in bfloat16: for training.
     """
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
         self.config = config
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         self.posterior = SpatialPosterior(config)
         self.decoder = SpatialDecoder(config)
         self.prior = SpatialPrior(config)
@@ -239,41 +229,23 @@ class Spatial(nn.Module):
                 self.likelihood.outputs[0].bias.copy_(torch.tensor([0.0, 0.0, -0.5]))
 
     def infer(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `SpatialPosterior` of images."""
-        with lowered(images, self.bfloat16):
-            return self.posterior(images)
+        """Return the posterior's means and log2 deviations (B, cells, latents) of inputs (B, C, S, S)."""
+        with lowered(images, self.in_bfloat16):
+            posterior: tuple[Tensor, Tensor] = self.posterior(images)
+        return posterior
 
     def features(self, z: Tensor) -> Tensor:
-        """Return `SpatialDecoder` of z."""
-        with lowered(z, self.bfloat16):
-            return self.decoder(z)
-
-
-def normal_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> Tensor:
-    """Return -log2 of the probability of grid points z under normals, the end bins taking the tails; shapes alike."""
-    low = torch.where(z <= -grid, -BEYOND, z - 0.5) - means
-    high = torch.where(z >= grid, BEYOND, z + 0.5) - means
-    # On the side where the distribution function is small, differences of it do not cancel.
-    flip = low + high > 0
-    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    inverse = torch.exp2(-log2_scales)
-    mass = torch.special.ndtr(high * inverse) - torch.special.ndtr(low * inverse)
-    return -torch.log2(mass.clamp(min=0) * (1 - (2 * grid + 1) * 2.0**-24) + 2.0**-24)
-
-
-class Latent(NamedTuple):
-    """Latents z (B, cells, latents) and their bits, (B, cells, latents) each."""
-
-    z: Tensor
-    prior_bits: Tensor
-    posterior_bits: Tensor
+        """Return features (B, F, S, S) of z (B, cells, latents)."""
+        with lowered(z, self.in_bfloat16):
+            features: Tensor = self.decoder(z)
+        return features
 
 
 def draw_latents(model: Spatial, images: Tensor, noise: Noise | None) -> Latent:
-    """Return latents of images (B, C, S, S): drawn with straight-through gradients, or without noise the mode."""
-    grid = model.config.grid
-    means, scales = model.infer(images)
-    continuous = means + torch.exp2(scales) * noise.normal(*means.shape) if noise is not None else means
-    z = (continuous + (torch.round(continuous) - continuous).detach()).clamp(-grid, grid)
-    prior = normal_bits(z, *model.prior(z), grid)
-    return Latent(z, prior, normal_bits(z, means, scales, grid))
+    """Return latents (B, cells, latents) of images (B, C, S, S), drawn from the posterior; without noise its mode."""
+    grid, (means, scales) = model.config.grid, model.infer(images)
+    z = draw(means, scales, grid, None if noise is None else noise.normal(*means.shape))
+    # Gradients are summed in the order in which bits are computed here: another one rounds otherwise.
+    prior_means, prior_scales = model.prior(z)
+    prior_bits = normal_bits(z, prior_means, prior_scales, grid)
+    return Latent(z, prior_bits, normal_bits(z, means, scales, grid))

@@ -12,6 +12,7 @@ deblocking comes from. Quality moves the biases of the blocks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Generic
 
 import numpy as np
 import torch
@@ -20,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.networks.transform import PATCH, SAMPLES
-from models.nets.vlae import Condition, lowered
+from models.nets.layers import LayerT_co, Residual, Stack, begin_at_zero, lowered
 
 INPUT_UNIT = 64.0
 """Samples a unit of the analysis network's inputs."""
 Y_UNIT = 16.0
-"""Of y before quantisation: a unit of the networks' results and inputs."""
+"""A unit of the analysis network's results and of the synthesis network's inputs, in y before quantisation."""
 OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -2.0, 1.0), (1.0, 0.0, -1.0))
 """Orthogonal colours: brightness, green against magenta, red against blue."""
 CHROMA_WEIGHT = 2.5
@@ -35,7 +36,7 @@ CHROMA_WEIGHT = 2.5
 def cosine_rows() -> NDArray[np.float64]:
     """Return the orthonormal discrete cosine transform of `PATCH` samples: frequency, place."""
     k, n = np.arange(PATCH)[:, None], np.arange(PATCH)[None]
-    rows = np.sqrt(2 / PATCH) * np.cos((2 * n + 1) * k * np.pi / (2 * PATCH))
+    rows: NDArray[np.float64] = np.sqrt(2 / PATCH) * np.cos((2 * n + 1) * k * np.pi / (2 * PATCH))
     rows[0] /= np.sqrt(2)
     return rows
 
@@ -54,29 +55,12 @@ def linear_rows(channels: int) -> NDArray[np.float64]:
     return np.stack([entry[4] for entry in found[:channels]])
 
 
-class Block(nn.Module):
-    """s + conv(relu(conv(s) + biases of the quality))."""
-
-    def __init__(self, width: int, levels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.levels = Condition(levels, width)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, s: Tensor, level: Tensor) -> Tensor:
-        """Return the stream (B, width, H, W) after the block; ``level`` is as `Condition` takes it."""
-        moved = self.levels(level)[:, :, None, None]
-        return s + self.conv2(F.relu(self.conv1(s) + moved))
-
-
-class Transform(nn.Module):
+class Transform(nn.Module, Generic[LayerT_co]):
     """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit).
 
     Attributes
     ----------
-    bfloat16 : bool
+    in_bfloat16 : bool
         Whether the residual network multiplies in it: for training.
     """
 
@@ -85,25 +69,19 @@ class Transform(nn.Module):
         rows: NDArray[np.float64],
         first: nn.Conv2d,
         last: nn.Conv2d,
-        blocks: Iterable[nn.Module],
+        blocks: Iterable[LayerT_co],
         units: tuple[float, float],
     ) -> None:
         super().__init__()
         self.input_unit, self.unit = units
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         self.linear = nn.Conv2d(rows.shape[1], rows.shape[0], 1, bias=False)
         self.input = first
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks: Stack[LayerT_co] = Stack(blocks)
         self.output = last
         with torch.no_grad():
             self.linear.weight[:, :, 0, 0] = torch.from_numpy(rows)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds for each position."""
-        return sum(p.numel() for p in self.parameters() if p.dim() == 4)
+        begin_at_zero(last)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
@@ -111,25 +89,24 @@ class Transform(nn.Module):
 
     def mapped(self, x: Tensor) -> Tensor:
         """Return the linear part of the transform of x, in float32: nothing brings back what it loses."""
-        return self.linear(x)
+        linear: Tensor = self.linear(x)
+        return linear
 
     def learned(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the network's part of the transform of x, in float32; ``level`` is as `Condition` takes it."""
-        with lowered(x, self.bfloat16):
-            s = self.input(x / self.input_unit)
-            for block in self.blocks:
-                s = block(s, level)
-            corrected = self.output(F.relu(s))
+        with lowered(x, self.in_bfloat16):
+            s = self.blocks(self.input(x / self.input_unit), level)
+            corrected: Tensor = self.output(F.relu(s))
         return self.unit * corrected.float()
 
 
-class Analysis(Transform):
-    """From samples minus 128 to y."""
+class Analysis(Transform[Residual]):
+    """Analysis by dense blocks: makes y of samples minus 128."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(SAMPLES, width, 1)
         last = nn.Conv2d(width, channels, 3, padding=1)
-        stack = [Block(width, levels) for _ in range(blocks)]
+        stack = [Residual(width, levels) for _ in range(blocks)]
         super().__init__(linear_rows(channels), first, last, stack, (INPUT_UNIT, Y_UNIT))
 
     def forward(self, image: Tensor, level: Tensor) -> Tensor:
@@ -137,15 +114,32 @@ class Analysis(Transform):
         return super().forward(F.pixel_unshuffle(image, PATCH), level)
 
 
-class Synthesis(Transform):
-    """From y to samples minus 128."""
+class Synthesis(Transform[Residual]):
+    """Synthesis by dense blocks: makes samples minus 128 of y."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(channels, width, 3, padding=1)
         last = nn.Conv2d(width, SAMPLES, 1)
-        stack = [Block(width, levels) for _ in range(blocks)]
+        stack = [Residual(width, levels) for _ in range(blocks)]
         super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""
         return F.pixel_shuffle(super().forward(y, level), PATCH)
+
+
+def multiply_adds(transform: Transform[nn.Module], x: Tensor, level: Tensor, pixels: int) -> float:
+    """Return the multiply-adds for each of ``pixels`` pixels of the image that one input x (1, C, H, W) stands for."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs: object, out: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101  (only those are watched)
+        total += layer.weight.numel() * out.shape[2] * out.shape[3]
+
+    handles = [m.register_forward_hook(count) for m in transform.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        transform(x, level)
+    for handle in handles:
+        handle.remove()
+    return total / pixels

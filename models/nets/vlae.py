@@ -13,10 +13,7 @@ into tiles of ``tile`` x ``tile`` positions, each with ``latents`` integers z.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,99 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.entropy import tables
-from codec.frozen import layout
-from codec.frozen.layout import Layout
-
-CONTEXT_UNIT = tables.COMPRESS_UNIT
-"""One unit of the float network's inputs is so many units of the integer table."""
-
-BEYOND = 1e4
-"""An edge outside every grid; finite, since gradients of infinity are not numbers."""
-
-MAX_ERROR = 10
-"""Largest d of near-lossless coding that one model serves."""
-
-
-@dataclass(frozen=True)
-class Coded:
-    """The integer tensor (H, W, C) that a model codes.
-
-    Attributes
-    ----------
-    channels : int
-    groups : int
-        The channels are coded in so many equal groups, each seeing those before.
-    references : int
-        So many channels, from the first on, are seen as differences to a prediction from their neighbours.
-    features : tuple of int
-        What each group sees of the channels coded before.
-    links : tuple of int
-        How many of these channels the means of each group follow.
-    planes : int
-        Input planes of the posterior.
-    conditions : int
-        Rows of biases: one for each d, or for each level of quality.
-    limit : int or None
-        Values of a tensor are -limit..limit; None of an image's samples or bits.
-    """
-
-    channels: int
-    groups: int
-    references: int
-    features: tuple[int, ...]
-    links: tuple[int, ...]
-    planes: int
-    conditions: int
-    limit: int | None = None
-
-    @property
-    def layout(self) -> Layout:
-        """What the codec knows of it."""
-        if self.limit is None:
-            return layout.samples() if self.channels > 1 else layout.bits()
-        return layout.tensor(self.channels, self.groups, self.limit, self.references)
-
-    @property
-    def group(self) -> int:
-        """Channels of a group."""
-        return self.channels // self.groups
-
-
-SAMPLES = Coded(3, 3, 3, features=(0, 1, 3), links=(0, 1, 2), planes=9, conditions=MAX_ERROR + 1)
-"""Green, red, blue."""
-BITS = Coded(1, 1, 0, features=(0,), links=(0,), planes=1, conditions=1)
-"""Of an image of black and white. Of its likelihood's mixture only the mean is trained: with one component of a fixed
-scale, a logistic on two numbers is a Bernoulli distribution."""
-
-
-@dataclass(frozen=True)
-class LikelihoodShape:
-    """Shape of a `Likelihood`."""
-
-    width: int = 160
-    head: int = 48
-    mixtures: int = 4
-
-    @property
-    def coded(self) -> Coded:
-        """What is coded."""
-        raise NotImplementedError
-
-    @property
-    def bias_count(self) -> int:
-        """Biases of the likelihood: three hidden layers and the heads."""
-        return 3 * self.width + self.coded.groups * self.head
-
-    def outputs(self, group: int) -> int:
-        """Raw outputs of a group's head."""
-        return 3 * self.mixtures * self.coded.group + self.coded.links[group]
-
-    def multiply_adds(self, inputs: int) -> int:
-        """Multiply-adds of the likelihood for each position, with so many inputs."""
-        heads = sum(
-            self.head * (self.width + seen + self.outputs(group)) for group, seen in enumerate(self.coded.features)
-        )
-        return inputs * self.width + 2 * self.width**2 + heads
+from models.nets.latents import Latent, draw, logistic_bits
+from models.nets.layers import Condition
+from models.nets.likelihood import CONTEXT_UNIT, SAMPLES, Coded, Likelihood, LikelihoodShape
+from models.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -133,119 +41,9 @@ class Config(LikelihoodShape):
     prior: int = 48
 
 
-def lowered(x: Tensor, on: bool) -> AbstractContextManager[Any]:
-    """Return a context in which what a tensor goes through is multiplied in bfloat16, if that is ``on``."""
-    return torch.autocast(x.device.type, torch.bfloat16) if on else nullcontext()
-
-
-class Condition(nn.Module):
-    """What a condition adds to biases: a row for each d, or a mixture of the rows of the levels of quality."""
-
-    def __init__(self, rows: int, units: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(rows, units))
-
-    def forward(self, condition: Tensor) -> Tensor:
-        """Return biases (..., units) of rows, an int64 tensor (...), or of shares of all rows, float (..., rows)."""
-        return condition @ self.weight if condition.is_floating_point() else self.weight[condition]
-
-
 def compress_table() -> Tensor:
     """Return the codec's table of context differences -255..255."""
     return torch.from_numpy(tables.compress().astype(np.float32))
-
-
-def bin_mass(
-    weights: Tensor, means: Tensor, scales: Tensor, low: Tensor, high: Tensor, count: Tensor | float
-) -> Tensor:
-    """Return the probability of the bins [low, high] of logistic mixtures.
-
-    Parameters
-    ----------
-    weights, means, scales : float tensors (..., M)
-    low, high : float tensors (...)
-        Edges; minus and plus ``BEYOND`` at the ends of the grid.
-    count : float, or float tensor that broadcasts to (...)
-        Symbols of the grid; each has at least 2**-24, as in the coder (FORMAT.md, "Cumulative").
-    """
-    inverse = 1 / scales
-    upper = torch.sigmoid((high[..., None] - means) * inverse)
-    lower = torch.sigmoid((low[..., None] - means) * inverse)
-    mass = (weights * (upper - lower)).sum(-1).clamp(min=0)
-    return mass * (1 - count * 2.0**-24) + 2.0**-24
-
-
-class Likelihood(nn.Module):
-    """p(x|z): parameters of a mixture of logistics per channel, in the order green, red, blue.
-
-    Attributes
-    ----------
-    bfloat16 : bool
-        Whether the hidden layers multiply in bfloat16: for training, on processors that do it faster.
-    """
-
-    def __init__(self, config: LikelihoodShape, inputs: int) -> None:
-        super().__init__()
-        c = config
-        self.config = c
-        self.bfloat16 = False
-        self.hidden1 = nn.Linear(inputs, c.width)
-        self.hidden2 = nn.Linear(c.width, c.width)
-        self.hidden3 = nn.Linear(c.width, c.width)
-        self.split = nn.Linear(c.width, c.coded.groups * c.head)
-        self.conditioning = nn.ModuleList([nn.Linear(n, c.head, bias=False) for n in c.coded.features[1:]])
-        self.outputs = nn.ModuleList([nn.Linear(c.head, c.outputs(group)) for group in range(c.coded.groups)])
-        with torch.no_grad():
-            for group, layer in enumerate(self.outputs):
-                layer.weight.mul_(0.3)
-                layer.bias.zero_()
-                own = layer.bias[: 3 * c.mixtures * c.coded.group].view(c.coded.group, 3, c.mixtures)
-                own[:, 1] = torch.linspace(-0.2, 0.2, c.mixtures)
-                own[:, 2] = torch.linspace(-1, 1.0, c.mixtures)
-                if c.coded.links[group]:
-                    layer.bias[own.numel() :] = 0.8 / c.coded.links[group]
-
-    def forward(self, inputs: Tensor, seen: Sequence[Tensor], biases: Tensor) -> list[Tensor]:
-        """Return the raw outputs of the heads.
-
-        Parameters
-        ----------
-        inputs : float tensor (..., C P + references)
-        seen : what each head but the first sees of the channels before, (..., features)
-        biases : float tensor, broadcasts to (..., bias_count)
-        """
-        c = self.config
-        b1, b2, b3, b4 = biases.split([c.width, c.width, c.width, c.coded.groups * c.head], -1)
-        with lowered(inputs, self.bfloat16):
-            h = F.relu(self.hidden1(inputs) + b1)
-            h = F.relu(self.hidden2(h) + b2)
-            h = F.relu(self.hidden3(h) + b3)
-            split = self.split(h)
-        heads = (split.to(b4.dtype) + b4).split(c.head, -1)
-        result = []
-        for group, output in enumerate(self.outputs):
-            a = heads[group]
-            if group:
-                a = a + self.conditioning[group - 1](seen[group - 1])
-            result.append(output(F.relu(a)))
-        return result
-
-    def mixture(self, raw: Tensor, reference: Tensor, earlier: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weights, means and scales (..., M) in samples from a head's raw outputs.
-
-        Parameters
-        ----------
-        raw : float tensor (..., 3 M + len(earlier))
-        reference : float tensor (...)
-        earlier : differences to their reference of the channels coded before, (...) each
-        """
-        m = self.config.mixtures
-        shift = reference
-        for i, difference in enumerate(earlier):
-            shift = shift + raw[..., 3 * m + i] * difference
-        means = shift[..., None] + 8 * raw[..., m : 2 * m]
-        scales = torch.exp2((raw[..., 2 * m : 3 * m] + 0.5).clamp(-4, 7))
-        return F.softmax(raw[..., :m], -1), means, scales
 
 
 def sample_planes(tiles: Tensor, table: Tensor) -> Tensor:
@@ -288,8 +86,13 @@ class Posterior(nn.Module):
 class Prior(nn.Module):
     """p(z): logistics whose parameters come from the tile to the left and the channels before.
 
+    It is another network than `models.nets.spatial.SpatialPrior`, which sees cells in two directions: there are frozen
+    models of either.
+
     Rows of tiles are coded at the same time by several threads, so z of a row never depends on another row.
     """
+
+    causal: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -301,26 +104,28 @@ class Prior(nn.Module):
         self.register_buffer("causal", torch.tril(torch.ones(n, n), -1).repeat(2, 1), persistent=False)
         self.config = config
 
-    def forward(self, z: Tensor, left: Tensor, present: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log2 scales (B, latents), in grid steps.
+    def forward(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log2 scales (B, R, C, latents), in grid steps, of z (B, R, C, latents).
 
-        Parameters
-        ----------
-        z, left : float tensors (B, latents), grid steps; zero where there is no such tile
-        present : float tensor (B, 1)
-            1 where the tile to the left exists.
-        condition : tensor, see `Condition`
+        ``condition`` has an entry for each of the B; see `Condition`.
         """
-        h = torch.cat([left / 8, present], 1)
-        h = F.relu(self.hidden(h) + self.condition(condition))
-        out = self.out(h) + (z / 8) @ (self.channels * self.causal).T
-        means, scales = out.split(self.config.latents, 1)
+        b, rows, columns, n = z.shape
+        left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2).reshape(-1, n)
+        present = z.new_zeros(b, rows, columns, 1)
+        present[:, :, 1:] = 1
+        h = torch.cat([left / 8, present.reshape(-1, 1)], 1)
+        h = F.relu(self.hidden(h) + self.condition(condition.repeat_interleave(rows * columns, 0)))
+        out = self.out(h) + (z.reshape(-1, n) / 8) @ (self.channels * self.causal).T
+        means, scales = out.reshape(b, rows, columns, 2 * n).split(n, -1)
         limit = self.config.grid
         return (8 * means).clamp(-limit, limit), (scales + 2).clamp(-1, 5)
 
 
 class VLAE(nn.Module):
-    """All parts of one model. Without latents (``latents = 0``) only the likelihood is left."""
+    """All parts of one model. Without latents (``latents = 0``) only the likelihood is left.
+
+    B images are cut into R x C tiles each; a condition has an entry for each image, see `Condition`.
+    """
 
     def __init__(self, config: Config, contexts: int) -> None:
         super().__init__()
@@ -336,18 +141,29 @@ class VLAE(nn.Module):
             with torch.no_grad():
                 self.modulate2.weight.mul_(0.1)
 
-    def biases(self, z: Tensor | None, condition: Tensor) -> Tensor:
-        """Return the likelihood's biases (B, bias_count) for latents z (B, latents), or None: latents off."""
-        fixed = self.condition(condition)
-        if z is None:
-            return fixed + self.off
-        return fixed + self.modulate2(F.relu(self.modulate1(z / 8)))
+    def infer(self, planes: Tensor, rows: int, columns: int, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior's means and log2 scales (B, R, C, latents) of planes (B R C, planes, T, T) of tiles."""
+        means, scales = self.posterior(planes, condition.repeat_interleave(rows * columns, 0))
+        shape = (-1, rows, columns, self.config.latents)
+        return means.reshape(shape), scales.reshape(shape)
 
+    def draw(self, posterior: tuple[Tensor, Tensor], condition: Tensor, noise: Noise | None) -> Latent:
+        """Return latents (B, R, C, latents) of the posterior that `infer` returns; without noise its mode."""
+        (means, scales), grid = posterior, self.config.grid
+        z = draw(means, scales, grid, None if noise is None else noise.logistic(*means.shape))
+        # Gradients are summed in the order in which bits are computed here: another one rounds otherwise.
+        posterior_bits = logistic_bits(z, means, scales, grid)
+        prior_means, prior_scales = self.prior(z, condition)
+        return Latent(z, logistic_bits(z, prior_means, prior_scales, grid), posterior_bits)
 
-def logistic_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> Tensor:
-    """Return -log2 of the probability of grid points z, the end bins taking the tails; shapes alike."""
-    low = torch.where(z <= -grid, -BEYOND, z - 0.5)
-    high = torch.where(z >= grid, BEYOND, z + 0.5)
-    one = torch.ones_like(z)[..., None]
-    mass = bin_mass(one, means[..., None], torch.exp2(log2_scales)[..., None], low, high, 2.0 * grid + 1)
-    return -torch.log2(mass)
+    def biases(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Return the likelihood's biases (B, R C, bias_count) for latents z (B, R, C, latents)."""
+        tiles = z.shape[1] * z.shape[2]
+        fixed = self.condition(condition.repeat_interleave(tiles, 0))
+        biases: Tensor = fixed + self.modulate2(F.relu(self.modulate1(z.flatten(0, 2) / 8)))
+        return biases.reshape(len(z), tiles, -1)
+
+    def biases_off(self, condition: Tensor) -> Tensor:
+        """Return the likelihood's biases (B, bias_count) with latents off."""
+        biases: Tensor = self.condition(condition) + self.off
+        return biases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +32,16 @@ PHOTO_SIDE = 256
 
 
 class Coded(NamedTuple):
-    """What the code of an image costs: bits in all, of them those of latents, and mean squared error of a sample.
+    """What the code of an image costs.
 
-    ``samples`` (H, W, 3), uint8, are what is decoded.
+    Attributes
+    ----------
+    bits, latent_bits : float
+        All, and those of latents among them.
+    error : float
+        Mean squared error of a sample.
+    samples : uint8 array (H, W, 3)
+        What is decoded.
     """
 
     bits: float
@@ -67,7 +75,7 @@ def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int, rounder:
         crop = centre(image, PHOTO_SIDE, 64)
         decoded = rounder(crop, error)
         before += sum(image_bits(model, crop, None, error, sample=False, decoded=decoded))
-        after += frozen_bits(Image(frozen, decoded, crop, 3, error))[0]
+        after += frozen_bits(replace(Image.of(frozen, crop, error), raster=decoded))[0]
     return 100 * (after / before - 1)
 
 
@@ -98,10 +106,11 @@ def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Co
     if transforms is None:
         raise ValueError(f"model {frozen.number} has no transforms")
     steps = transforms.steps[condition]
+    height, width = samples.shape[:2]
     with ThreadPoolExecutor(1) as pool:
         y = analyse(samples, transforms, condition, pool, 1)
         q = quantise(y, steps, frozen.layout.high)
-        decoded = synthesise(dequantise(q, steps), transforms, condition, *samples.shape[:2], pool, 1)
+        decoded = synthesise(dequantise(q, steps), transforms, condition, height, width, pool, 1)
     error = float(np.square(decoded.astype(np.float64) - samples).mean())
     return Coded(*frozen_bits(Image.of(frozen, q, condition)), error, decoded)
 
@@ -117,17 +126,19 @@ def lossy_figures(model: Lossy, frozen: Model, folder: Path, quality: float, sid
     condition = round(quality * (CONDITIONS - 1))
     quality = condition / (CONDITIONS - 1)
     worth = float(price(torch.tensor(quality)))
-    rows, alike, lost, whole = [], [], 0.0, 0.0
+    rows, lost, whole = [], 0.0, 0.0
+    alike: list[float] = []
     for image in load_images(folder):
         crop = centre(image, side, 8)
         pixels = crop.shape[0] * crop.shape[1]
         before, after = float_code(model, crop, quality, sample=False), frozen_code(frozen, crop, condition)
         rows.append((before.bits / pixels, before.latent_bits / pixels, before.psnr))
-        alike.append(ms_ssim(crop, before.samples))
+        similarity = ms_ssim(crop, before.samples)
+        alike += [] if similarity is None else [similarity]
         lost += after.bits - before.bits + pixels * worth * (after.error - before.error)
         whole += before.bits
     bpp, latents, psnr = (float(mean) for mean in np.mean(rows, axis=0))
     figures = {"bpp": bpp, "latents_bpp": latents, "psnr_db": psnr}
-    if None not in alike:
+    if len(alike) == len(rows):
         figures["ms_ssim"] = float(np.mean(alike))
     return figures | {"freezing_percent": 100 * lost / whole}

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.recipes.recipe import Training
+from models.recipes.tables import Training
 
 SIDE_PX, SIGMA_PX = 11, 1.5
-"""Of the window in which structure is compared."""
+"""Side and deviation of the window in which structure is compared."""
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, each half as large as the one before."""
+"""Weights of the scales, each half as large as the one before."""
 STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 
 

@@ -13,24 +13,60 @@ from torch import Tensor
 from codec.frozen import contexts
 from models.data.crops import load_images
 from models.data.rounding import Rounder
-from models.nets.inputs import Inputs, Pixels
-from models.nets.objective import latent_bits, pixel_bits, tiles_of
-from models.nets.vlae import VLAE, sample_planes
+from models.nets.inputs import Inputs, Places
+from models.nets.objective import Batch, infer, pixel_bits
+from models.nets.vlae import VLAE
 from models.noise import Noise
 
+U8 = NDArray[np.uint8]
 REFINE_RATE = 0.3
 """Step of a mean of z, in grid steps, and of its log2 scale."""
 
 
-def pad_to_tiles(image: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
-    """Return the image with its last row and column repeated until whole tiles fill it."""
-    h, w = image.shape[:2]
-    return np.pad(image, ((0, -h % tile), (0, -w % tile), (0, 0)), "edge")
+class Tiled:
+    """An image that is cut into tiles, the last of which may reach beyond it.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Tiles along the sides.
+    areas : int64 array (T,)
+        Pixels of each tile that the image has.
+    """
+
+    def __init__(self, image: U8, tile: int, device: torch.device) -> None:
+        h, w = image.shape[:2]
+        self.tile = tile
+        self.device = device
+        self.rows, self.columns = -(-h // tile), -(-w // tile)
+        corners = np.mgrid[0 : self.rows * tile : tile, 0 : self.columns * tile : tile]
+        self._y, self._x = (a.reshape(-1, 1) for a in corners)
+        self._heights, self._widths = np.minimum(tile, h - self._y), np.minimum(tile, w - self._x)
+        self.areas: NDArray[np.int64] = (self._heights * self._widths)[:, 0]
+
+    def padded(self, image: U8) -> U8:
+        """Return the image with its last row and column repeated until whole tiles fill it."""
+        h, w = image.shape[:2]
+        return np.pad(image, ((0, -h % self.tile), (0, -w % self.tile), (0, 0)), "edge")
+
+    def random_places(self, count: int, rng: np.random.Generator) -> Places:
+        """Return random pixels of each tile, none of them beyond the image."""
+        y = self._y + (rng.random((len(self._y), count)) * self._heights).astype(np.int64)
+        x = self._x + (rng.random((len(self._x), count)) * self._widths).astype(np.int64)
+        return self._places(y, x)
+
+    def all_places(self) -> Places:
+        """Return all pixels of each tile."""
+        y, x = np.mgrid[: self.tile, : self.tile].reshape(2, 1, -1)
+        return self._places(self._y + y, self._x + x)
+
+    def _places(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> Places:
+        return Places(*(torch.from_numpy(a)[None].to(self.device) for a in (y, x)))
 
 
 def _tile_bits(pixel_bits: Tensor, kl_bits: Tensor, areas: NDArray[np.int64]) -> Tensor:
     """Return the bits of all tiles from those of some of their pixels (1, T, N, 3), and of latents (1, R, C)."""
-    area = torch.from_numpy(areas[:, 0]).float().to(pixel_bits.device)
+    area = torch.from_numpy(areas).float().to(pixel_bits.device)
     return (pixel_bits[0].sum(-1).mean(-1) * area).sum() + kl_bits.sum()
 
 
@@ -63,7 +99,6 @@ def image_bits(
     latents: bool = True,
     sample: bool = True,
     refine_steps: int = 0,
-    seed: int = 0,
     decoded: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]:
     """Return the bits of pixels, and of latents, of an RGB image (H, W, 3).
@@ -82,59 +117,52 @@ def image_bits(
         Steps by which an encoder would search for a better posterior of this image, see `_refine`.
     decoded : uint8 array (H, W, 3) or None
         What contexts hold, from `models.data.rounding.Rounder`; None if that is the image itself.
+
+    Raises
+    ------
+    ValueError
+        There is an error, and it is not said what contexts hold.
+
+    Notes
+    -----
+    It has many parameters because whatever is compared, with latents or without, refined, sampled or coded whole, is
+    compared by the same measure.
     """
     if error and decoded is None:
         raise ValueError(f"decoded: expected what contexts hold within {error}")
-    config = model.config
-    tile = config.tile
-    h, w = image.shape[:2]
-    device = model.off.device
+    config, device = model.config, model.off.device
+    tiled, rng = Tiled(image, config.tile, device), np.random.default_rng(0)
     errors = torch.tensor([error], device=device)
-    original = torch.from_numpy(np.array(image))[None].to(device)
-    seen = original if decoded is None else torch.from_numpy(np.array(decoded))[None].to(device)
-    rows, columns = -(-h // tile), -(-w // tile)
-    rng = np.random.default_rng(seed)
-    corner_y, corner_x = (a.reshape(-1, 1) for a in np.mgrid[0 : rows * tile : tile, 0 : columns * tile : tile])
-    heights, widths = np.minimum(tile, h - corner_y), np.minimum(tile, w - corner_x)
-
-    def draw() -> Pixels:
-        y = corner_y + (rng.random((rows * columns, count)) * heights).astype(np.int64)
-        x = corner_x + (rng.random((rows * columns, count)) * widths).astype(np.int64)
-        return Pixels(*(torch.from_numpy(a)[None].to(device) for a in (y, x)))
-
-    if count is None:
-        places = zip((corner_y, corner_x), np.mgrid[:tile, :tile], strict=True)
-        pixels = Pixels(*(torch.from_numpy(corner + a.reshape(1, -1))[None].to(device) for corner, a in places))
-    else:
-        pixels = draw()
+    samples, shown = (
+        torch.from_numpy(np.array(a))[None].to(device) for a in (image, image if decoded is None else decoded)
+    )
+    batch = Batch(samples, shown, errors, torch.zeros(1, dtype=torch.bool, device=device))
+    places = tiled.all_places() if count is None else tiled.random_places(count, rng)
     gather = Inputs(contexts.offsets(config.radius), device=device)
     latent = 0.0
     if latents and config.latents:
-        padded = torch.from_numpy(pad_to_tiles(image, tile))[None].to(device)
-        repeated = errors.expand(rows * columns)
-        means, scales = model.posterior(
-            sample_planes(tiles_of(padded, 0, 0, rows, columns, tile), gather.table), repeated
-        )
-        shape = (1, rows, columns, config.latents)
-        means, scales = means.reshape(shape), scales.reshape(shape)
-        noise = Noise(seed, device) if sample else None
+        noise = Noise(device=device) if sample else None
+        padded = torch.from_numpy(tiled.padded(image))[None].to(device)
+        posterior = infer(model, gather, padded, errors)
 
-        def code(means: Tensor, scales: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor]:
-            z, prior, posterior = latent_bits(model, means, scales, errors, noise)
-            biases = model.biases(z.reshape(rows * columns, -1), repeated)[None]
-            return pixel_bits(model, gather, original, seen, pixels, biases, errors), prior - posterior
+        def code(means: Tensor, scales: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+            drawn = model.draw((means, scales), errors, noise)
+            biases = model.biases(drawn.z, errors)
+            return pixel_bits(model.likelihood, gather, batch, places, biases), drawn.tile_bits
 
         if refine_steps:
-            means, scales = _refine(
-                lambda *q: _tile_bits(*code(*q, draw()), heights * widths), means, scales, refine_steps
-            )
-        bits, kl = code(means, scales, pixels)
+
+            def fresh_bits(means: Tensor, scales: Tensor) -> Tensor:
+                fresh = places if count is None else tiled.random_places(count, rng)
+                return _tile_bits(*code(means, scales, fresh), tiled.areas)
+
+            posterior = _refine(fresh_bits, *posterior, refine_steps)
+        bits, kl = code(*posterior, places)
         latent = float(kl.sum())
     else:
-        biases = model.biases(None, errors)[:, None].expand(1, rows * columns, -1)
-        bits = pixel_bits(model, gather, original, seen, pixels, biases, errors)
-    areas = (heights * widths)[:, 0]
-    return float((bits[0].sum(-1).mean(-1).double().cpu().numpy() * areas).sum()), latent
+        biases = model.biases_off(errors)[:, None].expand(1, tiled.rows * tiled.columns, -1)
+        bits = pixel_bits(model.likelihood, gather, batch, places, biases)
+    return float((bits[0].sum(-1).mean(-1).double().cpu().numpy() * tiled.areas).sum()), latent
 
 
 def folder_bpsp(

@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -28,37 +28,51 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from codec.errors import CorruptDataError
+from codec.system.outputs import write_file
 from models.errors import RecipeError, TrainingError
-from models.files import write_whole
-from models.recipes.recipe import Recipe
+from models.recipes.tables import Recipe
+from models.training.progress import Progress
 
 SHARD_BYTES = 15 << 20
-"""Some ways of carrying files take no larger ones."""
+"""Largest file: some ways of carrying files take no larger ones."""
 TRAVELLING_BYTES = 45 << 20
 """All files but the exact moments together."""
 FOLDER, INDEX = "checkpoint", "index.json"
 SINGLE = "checkpoint.safetensors"
-"""Of runs before there were folders: one file, whose moments are float32."""
+"""What runs wrote before there were folders: one file, whose moments are float32."""
 WEIGHTS = ("model.", "average.")
+TEMPORARY = ".vlae-*.tmp"
+"""Names under which `codec.system.outputs` writes."""
 
 Tensors = dict[str, Tensor]
+Shape = dict[str, object]
+"""Task and shape of a model, as they stand in JSON."""
 
 
 class Checkpoint(NamedTuple):
     """What a run goes on from: tensors by name, its progress, and the shape of its model if that is known."""
 
     tensors: Tensors
-    progress: dict[str, Any]
-    shape: dict[str, Any] | None
+    progress: Progress
+    shape: Shape | None
 
 
-def shape_of(recipe: Recipe) -> dict[str, Any]:
+class _Entry(TypedDict):
+    """A file of a checkpoint, as the index names it."""
+
+    name: str
+    bytes: int
+    sha256: str
+    kind: str
+
+
+def shape_of(recipe: Recipe) -> Shape:
     """Return what a recipe and a checkpoint must have in common."""
-    shape: dict[str, Any] = json.loads(json.dumps({"task": recipe.task, "model": asdict(recipe.model)}))
+    shape: Shape = json.loads(json.dumps({"task": recipe.task, "model": asdict(recipe.model)}))
     return shape
 
 
-def _differences(have: Any, want: Any, name: str) -> Iterator[str]:
+def _differences(have: object, want: object, name: str) -> Iterator[str]:
     if isinstance(have, dict) and isinstance(want, dict):
         for key in sorted({*have, *want}):
             yield from _differences(have.get(key), want.get(key), f"{name}.{key}" if name else key)
@@ -97,7 +111,7 @@ def _shards(tensors: Tensors) -> Iterator[bytes]:
         yield save_tensors(part)
 
 
-def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str, Any] | None) -> None:
+def save(run: Path, tensors: Tensors, progress: Progress, shape: Shape | None) -> None:
     """Write a checkpoint in place of a run's last.
 
     Raises
@@ -112,7 +126,7 @@ def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str,
         "moments": {name: tensor.to(torch.bfloat16) for name, tensor in moments.items()},
         "exact": moments,
     }
-    files: list[dict[str, Any]] = []
+    files: list[_Entry] = []
     before = set(folder.glob("*.safetensors*"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,26 +136,26 @@ def save(run: Path, tensors: Tensors, progress: dict[str, Any], shape: dict[str,
                 if kind != "exact":
                     data, ending = gzip.compress(data, 1, mtime=0), ".safetensors.gz"
                 digest = hashlib.sha256(data).hexdigest()
-                entry = {"name": f"{kind}-{digest[:16]}{ending}", "bytes": len(data), "sha256": digest}
-                if folder / entry["name"] not in before:
-                    write_whole(folder / entry["name"], data)
-                files.append(entry | {"kind": kind})
-        index = {"progress": progress, "shape": shape, "files": files}
-        write_whole(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
+                name = f"{kind}-{digest[:16]}{ending}"
+                if folder / name not in before:
+                    write_file(folder / name, data, force=True)
+                files.append({"name": name, "bytes": len(data), "sha256": digest, "kind": kind})
+        index = {"progress": asdict(progress), "shape": shape, "files": files}
+        write_file(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode(), force=True)
     except BaseException as error:
         for path in set(folder.glob("*.safetensors*")) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            step = f"the checkpoint of step {progress['step']}"
+            step = f"the checkpoint of step {progress.step}"
             raise TrainingError(f"{folder}: {error.strerror}: cannot write {step}, the last one stays") from error
         raise
     # Temporary files are those of a process that was killed while it wrote.
-    for path in {*before, *folder.glob(".*.part")} - {folder / entry["name"] for entry in files}:
+    for path in {*before, *folder.glob(TEMPORARY)} - {folder / entry["name"] for entry in files}:
         path.unlink(missing_ok=True)
     (run / SINGLE).unlink(missing_ok=True)
 
 
-def _load_file(path: Path, entry: dict[str, Any]) -> Tensors:
+def _load_file(path: Path, entry: _Entry) -> Tensors:
     data = path.read_bytes() if path.exists() else b""
     if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise CorruptDataError(f"{path}: missing or damaged, expected {entry['bytes']} bytes as {INDEX} says")
@@ -161,7 +175,8 @@ def load(run: Path) -> Checkpoint | None:
         return load_single(run / SINGLE) if (run / SINGLE).exists() else None
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        files, progress, shape = index["files"], index["progress"], index["shape"]
+        files: list[_Entry] = index["files"]
+        progress, shape = Progress(**index["progress"]), index["shape"]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptDataError(f"{folder / INDEX}: damaged: {error}") from error
     tensors: Tensors = {}
@@ -182,7 +197,7 @@ def load_single(path: Path) -> Checkpoint:
     """
     try:
         data = path.read_bytes()
-        progress = json.loads(metadata(data)["progress"])
+        progress = Progress(**json.loads(metadata(data)["progress"]))
         return Checkpoint(load_tensors(data), progress, None)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptDataError(f"{path}: not a checkpoint: {error}") from error
@@ -218,8 +233,9 @@ def save_averages(run: Path) -> Path:
     if found is None:
         raise TrainingError(f"{run}: no checkpoint")
     tensors = {name: t.half().contiguous() for name, t in found.tensors.items() if name.startswith("average.")}
-    path = run / f"averages-{found.progress['step']}.safetensors"
-    write_whole(path, save_tensors(tensors, {"progress": json.dumps(found.progress)}))
+    path = run / f"averages-{found.progress.step}.safetensors"
+    progress = json.dumps(asdict(found.progress))
+    write_file(path, save_tensors(tensors, {"progress": progress}), force=True)
     return path
 
 

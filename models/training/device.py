@@ -1,14 +1,42 @@
-"""The device that trains, and what it can do."""
+"""What trains: a device and what it can do, processes, and the memory of this one."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 
 import torch
 
 from models.errors import RecipeError
+from models.noise import CPU
+from models.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What computes a training run.
+
+    Attributes
+    ----------
+    device : torch.device
+    bfloat16 : bool
+        Whether most layers multiply in it.
+    workers : int
+        Processes that make crops; 0: a thread of this one does.
+    ranks : Ranks
+        The processes that train a run together; the first one writes.
+    """
+
+    device: torch.device = CPU
+    bfloat16: bool = False
+    workers: int = 0
+    ranks: Ranks = ALONE
+
+
+PLAIN = Machine()
+"""One process on the CPU, in float32."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,7 +74,9 @@ def fast_memory() -> None:
     """
     torch.set_flush_denormal(True)
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
         libc.mallopt(trim_threshold, (1 << 31) - 1)

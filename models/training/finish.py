@@ -9,32 +9,33 @@ import copy
 import json
 from dataclasses import asdict
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
 
 from codec.frozen.weights import parse_model
-from models.files import write_whole
-from models.freezing.freeze import Peaks
+from codec.system.outputs import write_file
+from models.freezing.peaks import Peaks
 from models.noise import Noise
-from models.tasks.tasks import Task, task_of
+from models.tasks.interface import BatchT, Material, ModelT, Task, task_of
 from models.training.run import Run
 
 FROZEN, CARD = "weights.safetensors", "weights.json"
-"""In a run's folder."""
+"""Names in a run's folder."""
+Card = dict[str, object]
+"""A model card, as it stands in JSON."""
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
-def freeze(task: Task, model: Any, material: Any) -> bytes:
+def freeze(task: Task[ModelT, BatchT], model: ModelT, material: Material) -> bytes:
     """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
 
     Parameters
     ----------
-    task, model
-        On the CPU.
-    material
-        Of the task, with another seed than in training.
+    task : Task
+        Computes on the CPU, where the model is, too.
+    material : Material
+        The task's, with another seed than in training.
     """
     train = task.recipe.train
     peaks = Peaks()
@@ -47,7 +48,7 @@ def freeze(task: Task, model: Any, material: Any) -> bytes:
     return task.freeze(model, peaks.values, material.batch(CALIBRATION_BATCHES, CALIBRATION_CROPS))
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run) -> Card:
     """Freeze a run's averaged weights into its folder and return their card, which is written beside them."""
     recipe = run.recipe
     task, model = task_of(recipe), copy.deepcopy(run.average).cpu()
@@ -58,7 +59,7 @@ def finish(run: Run) -> dict[str, Any]:
         f"{name} {task.condition}={condition}": task.compare(model, frozen, run.data / name, condition)
         for name, condition in product(recipe.validation_folders, recipe.validation_conditions)
     }
-    card = {
+    card: Card = {
         "name": recipe.name,
         "hash": frozen.hash.hex(),
         "weights_bytes": len(data),
@@ -70,6 +71,6 @@ def finish(run: Run) -> dict[str, Any]:
         "start": run.progress.start,
         "validation": figures,
     }
-    write_whole(run.folder / FROZEN, data)
-    write_whole(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    write_file(run.folder / FROZEN, data, force=True)
+    write_file(run.folder / CARD, (json.dumps(card, indent=2) + "\n").encode(), force=True)
     return card

@@ -33,7 +33,7 @@ LIST = "pieces.json"
 RECIPE, DATA, RUN = "recipe.toml", "data", "run"
 """Names in the pieces."""
 GRACE_S = 60
-"""In which a run that is told to stop finishes a step and saves."""
+"""Time that a run which is told to stop has to finish a step and to save."""
 
 
 class _Pieces:
@@ -120,7 +120,7 @@ def _checkpoint_files(run: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _data_files(recipe: Path, data: Path) -> Iterator[tuple[Path, str]]:
-    from models.recipes.recipe import load_recipe
+    from models.recipes.reading import load_recipe
 
     checked = load_recipe(str(recipe))
     checked.check_data(data)
@@ -148,7 +148,7 @@ def _folder(exists: bool = True) -> click.Path:
 def pack_command(recipe: str, data: Path, run: Path, to: Path, no_data: bool) -> None:
     """Pack RECIPE, its data and a run's checkpoint into pieces."""
     need_extra()
-    from models.recipes.recipe import FOLDER, load_recipe
+    from models.recipes.reading import FOLDER, load_recipe
 
     path = Path(recipe) if recipe.endswith(".toml") else FOLDER / f"{recipe}.toml"
     load_recipe(str(path))
@@ -200,8 +200,8 @@ def unpack_command(back: Path, run: Path) -> None:
         if found is None:
             raise TrainingError(f"{back}: no checkpoint came back")
         own = checkpoints.load(run)
-        if own is not None and own.progress["step"] > found.progress["step"]:
-            raise TrainingError(f"{run}: its checkpoint is of a later step, {own.progress['step']}")
+        if own is not None and own.progress.step > found.progress.step:
+            raise TrainingError(f"{run}: its checkpoint is of a later step, {own.progress.step}")
         run.mkdir(parents=True, exist_ok=True)
         checkpoints.save(run, found.tensors, found.progress, found.shape)
-    click.echo(f"{run}: step {found.progress['step']}")
+    click.echo(f"{run}: step {found.progress.step}")

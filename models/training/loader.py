@@ -13,8 +13,8 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,36 +23,63 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.noise import CPU
 from models.ranks import Ranks
-from models.tasks.tasks import Task
+from models.tasks.interface import AnyBatch, BatchT, Material, ModelT, Task
 
 AHEAD = 2
 """Batches that wait for the steps, beside those that each process makes ahead."""
 POOLED = 32
 """Batches that a pool holds."""
 PATIENCE_S = 0.1
-"""Between two looks at whether the thread that fetches batches should end."""
+"""Time between two looks at whether the thread that fetches batches should end."""
 
 
-def each(function: Callable[..., Tensor], *batches: Any) -> Any:
+def each(function: Callable[..., Tensor], *batches: BatchT) -> BatchT:
     """Return a batch whose tensors are a function of those of batches: tensors, or named tuples of tensors."""
-    if isinstance(batches[0], Tensor):
-        return function(*batches)
-    return type(batches[0])(*(function(*parts) for parts in zip(*batches, strict=True)))
+    first: AnyBatch = batches[0]
+    if isinstance(first, Tensor):
+        return cast("BatchT", function(*batches))
+    made = (function(*parts) for parts in zip(*batches, strict=True))
+    return cast("BatchT", type(first)(*made))  # named tuples take their parts one by one
 
 
-def join(batches: list[Any]) -> Any:
+def join(batches: Sequence[BatchT]) -> BatchT:
     """Return one batch of several."""
     return each(lambda *parts: torch.cat(parts), *batches)
 
 
-class Items(Dataset[Any]):
-    """What steps learn from, by the numbers of crops: of batches of one crop."""
+BatchT_co = TypeVar("BatchT_co", bound=AnyBatch, covariant=True)
 
-    def __init__(self, task: Task, material: Any) -> None:
+
+class Batches(Protocol[BatchT_co]):
+    """Gives steps their batches.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds that steps waited for their batches.
+    """
+
+    waited: float
+
+    @property
+    def made(self) -> int:
+        """Batches that were made."""
+
+    def batch(self, step: int) -> BatchT_co:
+        """Return the batch of a step."""
+
+    def close(self) -> None:
+        """End what makes batches."""
+
+
+class Items(Dataset[BatchT]):
+    """What steps learn from, by the numbers of crops: batches of one crop each."""
+
+    def __init__(self, task: Task[ModelT, BatchT], material: Material) -> None:
         self.task = task
         self.material = material
 
-    def __getitem__(self, number: int) -> Any:
+    def __getitem__(self, number: int) -> BatchT:
         """Return the batch of one crop; it depends on the material's seed and the number alone."""
         rng = np.random.default_rng((self.material.seed, number, 2))
         return self.task.batch(self.material.crop(number)[None], rng)
@@ -84,10 +111,10 @@ def _leave_signals(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def make_batches(task: Task, material: Any, numbers: Numbers, workers: int) -> Iterator[Any]:
-    """Return the batches of numbers in order, made by so many processes; by the caller if there are none."""
+def make_batches(task: Task[ModelT, BatchT], material: Material, numbers: Numbers, workers: int) -> Iterator[BatchT]:
+    """Return the batches of numbers in order, made by ``workers`` processes; by the caller if that is 0."""
     fork = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
-    loader: DataLoader[Any] = DataLoader(
+    loader: DataLoader[BatchT] = DataLoader(
         Items(task, material),
         batch_sampler=numbers,
         num_workers=workers,
@@ -102,7 +129,7 @@ def make_batches(task: Task, material: Any, numbers: Numbers, workers: int) -> I
         return iter(loader)
 
 
-class Ahead:
+class Ahead(Generic[BatchT]):
     """A thread that fetches batches before they are asked for.
 
     Attributes
@@ -111,9 +138,9 @@ class Ahead:
         Batches that were fetched.
     """
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[BatchT]) -> None:
         self.made = 0
-        self._queue: queue.Queue[Any] = queue.Queue(AHEAD)
+        self._queue: queue.Queue[BatchT | BaseException] = queue.Queue(AHEAD)
         self._batches = batches
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._fetch, daemon=True)
@@ -129,7 +156,7 @@ class Ahead:
         except BaseException as error:
             self._put(error)
 
-    def _put(self, item: Any) -> None:
+    def _put(self, item: BatchT | BaseException) -> None:
         while not self._ended.is_set():
             try:
                 self._queue.put(item, timeout=PATIENCE_S)
@@ -137,15 +164,16 @@ class Ahead:
                 continue
             return
 
-    def take(self, *, wait: bool = True) -> Any:
-        """Return the next batch; without waiting, None if there is none yet."""
-        try:
-            item = self._queue.get(block=wait)
-        except queue.Empty:
-            return None
+    def take(self) -> BatchT:
+        """Return the next batch; wait for it."""
+        item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
+
+    def take_made(self) -> BatchT | None:
+        """Return the next batch, None if there is none yet."""
+        return None if self._queue.empty() else self.take()
 
     def close(self) -> None:
         """End the thread, and the processes that make batches."""
@@ -154,7 +182,7 @@ class Ahead:
         self._batches = iter(())
 
 
-class Ordered:
+class Ordered(Generic[BatchT]):
     """Batches in order; ``uses`` steps see each.
 
     Attributes
@@ -163,19 +191,19 @@ class Ordered:
         Seconds that steps waited for their batches.
     """
 
-    def __init__(self, batches: Iterator[Any], uses: int, device: torch.device = CPU) -> None:
+    def __init__(self, batches: Iterator[BatchT], uses: int, device: torch.device = CPU) -> None:
         self.waited = 0.0
         self.device = device
         self._uses = uses
         self._ahead = Ahead(batches)
-        self._current: Any = None
+        self._current: BatchT | None = None
 
     @property
     def made(self) -> int:
         """Batches that were made."""
         return self._ahead.made
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> BatchT:
         """Return the batch of a step; steps follow each other."""
         if self._current is None or step % self._uses == 0:
             begin = time.perf_counter()
@@ -188,19 +216,19 @@ class Ordered:
         self._ahead.close()
 
 
-class Pool:
-    """Batches of crops drawn from all that the device holds; as of `Ordered`.
+class Pool(Generic[BatchT]):
+    """Batches of crops drawn from all that the device holds.
 
     A crop is drawn ``uses`` times in the mean, or less where new ones come faster: then nothing waits.
     """
 
-    def __init__(self, batches: Iterator[Any], uses: int, device: torch.device, pooled: int = POOLED) -> None:
+    def __init__(self, batches: Iterator[BatchT], uses: int, device: torch.device, pooled: int = POOLED) -> None:
         self.waited = 0.0
         self.device = device
         self._uses = uses
         self._pooled = pooled
         self._ahead = Ahead(batches)
-        self._held: list[Any] = []
+        self._held: list[BatchT] = []
         self._taken = self._drawn = 0
 
     @property
@@ -208,11 +236,12 @@ class Pool:
         """Batches that were made."""
         return self._ahead.made
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> BatchT:
         """Return random crops of those held, as many as a batch has."""
         begin = time.perf_counter()
         for _ in range(AHEAD):
-            item = self._ahead.take(wait=self._drawn >= self._taken * self._uses)
+            must_wait = self._drawn >= self._taken * self._uses
+            item = self._ahead.take() if must_wait else self._ahead.take_made()
             if item is None:
                 break
             batch = each(lambda t: t.to(self.device, non_blocking=True), item)
@@ -223,7 +252,8 @@ class Pool:
             self._taken += 1
         self.waited += time.perf_counter() - begin
         self._drawn += 1
-        first = self._held[0] if isinstance(self._held[0], Tensor) else self._held[0][0]
+        held: AnyBatch = self._held[0]
+        first = held if isinstance(held, Tensor) else held[0]
         chosen = np.random.default_rng((step, 3)).integers(len(self._held), size=len(first)).tolist()
         # Slices, whose places the host knows: nothing is copied to the device.
         return each(lambda *parts: torch.stack([parts[k][place] for place, k in enumerate(chosen)]), *self._held)

@@ -7,6 +7,7 @@ a Newton-Schulz iteration. On this model it gained twice as much per step as Ada
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,12 @@ MATRICES = re.compile(
 """Parameters that Muon steps; convolutions as matrices with a row for each output."""
 DECAYED = re.compile(r"(analysis|synthesis|posterior|decoder)\..*")
 DECAY = 0.3
-"""These of them shrink at every step by Muon's rate times this: undamped, the residual networks, which nothing
-normalises, grew by orders of magnitude until no unit of them was alive."""
+"""Matrices named `DECAYED` shrink at every step by Muon's rate times this: undamped, the residual networks, which
+nothing normalises, grew by orders of magnitude until no unit of them was alive."""
 SLOW = re.compile(r"(analysis|synthesis)\.(linear|output)\.(weight|bias)")
 SLOW_RATE = 0.03
-"""Of Adam, for these: a step moves all weights alike, and here hundreds of inputs of many samples each add up."""
+"""Share of Adam's rate for parameters named `SLOW`: a step moves all weights alike, and here hundreds of inputs of many
+samples each add up."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
 
@@ -46,22 +48,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
         product = p @ product
         gram = p @ gram @ p
     x = product @ x
-    return x.T if tall else x
-
-
-def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
-    """Return about what `orthogonal` does, in half its time on processors that multiply bfloat16 faster.
-
-    Here each round multiplies the matrix itself: a product of several polynomials would leave too few of the bits.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = (x.T if tall else x).bfloat16()
-    for _ in range(5):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    found: Tensor = x.T if tall else x
+    return found
 
 
 class Optimizer:
@@ -69,14 +57,20 @@ class Optimizer:
 
     Parameters
     ----------
-    bfloat16 : bool
-        Whether Muon finds its orthogonal matrices in it.
     matrices : re.Pattern
         Names of the parameters that Muon steps.
+    nearest : callable
+        How Muon finds the orthogonal matrix next to a matrix.
     """
 
-    def __init__(self, model: nn.Module, *, bfloat16: bool = False, matrices: re.Pattern[str] = MATRICES) -> None:
-        self.orthogonal = orthogonal_bfloat16 if bfloat16 else orthogonal
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        matrices: re.Pattern[str] = MATRICES,
+        nearest: Callable[[Tensor], Tensor] = orthogonal,
+    ) -> None:
+        self.nearest = nearest
         self.matrices = {name: p for name, p in model.named_parameters() if matrices.fullmatch(name)}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self.rest = {name: p for name, p in model.named_parameters() if name not in self.matrices}
@@ -96,7 +90,7 @@ class Optimizer:
                     continue
                 mean = self.momentum[name]
                 mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                update = self.orthogonal(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
+                update = self.nearest(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
                 if DECAYED.fullmatch(name):
                     p.mul_(1 - DECAY * MUON_RATE * rate)
                 shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
@@ -114,7 +108,7 @@ class Optimizer:
         return tensors
 
     def load(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take the state that `state` returned after so many steps."""
+        """Take the state that `state` returned after a number of steps."""
         for name, mean in self.momentum.items():
             mean.copy_(tensors[f"momentum.{name}"])
         for name, p in self.rest.items():

@@ -2,70 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.errors import TrainingError
-from models.noise import CPU, Noise
-from models.ranks import ALONE, Ranks
-from models.recipes.recipe import Recipe, Training
-from models.tasks.tasks import task_of
+from models.recipes.tables import Recipe
+from models.tasks.interface import AnyBatch, task_of
 from models.training import checkpoints
-from models.training.device import device_name, fast_memory
-from models.training.loader import Numbers, Ordered, Pool, make_batches
-from models.training.optimizer import Optimizer
+from models.training.device import PLAIN, Machine, device_name, fast_memory
+from models.training.learner import Learner
+from models.training.loader import Batches, Numbers, Ordered, Pool, make_batches
+from models.training.progress import Progress
 from models.training.start import fill, start_entry
 from models.training.stopping import Stop
 
 log = logging.getLogger(__name__)
 
 REPORT_STEPS = 100
-"""Between two looks at the loss: each waits for the device."""
+"""Steps between two looks at the loss: each waits for the device."""
 AGREE_STEPS = 10
-"""Between two times that several processes ask each other whether to stop."""
+"""Steps after which several processes ask each other whether to stop."""
 LOSS_WEIGHT = 0.02
-"""Of a step's loss in the mean that is reported."""
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-
-
-@dataclass
-class Progress:
-    """What is known of a run besides its weights; stands in the checkpoint and in the model card.
-
-    Attributes
-    ----------
-    step, seconds : of this run alone
-    machine : str
-    history : list of dict
-        Figures of every evaluation.
-    start : dict or None
-        What it began from, see `models.training.start.start_entry`; None if from random weights.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    machine: str = field(default_factory=_machine)
-    history: list[dict[str, float]] = field(default_factory=list)
-    start: dict[str, Any] | None = None
-
-
-def learning_rate(train: Training, step: int) -> float:
-    """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
-    warm = min(1.0, (step + 1) / train.warmup_steps)
-    return train.learning_rate * warm * train.fall(step)
+"""Weight of a step's loss in the mean that is reported."""
 
 
 def never() -> bool:
@@ -78,6 +41,11 @@ def at_once(work: Callable[[], None]) -> None:
     work()
 
 
+def _report(step: int, loss: float, batches: Batches[AnyBatch], share: int, seconds: float) -> None:
+    made, waited = batches.made * share / seconds, 100 * batches.waited / seconds
+    log.info("step %d, loss %.4f, %.0f s, %.0f crops/s, %.1f %% waited", step, loss, seconds, made, waited)
+
+
 class Run:
     """A training run, kept in a folder, see `models.training.checkpoints`. It writes nowhere else.
 
@@ -87,12 +55,8 @@ class Run:
         Holds the folders of the recipe.
     start : Path or None
         What a new run begins from, see `models.training.start.fill`; None: from random weights.
-    bfloat16 : bool
-        Whether most layers multiply in it.
-    workers : int
-        Processes that make crops; none: a thread of this one does.
-    ranks : Ranks
-        The processes that train this run together; the first one writes.
+    machine : Machine
+        What computes.
 
     Raises
     ------
@@ -103,39 +67,30 @@ class Run:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        data: Path,
-        folder: Path,
-        start: Path | None = None,
-        *,
-        bfloat16: bool = False,
-        device: torch.device = CPU,
-        workers: int = 0,
-        ranks: Ranks = ALONE,
+        self, recipe: Recipe, data: Path, folder: Path, start: Path | None = None, *, machine: Machine = PLAIN
     ) -> None:
         recipe.check_data(data)
         self.recipe = recipe
-        self.task = task_of(recipe, device)
+        self.task = task_of(recipe, machine.device)
         self.data = data
         self.folder = folder
-        self.workers = workers
-        self.ranks = ranks
-        self.share = ranks.share(recipe.train.batch)
-        self.noise = Noise(0, device, ranks)
-        self.model = self.task.new_model()
+        self.machine = machine
+        self.ranks = machine.ranks
+        self.share = self.ranks.share(recipe.train.batch)
         self.progress = Progress()
-        if device.type != "cpu":
-            self.progress.machine += f", {device_name(device)}"
-        found = ranks.shared(lambda: checkpoints.load(folder))
+        if machine.device.type != "cpu":
+            self.progress.machine += f", {device_name(machine.device)}"
+        found = self.ranks.shared(lambda: checkpoints.load(folder))
+        model = self.task.new_model()
         if found is None and start is not None:
-            fill(self.task, self.model, start)
+            fill(self.task, model, start)
             self.progress.start = start_entry(start)
-        self.average = copy.deepcopy(self.model)
-        self.task.set_bfloat16(self.model, bfloat16)
-        self.optimizer = Optimizer(self.model)
+        self.learner = Learner(self.task, model, self.ranks, bfloat16=machine.bfloat16)
+        self.model, self.average = self.learner.model, self.learner.average
         if found is not None:
-            self._go_on(found)
+            checkpoints.check_shape(found, recipe, model, folder)
+            self.progress = found.progress
+            self.learner.load(found.tensors, self.progress.step)
 
     def save(self) -> None:
         """Write a checkpoint in place of the last.
@@ -147,29 +102,18 @@ class Run:
         """
         if not self.ranks.first:
             return
-        tensors = self.optimizer.state()
-        for part, model in (("model", self.model), ("average", self.average)):
-            tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
-        checkpoints.save(self.folder, tensors, asdict(self.progress), checkpoints.shape_of(self.recipe))
+        checkpoints.save(self.folder, self.learner.state(), self.progress, checkpoints.shape_of(self.recipe))
 
-    def _go_on(self, found: checkpoints.Checkpoint) -> None:
-        checkpoints.check_shape(found, self.recipe, self.model, self.folder)
-        self.progress = Progress(**found.progress)
-        self.optimizer.load(found.tensors, self.progress.step)
-        for part, model in (("model", self.model), ("average", self.average)):
-            for name, p in model.named_parameters():
-                p.data.copy_(found.tensors[f"{part}.{name}"])
-
-    def batches(self) -> Ordered | Pool:
+    def batches(self) -> Batches[AnyBatch]:
         """Return what gives the steps to come their batches; to be closed."""
         train, device = self.recipe.train, self.task.device
         material = self.task.material(self.data, train.seed)
         if device.type == "cpu":
             first, last = self.progress.step // train.uses, -(-train.steps // train.uses)
             numbers = Numbers(first, last, train.batch, self.ranks)
-            return Ordered(make_batches(self.task, material, numbers, self.workers), train.uses)
+            return Ordered(make_batches(self.task, material, numbers, self.machine.workers), train.uses)
         numbers = Numbers(self.progress.step, 1 << 40, train.batch, self.ranks)
-        return Pool(make_batches(self.task, material, numbers, self.workers), train.uses, device)
+        return Pool(make_batches(self.task, material, numbers, self.machine.workers), train.uses, device)
 
     def train(
         self,
@@ -213,7 +157,7 @@ class Run:
                 loss = self.step(batches.batch(self.progress.step))
                 recent = loss.clone() if recent is None else recent.lerp_(loss, LOSS_WEIGHT)
                 if self.progress.step % REPORT_STEPS == 0:
-                    self._report(float(recent), batches, time.monotonic() - begin)
+                    _report(self.progress.step, float(recent), batches, self.share, time.monotonic() - begin)
                 told = self._agree(stop())
                 if time.monotonic() - saved > every_s and not told:
                     keep()
@@ -233,28 +177,11 @@ class Run:
         asked = self.ranks.count == 1 or self.progress.step % AGREE_STEPS == 0
         return asked and self.ranks.any(flag)
 
-    def _report(self, loss: float, batches: Ordered | Pool, seconds: float) -> None:
-        made, waited = batches.made * self.share / seconds, 100 * batches.waited / seconds
-        log.info(
-            "step %d, loss %.4f, %.0f s, %.0f crops/s, %.1f %% waited",
-            *(self.progress.step, loss, seconds, made, waited),
-        )
-
-    def step(self, batch: Any) -> Tensor:
+    def step(self, batch: AnyBatch) -> Tensor:
         """Take a step and return its loss, which the device may still compute."""
-        train, step = self.recipe.train, self.progress.step
-        self.noise.begin(train.seed * 1_000_003 + step)
-        loss = self.task.loss(self.model, batch, self.noise, step)
-        loss.backward()
-        self.ranks.average_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step(learning_rate(train, step))
-        weight = 1 - min(train.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(p, weight)
+        loss = self.learner.step(batch, self.progress.step)
         self.progress.step += 1
-        return loss.detach()
+        return loss
 
     def evaluate(self) -> None:
         """Evaluate the averaged weights on the validation folders, log the figures and keep them."""

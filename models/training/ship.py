@@ -6,23 +6,20 @@ Files name their model by its number and hash, so nothing that ships is ever rep
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import sys
 from pathlib import Path
-from typing import Any
 
 import safetensors.numpy
 
 from codec.errors import CorruptDataError, ModelError
 from codec.frozen.shipped import WEIGHTS
 from codec.frozen.weights import parse_model
+from codec.system.outputs import write_file
 from models.errors import RecipeError, TrainingError
-from models.files import write_whole
 from models.freezing.freeze import UNSHIPPED
 from models.training.checkpoints import metadata
-from models.training.finish import CARD, FROZEN
+from models.training.finish import CARD, FROZEN, Card
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,7 +31,7 @@ NUMBERS = Path(__file__).parents[1] / "numbers.toml"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def read_run(run: Path) -> tuple[bytes, dict[str, Any]]:
+def read_run(run: Path) -> tuple[bytes, Card]:
     """Return the frozen weights of a finished run, and their card.
 
     Raises
@@ -48,7 +45,7 @@ def read_run(run: Path) -> tuple[bytes, dict[str, Any]]:
         raise TrainingError(f"{run}: not finished: expected {FROZEN} and {CARD}, which vlae train writes at its end")
     data = (run / FROZEN).read_bytes()
     try:
-        card: dict[str, Any] = json.loads((run / CARD).read_text(encoding="utf-8"))
+        card: Card = json.loads((run / CARD).read_text(encoding="utf-8"))
         found = parse_model(data).hash.hex()
         wanted = card["hash"]
     except (ModelError, ValueError, KeyError, TypeError) as error:
@@ -78,19 +75,7 @@ def _check_new(number: int, name: str, weights: Path, numbers: Path) -> None:
             raise RecipeError(f"{path} exists: expected a new number and a new name (--name)")
 
 
-def _place(path: Path, data: bytes) -> None:
-    """Write a file whole; one that exists is never replaced, also if it came just now."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        write_whole(temporary, data)
-        os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def ship(
-    run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS
-) -> dict[str, Any]:
+def ship(run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS) -> Card:
     """Add the frozen weights of a finished run to a package's and return their card.
 
     Parameters
@@ -114,7 +99,7 @@ def ship(
     The weights come last: a model is there when they are.
     """
     data, card = read_run(run)
-    name = card["name"] if name is None else name
+    name = str(card["name"]) if name is None else name
     _check_new(number, name, weights, numbers)
     data = renumbered(data, number, name)
     model = parse_model(data)
@@ -123,13 +108,15 @@ def ship(
     stem = weights / f"{name}-{number}"
     before = numbers.read_text(encoding="utf-8") if numbers.exists() else ""
     try:
-        write_whole(numbers, f'{before}{number} = "{name}"\n'.encode())
-        _place(stem.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+        write_file(numbers, f'{before}{number} = "{name}"\n'.encode(), force=True)
+        write_file(stem.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
         try:
-            _place(stem.with_suffix(".safetensors"), data)
+            write_file(stem.with_suffix(".safetensors"), data)
         except BaseException:
             stem.with_suffix(".json").unlink(missing_ok=True)
             raise
     except OSError as error:
         raise TrainingError(f"{error.filename}: {error.strerror}: nothing was shipped") from error
+    except ValueError as error:  # a file has come just now, and none is ever replaced
+        raise TrainingError(f"{stem}: exists: nothing was shipped") from error
     return card

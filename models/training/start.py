@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from codec.format.headers import HASH_BYTES
 from models.errors import RecipeError
-from models.tasks.tasks import Task
+from models.tasks.interface import AnyTask
 from models.training import checkpoints
+from models.training.progress import Start
 
 
 @torch.no_grad()
-def fill(task: Task, model: Any, path: Path) -> None:
-    """Fill a fresh model with frozen weights, or with averages: of a run's folder, or `checkpoints.save_averages`'s.
+def fill(task: AnyTask, model: nn.Module, path: Path) -> None:
+    """Fill a fresh model with frozen weights, or with averages: a run's, or those that `save_averages` wrote.
 
     Raises
     ------
@@ -48,10 +49,10 @@ def _checkpoint(path: Path) -> checkpoints.Checkpoint:
     return found
 
 
-def start_entry(path: Path) -> dict[str, Any]:
+def start_entry(path: Path) -> Start:
     """Return what is known of frozen weights, or of averages: a hash, and the steps and hours that made them.
 
-    Of frozen weights steps and hours stand in the card beside them, if there is one; those of what the weights
+    The steps and hours of frozen weights stand in the card beside them, if there is one; those of what the weights
     themselves began from are included.
     """
     if path.is_dir():
@@ -59,17 +60,16 @@ def start_entry(path: Path) -> dict[str, Any]:
         hashed = next(path / name for name in names if (path / name).exists())
     else:
         hashed = path
-    entry: dict[str, Any] = {"hash": hashlib.sha256(hashed.read_bytes()).digest()[:HASH_BYTES].hex()}
+    entry: Start = {"hash": hashlib.sha256(hashed.read_bytes()).digest()[:HASH_BYTES].hex()}
     card = path.with_suffix(".json")
-    values: dict[str, Any] = {}
+    values: dict[str, float] = {}
+    before: Start = {}
     if checkpoints.is_checkpoint(path):
         found = _checkpoint(path).progress
-        values = {"steps": found["step"], "hours": found["seconds"] / 3600, "start": found["start"]}
+        values, before = {"steps": found.step, "hours": found.seconds / 3600}, found.start or {}
     elif card.exists():
-        values = json.loads(card.read_text(encoding="utf-8"))
-    if values:
-        before = values.get("start") or {}
-        for key in ("steps", "hours"):
-            if key in values:
-                entry[key] = round(values[key] + before.get(key, 0), 2)
+        written = json.loads(card.read_text(encoding="utf-8"))
+        values, before = {key: written[key] for key in ("steps", "hours") if key in written}, written.get("start") or {}
+    for key, value in values.items():
+        entry[key] = round(value + float(before.get(key, 0)), 2)
     return entry

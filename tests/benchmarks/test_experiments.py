@@ -12,10 +12,11 @@ for library in ("torch", "pytorch_msssim", "scipy", "benchmarks"):
 
 import torch  # noqa: E402
 
-from benchmarks.experiments import decoder, layers, refinement  # noqa: E402
+from benchmarks.experiments import decoder, layers, refinement, training  # noqa: E402
 from codec.format.headers import Latents  # noqa: E402
 from codec.images import lossy_encoder  # noqa: E402
 from codec.networks.convolutions import blank_plane  # noqa: E402
+from models.training.optimizer import orthogonal  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -144,3 +145,12 @@ def test_the_depthwise_prototype_is_a_convolution():
     full = x.reshape(5, 6, channels).astype(np.int64)
     sums = sum(full[r : r + 3, c : c + 4] * weight[3 * r + c] for r in range(3) for c in range(3))
     assert np.array_equal(result, np.clip((sums + bias) >> shift, -200, 200))
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16)])
+def test_bfloat16_finds_about_the_same_orthogonal_matrix(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    exact, quick = orthogonal(matrix), training.orthogonal_bfloat16(matrix)
+    assert quick.dtype == matrix.dtype
+    assert (exact - quick).norm() < 0.06 * exact.norm()

@@ -15,6 +15,7 @@ from PIL import Image
 from codec import __version__, api
 from codec.commands import cli, demo, warm_up
 from codec.format import container, headers
+from codec.ledger.ledger import FILE_ROWS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -252,9 +253,32 @@ def test_models_are_listed(capfd):
 
 def test_measure_prints_json_lines(photo, capfd):
     assert cli.run(["measure", str(photo), "--lossless", "--json"]) == 0
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert len(lines) == 2
-    assert lines[0]["exact"] is True
+    image, total = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert image["exact"] is True
+    assert image["file"] == str(photo)
+    shared = {"file_bits", "elbo_bits", "elbo_stderr_bits", "coded_path_bits", "naive_bits", *FILE_ROWS}
+    shared |= {"encode_s", "decode_s", "exact", "max_error"}
+    bound = {f"importance_{name}" for name in ("samples", "bits", "bpsp", "stderr_bits", "gap_bits")}
+    facts = {"width", "height", "channels", "fidelity", "latents", "bpsp", "overhead_percent", "psnr", "ms_ssim"}
+    assert shared | bound | facts <= set(image)
+    means = {f"mean_{name}" for name in ("bpsp", "overhead_percent", "psnr", "ms_ssim")}
+    assert shared | means | {"files", "stored", "max_overhead_percent"} <= set(total["total"])
+    assert total["total"]["files"] == total["total"]["exact"] == 1
+    assert {name: total["total"][name] for name in FILE_ROWS} == {name: image[name] for name in FILE_ROWS}
+
+
+def test_measure_prints_tables(photo, capfd):
+    Image.new("1", (9, 5), 1).save(photo.parent / "stored.png")
+    assert cli.run(["measure", str(photo.parent), "--max-error", "1"]) == 0
+    one, rest = capfd.readouterr().out.split(f"{photo.parent / 'stored.png'}: 9x5, stored, largest error 0\n")
+    stored, total = rest.split("total: ")
+    for word in ("pixel", "rans", "header", "file", "promised (ELBO)"):
+        assert word in one
+        assert word in total
+    assert "bits-back" not in one
+    assert total.startswith("2 files, 1 exact, mean ")
+    assert "stored" in stored
+    assert "promised" not in stored
 
 
 def test_measure_prints_the_importance_weighted_bound(photo, capfd):
@@ -316,3 +340,13 @@ def test_a_broken_pipe_is_told_as_shells_do(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "info", broken)
     (tmp_path / "some").write_bytes(b"")
     assert cli.run(["info", str(tmp_path / "some")]) == 141
+
+
+def test_an_exit_that_is_no_broken_pipe_is_none(monkeypatch, tmp_path):
+    def leave(*arguments, **options):
+        sys.exit(5)
+
+    monkeypatch.setattr(api, "info", leave)
+    (tmp_path / "some").write_bytes(b"")
+    with pytest.raises(SystemExit, match="5"):
+        cli.run(["info", str(tmp_path / "some")])

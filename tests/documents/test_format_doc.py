@@ -340,8 +340,8 @@ def test_configurations():
     tables_of = {
         "config": weights.CONFIG,
         "config of tensors": weights.TENSOR_CONFIG,
-        "config of modulation": modulation_weights.CONFIG,
-        "config of spatial": features_weights.CONFIG,
+        "config of modulation": modulation_weights.FAMILY.ranges,
+        "config of spatial": features_weights.FAMILY.ranges,
     }
     for head, ranges in tables_of.items():
         found = {}
@@ -351,8 +351,8 @@ def test_configurations():
                 found[entry] = (int(limits[1]), int(limits[2]))
         assert found == ranges, head
     words = {row[0]: row[1].split("`")[1::2] for row in rows("Models", "config")}
-    assert set(words["kind"]) == {kind for kinds in weights.KINDS.values() for kind in kinds}
-    assert set(words["networks"]) == set(weights.KINDS)
+    assert set(words["kind"]) == {kind.name for family in weights.FAMILIES.values() for kind in family.kinds}
+    assert set(words["networks"]) == set(weights.FAMILIES)
     assert tuple(words["latent_distribution"]) == weights.DISTRIBUTIONS
     assert tuple(words["window_shows"]) == weights.SHOWN
     for name, usual in weights.USUAL.items():
@@ -360,7 +360,9 @@ def test_configurations():
         assert re.search(rf"`{usual}` \(also where (it|{name}) is absent\)", row[1])
     kinds = re.search(r"Networks `(\w+)` code (\w+) or (\w+), networks `(\w+)` (\w+) or (\w+)\.", section("Models"))
     for networks, *coded in (kinds.groups()[:3], kinds.groups()[3:]):
-        assert tuple(kind if kind != "tensors" else "tensor" for kind in coded) == weights.KINDS[networks]
+        assert tuple(kind if kind != "tensors" else "tensor" for kind in coded) == tuple(
+            kind.name for kind in weights.FAMILIES[networks].kinds
+        )
     tile = next(row for row in rows("Models", "config of modulation") if row[0] == "tile")
     units = modulation_weights.TILE_UNITS
     assert f"a multiple of {units['samples']}, of {units['tensor']} for tensors" in tile[2]
@@ -498,9 +500,9 @@ def test_every_file_of_the_format_cites_a_section():
     folders = {
         "format": "headers container metadata png archive_index archive_sections",
         "entropy": "rans tables mixtures",
-        "networks": "layers quantisation convolutions transform",
+        "networks": "checks quantisation convolutions transform",
         "frozen": "contexts layout likelihood prior modulation features model weights shipped",
-        "vlae": "image wavefront adaptation",
+        "vlae": "image coders decoding wavefront adaptation",
         "archive": "blocks reader",
     }
     for folder, names in folders.items():

@@ -25,6 +25,7 @@ def expected_files():
     data = (
         "codec/weights/*",
         "codec/commands/demo.png",
+        "codec/report/*.html",
         "codec/report/page.*s",
         "models/*.toml",
         "models/recipes/*.toml",
@@ -85,7 +86,7 @@ def test_metadata(wheel):
 def test_who_only_compresses_needs_no_torch(wheel):
     requirements = email.message_from_string(dist_info(wheel, "METADATA")).get_all("Requires-Dist")
     always = {re.split(r"[<>=!~ ;]", r)[0] for r in requirements if "extra ==" not in r}
-    assert always == {"click", "llvmlite", "numba", "numpy", "pillow", "safetensors", "tqdm"}
+    assert always == {"click", "jinja2", "llvmlite", "numba", "numpy", "pillow", "safetensors", "tqdm"}
     assert any(r.startswith("torch") and 'extra == "train"' in r for r in requirements)
 
 

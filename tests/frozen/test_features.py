@@ -13,7 +13,7 @@ from codec.errors import CorruptDataError, ModelError
 from codec.format.container import Container
 from codec.format.headers import CodingHeader, Fidelity, Header, Latents
 from codec.frozen import contexts, transform_weights
-from codec.frozen.features_weights import CONFIG
+from codec.frozen.features_weights import FAMILY
 from codec.frozen.weights import parse_model
 from codec.vlae import decoding, lanes
 from codec.vlae.image import Image
@@ -371,9 +371,9 @@ def refuse(match, name=SHARP, *, tensors=None, **changes):
         parse_model(spatial_model.weights(name, tensors=tensors, **changes))
 
 
-@pytest.mark.parametrize("entry", CONFIG)
+@pytest.mark.parametrize("entry", FAMILY.ranges)
 def test_numbers_of_the_configuration_have_their_ranges(entry):
-    tensors, (low, high) = spatial_model.random_tensors(SHARP), CONFIG[entry]
+    tensors, (low, high) = spatial_model.random_tensors(SHARP), FAMILY.ranges[entry]
     for value in (low - 1, high + 1, 2.0, "2", True):
         refuse(f"{entry}: expected {low} to {high}", tensors=tensors, **{entry: value})
     refuse(f"not a model file: KeyError.*{entry}", tensors=tensors, **{entry: None})

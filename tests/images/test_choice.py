@@ -18,7 +18,6 @@ from codec.images import choice
 from codec.images.fidelities import Encoder
 from codec.images.hidden import filled
 from codec.images.metrics import psnr
-from codec.ledger import ledger
 
 
 def encoder_of(image):
@@ -204,14 +203,14 @@ def test_hidden_samples_are_filled_smoothly():
 
 def test_the_ledger_counts_what_is_visible():
     image = disc((255, 255, 255), 176)
-    report = ledger.measure(image, quality=50)
+    report = codec.measure(image, quality=50)
     decoded = codec.decompress(codec.compress(image, quality=50))
     assert report.psnr == pytest.approx(visible_psnr(image, decoded))
     hidden = np.asarray(image)[..., 3] == 0
     assert np.asarray(decoded)[hidden][:, :3].max() < 255
     assert report.ms_ssim > 0.9
     none = Image.fromarray(np.zeros((20, 20, 4), np.uint8))
-    assert ledger.measure(none, quality=50).psnr is None
+    assert codec.measure(none, quality=50).psnr is None
 
 
 def test_a_psnr_of_what_is_visible_is_reached():
@@ -270,7 +269,7 @@ def test_a_photograph_with_a_palette_gets_a_lossy_file():
     kept = codec.decompress(codec.compress(image, lossless=True))
     assert (kept.mode, kept.tobytes(), kept.getpalette()) == ("P", image.tobytes(), image.getpalette())
     assert codec.info(codec.compress(image, max_error=2)).mode == "P"
-    assert ledger.measure(image, quality=10).psnr < 40
+    assert codec.measure(image, quality=10).psnr < 40
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from codec.format.headers import Latents
 from codec.frozen.shipped import LOSSY, load_model
 from codec.images import lossy_decoder, lossy_encoder, metrics
 from codec.images.goals import DEFAULT_QUALITY
-from codec.ledger import ledger
 
 MODEL = load_model(LOSSY)
 
@@ -262,12 +261,12 @@ def test_a_model_of_samples_codes_no_lossy_file(number):
 @pytest.mark.parametrize("latents", [None, *Latents])
 def test_the_ledger_of_a_lossy_file(latents):
     image = photo(width=300, height=400)
-    report = ledger.measure(image, quality=60, latents=latents)
-    rows = report.as_dict()
-    assert report.fidelity == "lossy"
-    assert math.fsum(rows[name] for name in ledger.ROWS) == pytest.approx(report.file_bits, abs=0.01)
-    message = report.prior_bits + report.pixel_bits + report.posterior_bits + report.rounding_bits + report.rans_bits
-    assert abs(message - report.elbo_bits) < max(0.005 * report.elbo_bits, 8 * 64) + 4 * report.elbo_stderr_bits
+    report = codec.measure(image, quality=60, latents=latents)
+    ledger, elbo = report.ledger, report.ledger.promises.elbo
+    assert report.info.fidelity == "lossy"
+    assert math.fsum(ledger.rows.values()) == pytest.approx(8 * report.info.file_bytes, abs=0.01)
+    message = ledger.message_bits - ledger.rows["initial_bits"]
+    assert abs(message - elbo.bits) < max(0.005 * elbo.bits, 8 * 64) + 4 * elbo.stderr_bits
     assert not report.exact
     decoded = codec.decompress(codec.compress(image, quality=60, latents=latents))
     assert report.psnr == pytest.approx(psnr(image, decoded))

@@ -8,6 +8,7 @@ from PIL import Image as PillowImage
 from support import tensor_model
 from support.codecs import quantised, table_codec
 
+import codec
 from codec.commands import demo
 from codec.constants import PRECISION
 from codec.entropy.bits_back import mixture_intervals
@@ -15,7 +16,7 @@ from codec.entropy.mixtures import Grid, number_grid
 from codec.entropy.rans import random_message
 from codec.format.headers import Latents
 from codec.frozen.weights import parse_model
-from codec.ledger import evidence, ledger
+from codec.ledger import evidence
 from codec.vlae.image import Image
 from codec.vlae.latents import posterior_intervals, prior_intervals
 from codec.vlae.pixels import intervals
@@ -182,61 +183,56 @@ def test_with_another_posterior_the_bound_comes_to_the_same_evidence():
 PICTURE = PillowImage.fromarray(demo.draw()[:100, :120])
 
 
+def bounds(image, **options):
+    """Return the ledger of an image, as for JSON."""
+    return codec.measure(image, **options).ledger.as_dict()
+
+
 @pytest.mark.parametrize("latents", [Latents.BITS_BACK, Latents.TWO_PART])
 def test_a_lossless_ledger_has_the_bound(latents):
     options = {"lossless": True, "latents": latents}
-    plain = ledger.measure(PICTURE, **options)
-    assert plain.importance_bits is plain.importance_samples is plain.importance_gap_bits is None
-    one, many = (ledger.measure(PICTURE, importance=samples, **options) for samples in (1, 8))
-    assert one.elbo_bits == plain.elbo_bits
-    assert one.importance_bits == pytest.approx(one.elbo_bits, abs=6 * one.importance_stderr_bits)
-    assert (one.importance_samples, many.importance_samples) == (1, 8)
-    assert many.importance_bits < one.importance_bits
-    assert many.importance_gap_bits == many.elbo_bits - many.importance_bits > 0
-    assert many.importance_bpsp == many.importance_bits / (100 * 120 * 3)
-    assert many.importance_stderr_bits > 0
-    assert many.elbo_stderr_bits < 2 * plain.elbo_stderr_bits
+    plain = bounds(PICTURE, **options)
+    assert plain["importance_bits"] is plain["importance_samples"] is plain["importance_gap_bits"] is None
+    one, many = (bounds(PICTURE, importance=samples, **options) for samples in (1, 8))
+    assert one["elbo_bits"] == plain["elbo_bits"]
+    assert one["importance_bits"] == pytest.approx(one["elbo_bits"], abs=6 * one["importance_stderr_bits"])
+    assert (one["importance_samples"], many["importance_samples"]) == (1, 8)
+    assert many["importance_bits"] < one["importance_bits"]
+    assert many["importance_gap_bits"] == many["elbo_bits"] - many["importance_bits"] > 0
+    assert many["importance_bpsp"] == many["importance_bits"] / (100 * 120 * 3)
+    assert many["importance_stderr_bits"] > 0
+    assert many["elbo_stderr_bits"] < 2 * plain["elbo_stderr_bits"]
 
 
 def test_a_lossy_ledger_has_the_bound():
-    picture = PillowImage.fromarray(
-        np.tile(
-            demo.draw(),
-            (3, 2, 1),
-        )
-    )
-    report = ledger.measure(picture, quality=60, latents=Latents.BITS_BACK, importance=4)
-    assert report.fidelity == "lossy"
-    assert 0 < report.importance_bits < report.elbo_bits
+    picture = PillowImage.fromarray(np.tile(demo.draw(), (3, 2, 1)))
+    found = codec.measure(picture, quality=60, latents=Latents.BITS_BACK, importance=4)
+    assert found.info.fidelity == "lossy"
+    assert 0 < found.ledger.promises.importance.bits < found.ledger.promises.elbo.bits
 
 
 @pytest.mark.parametrize(("max_error", "latents"), [(0, Latents.NONE), (2, Latents.NONE), (2, Latents.TWO_PART)])
 def test_without_a_posterior_the_bound_is_the_promise(max_error, latents):
-    report = ledger.measure(PICTURE, max_error=max_error, latents=latents, importance=3)
-    assert report.importance_bits == report.elbo_bits
-    assert report.importance_stderr_bits == report.importance_gap_bits == 0
+    found = bounds(PICTURE, max_error=max_error, latents=latents, importance=3)
+    assert found["importance_bits"] == found["elbo_bits"]
+    assert found["importance_stderr_bits"] == found["importance_gap_bits"] == 0
 
 
 def test_a_stored_file_has_no_bound():
-    report = ledger.measure(PICTURE.convert("P"), lossless=True, importance=3)
-    assert report.importance_bits is report.importance_samples is None
+    found = bounds(PICTURE.convert("P"), lossless=True, importance=3)
+    assert found["importance_bits"] is found["importance_samples"] is None
 
 
 def test_an_adaptation_counts_in_the_bound_too():
-    picture = PillowImage.fromarray(
-        np.tile(
-            demo.draw(),
-            (2, 2, 1),
-        )[:180, :190]
-    )
-    report = ledger.measure(picture, lossless=True, latents=Latents.BITS_BACK, importance=2)
-    assert report.adaptation_bits > 0
-    assert report.elbo_bits - 1000 < report.importance_bits < report.elbo_bits
-    path = report.prior_bits + report.pixel_bits + report.posterior_bits
-    assert 0 < report.coded_path_bits - path <= report.adaptation_bits
+    picture = PillowImage.fromarray(np.tile(demo.draw(), (2, 2, 1))[:180, :190])
+    found = bounds(picture, lossless=True, latents=Latents.BITS_BACK, importance=2)
+    assert found["adaptation_bits"] > 0
+    assert found["elbo_bits"] - 1000 < found["importance_bits"] < found["elbo_bits"]
+    path = found["prior_bits"] + found["pixel_bits"] + found["posterior_bits"]
+    assert 0 < found["coded_path_bits"] - path <= found["adaptation_bits"]
 
 
 @pytest.mark.parametrize("samples", [0, -1, evidence.MAX_SAMPLES + 1, True])
 def test_a_number_of_samples_out_of_range_is_refused_before_any_work(samples):
-    with pytest.raises(ValueError, match="importance: expected 1 to 100000"):
-        ledger.measure("no such file", lossless=True, importance=samples)
+    with pytest.raises(codec.RequestError, match="importance: expected 1 to 100000"):
+        codec.measure("no such file", lossless=True, importance=samples)

@@ -16,10 +16,11 @@ from safetensors.torch import save_file  # noqa: E402
 from codec.commands import cli  # noqa: E402
 from codec.errors import CorruptDataError  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
-from models.recipes.recipe import FOLDER, load_recipe  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.recipes.reading import FOLDER, load_recipe  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
 from models.training import checkpoints  # noqa: E402
 from models.training.optimizer import Optimizer  # noqa: E402
+from models.training.progress import Progress  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -48,7 +49,7 @@ def stopped(data, tmp_path_factory):
 
 
 def values(run):
-    tensors = run.optimizer.state()
+    tensors = run.learner.optimizer.state()
     for part in ("model", "average"):
         tensors |= {f"{part}.{name}": p.detach() for name, p in getattr(run, part).named_parameters()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
@@ -102,7 +103,7 @@ def test_checkpoints_of_recipes_that_ship_travel(name, tmp_path):
     tensors = optimizer.state()
     for part in ("model", "average"):
         tensors |= {f"{part}.{n}": p.detach().clone() for n, p in model.named_parameters()}
-    checkpoints.save(tmp_path, tensors, {"step": 1, "seconds": 0.0}, checkpoints.shape_of(recipe))
+    checkpoints.save(tmp_path, tensors, Progress(step=1), checkpoints.shape_of(recipe))
     files = checkpoints.travelling(tmp_path)
     assert max(path.stat().st_size for path in files) <= checkpoints.SHARD_BYTES
     assert sum(path.stat().st_size for path in files) <= checkpoints.TRAVELLING_BYTES
@@ -115,15 +116,15 @@ def test_checkpoints_of_recipes_that_ship_travel(name, tmp_path):
 @pytest.mark.parametrize("written", range(4))
 def test_a_full_disk_leaves_the_last_checkpoint(data, copied, monkeypatch, capsys, written):
     before, files = checkpoints.load(copied), {path.name for path in (copied / checkpoints.FOLDER).iterdir()}
-    calls, whole = [], checkpoints.write_whole
+    calls, whole = [], checkpoints.write_file
 
-    def full(path, data):
+    def full(path, data, *, force):
         calls.append(path)
         if len(calls) > written:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        whole(path, data)
+        whole(path, data, force=force)
 
-    monkeypatch.setattr(checkpoints, "write_whole", full)
+    monkeypatch.setattr(checkpoints, "write_file", full)
     with pytest.raises(TrainingError, match=r"No space left .*: cannot write the checkpoint of step 102, the last one"):
         run_to(102, data, copied)
     assert {path.name for path in (copied / checkpoints.FOLDER).iterdir()} == files
@@ -132,22 +133,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(data, copied, monkeypatch, capsy
     assert equal(after.tensors, before.tensors)
 
 
-def test_a_file_that_is_cut_short_by_the_disk_is_gone(tmp_path, monkeypatch):
-    path = tmp_path / "x"
-    path.write_bytes(b"old")
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("models.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        checkpoints.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_only_the_last_checkpoint_stays(data, copied):
-    (copied / checkpoints.FOLDER / ".weights-0.safetensors.0.part").write_bytes(b"of a process that was killed")
+    (copied / checkpoints.FOLDER / ".vlae-0123456789abcdef.tmp").write_bytes(b"of a process that was killed")
     before = set((copied / checkpoints.FOLDER).iterdir())
     run = run_to(101, data, copied)
     after = set((copied / checkpoints.FOLDER).iterdir())
@@ -281,4 +268,4 @@ def test_data_that_cannot_be_read_is_named(data, copied, tmp_path, capsys, kind)
     error = capsys.readouterr().err
     assert says[kind] in error
     assert error.count("\n") == 1
-    assert checkpoints.load(copied).progress["step"] == 100
+    assert checkpoints.load(copied).progress.step == 100

@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch")
 from codec.frozen import contexts  # noqa: E402
 from models.errors import RecipeError  # noqa: E402
 from models.nets.inputs import neighbour  # noqa: E402
-from models.nets.vlae import lowered  # noqa: E402
+from models.nets.layers import lowered  # noqa: E402
 from models.noise import Noise  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
-from models.training.device import choose_device, has_bfloat16  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
+from models.training.device import Machine, choose_device, has_bfloat16  # noqa: E402
 from models.training.loader import Pool, each  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -41,9 +41,9 @@ class MetaNoise(Noise):
 @pytest.fixture
 def run(request, monkeypatch, tmp_path):
     name, changes = RECIPES[request.param]
-    monkeypatch.setattr("models.training.run.Noise", MetaNoise)
-    monkeypatch.setattr("models.recipes.recipe.Recipe.check_data", lambda *_: None)
-    return Run(load_recipe(name, changes), tmp_path, tmp_path / "run", device=META)
+    monkeypatch.setattr("models.training.learner.Noise", MetaNoise)
+    monkeypatch.setattr("models.recipes.tables.Recipe.check_data", lambda *_: None)
+    return Run(load_recipe(name, changes), tmp_path, tmp_path / "run", machine=Machine(META, workers=1))
 
 
 @pytest.mark.parametrize("run", RECIPES, indirect=True)
@@ -54,14 +54,13 @@ def test_a_step_stays_on_its_device_and_waits_for_nothing(run):
     for _ in range(2):
         loss = run.step(batch)
     assert loss.device == META
-    assert all(tensor.device == META for tensor in run.optimizer.state().values())
+    assert all(tensor.device == META for tensor in run.learner.optimizer.state().values())
     assert all(p.device == META for p in run.average.parameters())
 
 
 @pytest.mark.parametrize("run", ["samples"], indirect=True)
 def test_off_the_cpu_steps_draw_from_a_pool(run, tmp_path, monkeypatch):
     draw_images(tmp_path / "some")
-    run.workers = 1
     batches = run.batches()
     assert isinstance(batches, Pool)
     for step in range(3):

@@ -9,7 +9,7 @@ from support.tiny_runs import TINY, draw_images
 torch = pytest.importorskip("torch")
 
 from codec.commands import cli  # noqa: E402
-from models.recipes.recipe import FOLDER, load_recipe, tomllib  # noqa: E402
+from models.recipes.reading import FOLDER, load_recipe, tomllib  # noqa: E402
 from models.training import checkpoints, lend  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -86,4 +86,4 @@ def test_an_older_checkpoint_does_not_replace_a_newer_one(recipe, data, tmp_path
     run.train(float("inf"), stop=lambda: run.progress.step == 2)
     assert cli.run(["lend", "unpack", str(tmp_path / "back"), "--run", str(run.folder)]) == 1
     assert "is of a later step, 2" in capsys.readouterr().err
-    assert checkpoints.load(run.folder).progress["step"] == 2
+    assert checkpoints.load(run.folder).progress.step == 2

@@ -12,8 +12,8 @@ from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.nets.objective import Batch  # noqa: E402
 from models.noise import CPU  # noqa: E402
 from models.ranks import ALONE, Ranks  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
 from models.training import loader  # noqa: E402
 from models.training.loader import Numbers, Ordered, Pool, each, join, make_batches  # noqa: E402
 

@@ -18,16 +18,17 @@ from codec.networks.transform import analyse, synthesise  # noqa: E402
 from models.data.crops import centre, load_images  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.freezing.freeze_transforms import gains  # noqa: E402
+from models.freezing.peaks import Peaks  # noqa: E402
 from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
 from models.nets import lossy  # noqa: E402
-from models.nets.lossy import COARSEST, compress, first_steps, near, price, rounded, tensor_bits  # noqa: E402
+from models.nets.latents import bin_mass, rounded  # noqa: E402
+from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
 from models.nets.transforms import PATCH, SAMPLES, Analysis, Synthesis, linear_rows  # noqa: E402
-from models.nets.vlae import bin_mass  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.tasks.distortion import distortion  # noqa: E402
 from models.tasks.distortion import ms_ssim as structure_alike  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -155,7 +156,7 @@ def test_groups_see_groups_before_only(recipe, monkeypatch):
     changed = y.clone()
     changed[:, 12:18] += 1  # the third of four groups
     for values in (y, changed):
-        tensor_bits(model, values, values, model.coder.biases(None, model.level(torch.zeros(1)))[:, None])
+        tensor_bits(model, values, values, model.coder.biases_off(model.level(torch.zeros(1)))[:, None])
     first, second = (mass.detach()[0, 0] for mass in kept)
     assert torch.equal(first[:12], second[:12])
     assert (first[18:] != second[18:]).any()
@@ -249,7 +250,7 @@ def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recip
         thaw_lossy(weights, model)
     level = thawed.level(torch.tensor([0.4]))
     y = torch.randint(-3, 4, (1, 24, 6, 7), generator=torch.Generator().manual_seed(0)).float()
-    bits = [float(tensor_bits(model, y, y, model.coder.biases(None, level)[:, None])) for model in (fresh, thawed)]
+    bits = [float(tensor_bits(model, y, y, model.coder.biases_off(level)[:, None])) for model in (fresh, thawed)]
     assert bits[0] == pytest.approx(bits[1], rel=1e-4)
     assert torch.equal(fresh.steps(level), thawed.steps(level))
     # A fresh network adds nothing yet.
@@ -260,9 +261,25 @@ def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recip
 
 
 def test_depthwise_transforms_are_not_frozen_yet():
-    task = task_of(load_recipe("lossy-depthwise", SMALL))
-    with pytest.raises(TrainingError, match="cannot be frozen yet"):
-        task.freeze(task.new_model(), {}, np.zeros((1, 64, 64, 3), np.uint8))
+    task = task_of(load_recipe("lossy-depthwise", SMALL | {"model.fine_width": 8}))
+    model = task.new_model()
+    for work in (
+        lambda: task.watch(model, Peaks()),
+        lambda: task.freeze(model, {}, np.zeros((1, 64, 64, 3), np.uint8)),
+    ):
+        with pytest.raises(TrainingError, match="cannot be frozen yet"):
+            work()
+
+
+def test_blocks_at_a_quarter_of_the_resolution_count_four_times():
+    changes = SMALL | {"model.fine_width": 8, "model.synthesis_fine_blocks": 1}
+    found = []
+    for more in (0, 5):
+        recipe = load_recipe("lossy-depthwise", changes | {"model.synthesis_fine_blocks": 1 + more})
+        task = task_of(recipe)
+        found.append(task.multiply_adds(task.new_model())["synthesis"])
+    block = 8 * (9 + 2 * recipe.model.expansion * 8)
+    assert found[1] - found[0] == pytest.approx(5 * 4 * block / 64, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from torch import multiprocessing  # noqa: E402
 
 from models.noise import Noise  # noqa: E402
 from models.ranks import ALONE, Ranks, connected  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
+from models.training.device import Machine  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -49,7 +50,7 @@ def losses(kind, data, folder, ranks):
     """Return the loss of each step, of the whole batch."""
     torch.set_num_threads(1)
     name, changes = RECIPES[kind]
-    run = Run(load_recipe(name, changes), data, folder, ranks=ranks)
+    run = Run(load_recipe(name, changes), data, folder, machine=Machine(ranks=ranks))
     batches = run.batches()
     found = [float(ranks.mean(run.step(batches.batch(step)))) for step in range(COMPARED[kind])]
     batches.close()
@@ -63,12 +64,12 @@ def one_rank(rank, count, port, data, folder):
         assert (ranks.rank, ranks.count, ranks.first) == (rank, count, rank == 0)
         assert ranks.any(rank == 1)
         assert not ranks.any(False)
-        run = Run(load_recipe(*RECIPES["samples"]), data, folder / f"own-{rank}", ranks=ranks)
+        run = Run(load_recipe(*RECIPES["samples"]), data, folder / f"own-{rank}", machine=Machine(ranks=ranks))
         run.train(float("inf"), stop=lambda: rank == 0 and run.progress.step >= 3)
         assert run.progress.step == 10  # at which they asked each other
         assert (folder / f"own-{rank}").exists() == (rank == 0)
         # What only the first process has, all go on from.
-        again = Run(run.recipe, data, folder / f"own-{rank}", ranks=ranks)
+        again = Run(run.recipe, data, folder / f"own-{rank}", machine=Machine(ranks=ranks))
         assert again.progress.step == 10
         assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))
         for kind in RECIPES:

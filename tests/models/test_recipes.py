@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from codec.commands import cli
 from models.data.rounding import Rounder
 from models.errors import RecipeError
-from models.recipes.recipe import FOLDER, TASKS, load_recipe
+from models.recipes.reading import FOLDER, TASKS, load_recipe
 
 pytestmark = pytest.mark.train
 

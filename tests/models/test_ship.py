@@ -17,7 +17,7 @@ from codec.frozen import shipped  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.freezing.freeze import UNSHIPPED  # noqa: E402
-from models.recipes.recipe import load_recipe, tomllib  # noqa: E402
+from models.recipes.reading import load_recipe, tomllib  # noqa: E402
 from models.training import run as training  # noqa: E402
 from models.training import ship as shipping  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish  # noqa: E402
@@ -211,15 +211,15 @@ def test_what_is_damaged_or_unfinished_is_not_shipped(finished, package, tmp_pat
 @pytest.mark.parametrize("fails", [0, 1, 2])
 def test_a_full_disk_leaves_nothing_half(finished, package, monkeypatch, fails):
     weights, numbers = package
-    before, calls, whole = contents(weights), [], shipping.write_whole
+    before, calls, whole = contents(weights), [], shipping.write_file
 
-    def full(path, data):
+    def full(path, data, *, force=False):
         calls.append(path)
         if len(calls) > fails:
             raise OSError(28, "No space left on device", str(path))
-        whole(path, data)
+        whole(path, data, force=force)
 
-    monkeypatch.setattr(shipping, "write_whole", full)
+    monkeypatch.setattr(shipping, "write_file", full)
     with pytest.raises(TrainingError, match="No space left on device: nothing was shipped"):
         ship(finished, 6, "new", weights, numbers)
     assert contents(weights) == before
@@ -230,6 +230,6 @@ def test_who_comes_first_is_not_replaced(finished, package, monkeypatch):
     monkeypatch.setattr(shipping, "_check_new", lambda *_: None)  # two saw that the number was new
     ship(finished, 6, "new", weights, numbers)
     before = contents(weights)
-    with pytest.raises(TrainingError, match="File exists"):
+    with pytest.raises(TrainingError, match="exists: nothing was shipped"):
         ship(finished, 6, "new", weights, numbers)
     assert contents(weights) == before

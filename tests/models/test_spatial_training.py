@@ -23,11 +23,13 @@ from codec.vlae.latents import mode, posterior_raw  # noqa: E402
 from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.small import SmallImages, load_array, shrunken  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
-from models.nets.spatial import Spatial, SpatialConfig, SpatialPrior, normal_bits  # noqa: E402
+from models.nets.latents import normal_bits  # noqa: E402
+from models.nets.spatial import Spatial, SpatialConfig, SpatialPrior  # noqa: E402
 from models.noise import Noise  # noqa: E402
-from models.recipes.recipe import FOLDER, load_recipe  # noqa: E402
-from models.tasks.spatial_task import posterior_inputs  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.recipes.reading import FOLDER, load_recipe  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
+from models.tasks.maps import posterior_inputs  # noqa: E402
+from models.training.device import Machine  # noqa: E402
 from models.training.finish import FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
@@ -118,7 +120,7 @@ def test_a_stopped_run_resumes_to_the_bit(data, trained, tmp_path):
 def test_steps_in_bfloat16_have_about_the_same_loss(data, trained, tmp_path):
     losses = []
     for bfloat16 in (False, True):
-        run = Run(trained.recipe, data, tmp_path / str(bfloat16), trained.folder, bfloat16=bfloat16)
+        run = Run(trained.recipe, data, tmp_path / str(bfloat16), trained.folder, machine=Machine(bfloat16=bfloat16))
         batches = run.batches()
         losses.append(float(run.step(batches.batch(0))))
         batches.close()

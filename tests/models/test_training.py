@@ -24,16 +24,19 @@ from codec.vlae.pixels import intervals  # noqa: E402
 from models.data.crops import Crops, Source, give_past  # noqa: E402
 from models.data.rounding import Rounder  # noqa: E402
 from models.freezing.balance import hidden_units, norm  # noqa: E402
-from models.freezing.thaw import frozen_config, thaw  # noqa: E402
-from models.nets.inputs import Inputs, Pixels  # noqa: E402
+from models.freezing.thaw import frozen_config, thaw_samples  # noqa: E402
+from models.nets.inputs import Inputs, Places  # noqa: E402
+from models.nets.latents import BEYOND  # noqa: E402
+from models.nets.likelihood import MAX_ERROR  # noqa: E402
 from models.nets.objective import bins, make_batch, tiles_of  # noqa: E402
-from models.nets.vlae import BEYOND, MAX_ERROR  # noqa: E402
-from models.recipes.recipe import load_recipe  # noqa: E402
+from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.evaluate import image_bits  # noqa: E402
-from models.tasks.tasks import task_of  # noqa: E402
+from models.tasks.interface import task_of  # noqa: E402
+from models.training.device import Machine  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
+from models.training.learner import learning_rate  # noqa: E402
 from models.training.optimizer import orthogonal  # noqa: E402
-from models.training.run import Run, learning_rate  # noqa: E402
+from models.training.run import Run  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -96,7 +99,7 @@ def test_a_stopped_run_resumes_to_the_bit(data, trained, tmp_path):
     assert not first.train(0.0)
     first = Run(recipe, data, tmp_path)
     assert not first.train(float("inf"), stop=lambda: first.progress.step == 10)
-    second = Run(recipe, data, tmp_path, workers=1)
+    second = Run(recipe, data, tmp_path, machine=Machine(workers=1))
     assert second.progress.step == 10
     assert second.train(float("inf"))
     for part in ("model", "average"):
@@ -135,7 +138,7 @@ def test_inputs_equal_the_codecs(trained):
     image = picture(4, 12, 21)
     y, x = (a.reshape(1, 1, -1) for a in np.mgrid[0:12, 0:21])
     gather = Inputs(contexts.offsets(trained.recipe.model.radius))
-    pixels = Pixels(torch.from_numpy(y), torch.from_numpy(x))
+    pixels = Places(torch.from_numpy(y), torch.from_numpy(x))
     _, reference, inputs = gather(torch.from_numpy(image)[None], pixels)
     band = band_of(CodedImage.of(model, image, 0), 0, None)
     work = likelihood.make_work(model.network, wavefront.BATCH)
@@ -163,7 +166,7 @@ def _shipped_recipe():
 @pytest.mark.parametrize("d", [0, 3])
 def test_a_thawed_model_computes_what_was_frozen(trained, d):
     thawed = new_model(trained.recipe)
-    thaw(_frozen(trained), thawed)
+    thaw_samples(_frozen(trained), thawed)
     for latents in (False, True):
         decoded = trained.task.rounder(picture(6), d)
         models = (trained.average, thawed)
@@ -174,7 +177,7 @@ def test_a_thawed_model_computes_what_was_frozen(trained, d):
 
 def test_thawed_units_are_balanced_and_finite():
     model = new_model(_shipped_recipe())
-    thaw(SHIPPED.read_bytes(), model)
+    thaw_samples(SHIPPED.read_bytes(), model)
     for units in hidden_units(model):
         before, after = norm(units.weights), norm(units.outgoing)
         alive = (before > 0) & (after > 0)
@@ -192,7 +195,7 @@ def test_units_that_nothing_reads_thaw_to_numbers(trained):
         model.likelihood.hidden3.weight[:, 5] = 0
         model.modulate2.weight[:, 7] = 0
     thawed = new_model(trained.recipe)
-    thaw(freeze(trained.task, model, trained.task.material(trained.data, 2)), thawed)
+    thaw_samples(freeze(trained.task, model, trained.task.material(trained.data, 2)), thawed)
     assert all(torch.isfinite(p).all() for p in thawed.parameters())
     assert sum(image_bits(thawed, picture(6), 64)) == pytest.approx(sum(image_bits(model, picture(6), 64)), rel=0.005)
 
@@ -207,7 +210,7 @@ def _coded_bits(model, samples):
 def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):
     recipe = _shipped_recipe()
     thawed = new_model(recipe)
-    thaw(SHIPPED.read_bytes(), thawed)
+    thaw_samples(SHIPPED.read_bytes(), thawed)
     again = parse_model(freeze(task_of(recipe), thawed, task_of(recipe).material(data, 2)))
     samples = np.ascontiguousarray(picture(8)[:64, :128])
     shipped = _coded_bits(parse_model(SHIPPED.read_bytes()), samples)
@@ -217,10 +220,10 @@ def test_shipped_weights_thawed_and_frozen_again_code_as_they_did(data):
 def test_new_units_leave_the_function_as_it_was(trained):
     frozen = _frozen(trained)
     small = new_model(trained.recipe)
-    thaw(frozen, small)
+    thaw_samples(frozen, small)
     larger = {"model.radius": 5, "model.width": 40, "model.head": 24, "model.modulation": 72}
     grown, fresh = (new_model(load_recipe("photo", SMALL | larger)) for _ in range(2))
-    thaw(frozen, grown)
+    thaw_samples(frozen, grown)
     for d in (0, 2):
         decoded = trained.task.rounder(picture(6), d)
         before, after = (image_bits(m, picture(6), 64, d, decoded=decoded) for m in (small, grown))
@@ -244,7 +247,7 @@ def test_new_units_leave_the_function_as_it_was(trained):
 )
 def test_weights_of_another_shape_are_not_thawed(trained, change, says):
     with pytest.raises(ValueError, match=says):
-        thaw(_frozen(trained), new_model(load_recipe("photo", SMALL | change)))
+        thaw_samples(_frozen(trained), new_model(load_recipe("photo", SMALL | change)))
 
 
 def test_a_run_says_what_it_began_from(trained, data, tmp_path):
@@ -295,10 +298,10 @@ def test_steps_share_the_crops_of_a_batch(data, tmp_path):
 
 
 def test_training_in_bfloat16_learns_too(data, trained, tmp_path):
-    run = Run(trained.recipe, data, tmp_path, bfloat16=True)
+    run = Run(trained.recipe, data, tmp_path, machine=Machine(bfloat16=True))
     assert run.train(float("inf"))
     # What is kept computes in single precision.
-    assert not run.average.likelihood.bfloat16
+    assert not run.average.likelihood.in_bfloat16
     fresh = sum(image_bits(new_model(trained.recipe), picture(9), 64))
     assert sum(image_bits(run.average, picture(9), 64)) < 0.97 * fresh
 
@@ -319,7 +322,7 @@ def test_bins_equal_the_codecs(d):
 
 def test_tiles_are_cut_in_raster_order():
     image = torch.arange(4 * 6 * 3, dtype=torch.uint8).reshape(1, 4, 6, 3)
-    tiles = tiles_of(image, 0, 0, 2, 3, 2)
+    tiles = tiles_of(image.permute(0, 3, 1, 2), 2)
     assert tiles.shape == (6, 3, 2, 2)
     assert torch.equal(tiles[4], image[0, 2:4, 2:4].permute(2, 0, 1))
 

@@ -14,16 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import codec
 from codec import api
 from codec.commands import cli, demo
 from codec.constants import PRECISION
 from codec.format import container
 from codec.format.headers import Latents
-from codec.frozen.shipped import load_model
-from codec.ledger import ledger
+from codec.images import decoder
 from codec.report import charts, heatmap, pictures
 from codec.report.page import Page
-from codec.vlae import decoding
 from codec.vlae.pixels import intervals
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'.png"
@@ -35,16 +34,14 @@ def photo(height=75, width=107):
 
 
 def image_of(data):
-    file = container.unpack(data)
-    return decoding.decode(load_model(file.coding.model), file)
+    return decoder.opened(container.unpack(data)).raster
 
 
 def page_of(*images, **options):
-    """Return the text of a page of pairs of names and images, and their reports."""
+    """Return the text of a page of pairs of names and images, and what was measured of them."""
     page = Page()
-    for name, image in images:
-        ledger.measure(image, name=name, visit=page.add, **options)
-    return page.encode().decode(), page.reports
+    found = [codec.measure(image, name=name, visit=page.add, **options) for name, image in images]
+    return page.encode().decode(), found
 
 
 class Document(HTMLParser):
@@ -93,8 +90,8 @@ def test_the_heat_map_has_all_coded_bits(options, mode):
     assert bits.shape == (75, 107)
     coded = sum(intervals(image, index, z).coded_bits for index, z in enumerate(image.z))
     assert bits.mean(dtype=np.float64) == pytest.approx(coded / (75 * 107), rel=1e-6)
-    report = ledger.measure(photo().convert(mode), **options)
-    assert bits.sum(dtype=np.float64) == pytest.approx(report.pixel_bits, rel=1e-3)
+    ledger = codec.measure(photo().convert(mode), **options).ledger
+    assert bits.sum(dtype=np.float64) == pytest.approx(ledger.rows["pixel_bits"], rel=1e-3)
 
 
 def test_a_pixel_has_the_bits_of_its_samples():
@@ -138,11 +135,11 @@ def test_colours_go_from_dark_to_light():
 @pytest.mark.parametrize("options", [{"lossless": True, "latents": Latents.BITS_BACK}, {"quality": 60}])
 def test_pictures_are_what_the_codec_gives(options):
     image = photo()
-    text, (report,) = page_of(("a.png", image), **options)
+    text, (found,) = page_of(("a.png", image), **options)
     data = api.compress(image, **options)
     shown = Document(text).pictures()
-    assert (shown["Original and decoded" if report.exact else "Original"] == np.asarray(image)).all()
-    if not report.exact:
+    assert (shown["Original and decoded" if found.exact else "Original"] == np.asarray(image)).all()
+    if not found.exact:
         assert (shown["Decoded"] == np.asarray(api.decompress(data))).all()
     alone = api.decompress(data, latents_only=True)
     drawn = api.decompress(data, latents_only=True, sample=pictures.SEED)
@@ -184,9 +181,10 @@ def test_large_pictures_are_shown_shrunken():
     ],
 )
 def test_bars_sum_to_the_file(options):
-    text, (report,) = page_of(("a.png", photo()), **options)
-    whole, rest = re.findall(r'<div class="bars">.*?</div></div>', text, flags=re.DOTALL)
-    for drawing, expected in ((whole, report.file_bits), (rest, report.file_bits - report.pixel_bits)):
+    text, (found,) = page_of(("a.png", photo()), **options)
+    whole, rest = re.findall(r'<div class="bars">.*?</div>\s*</div>', text, flags=re.DOTALL)
+    rows, file_bits = found.ledger.rows, found.ledger.file_bits
+    for drawing, expected in ((whole, file_bits), (rest, file_bits - rows["pixel_bits"])):
         bars = dict(re.findall(r'data-bar="(\w+)"(.*?)</svg>', drawing, flags=re.DOTALL))
         bits = {name: [float(b) for b in re.findall(r'data-bits="([^"]+)"', bar)] for name, bar in bars.items()}
         assert all(b > 0 for b in bits["paid"])
@@ -194,23 +192,25 @@ def test_bars_sum_to_the_file(options):
         assert math.fsum(bits["paid"] + bits.get("returned", [])) == pytest.approx(expected, abs=0.01)
         if "returned" in bits:
             assert bits["remains"] == [pytest.approx(expected, abs=0.01)]
-    assert (report.posterior_bits < 0) == ("row-posterior" in whole)
+    assert (rows["posterior_bits"] < 0) == ("row-posterior" in whole)
 
 
 def test_bars_lie_on_one_axis():
-    text = charts.bars({"pixel": 70.0, "prior": 30.0, "posterior": -20.0, "rounding": -5.0}, {})
-    bars = dict(re.findall(r'data-bar="(\w+)"(.*?)</svg>', text, flags=re.DOTALL))
-    spans = {
-        name: [(float(x), float(x) + float(w)) for x, w in re.findall(r' x="([^"]+)" y="0" width="([^"]+)"', bar)]
-        for name, bar in bars.items()
+    def spans(rows):
+        return {bar.kind: [(part.x, part.x + part.width) for part in bar.parts] for bar in charts.bars(rows, {}).bars}
+
+    assert spans({"pixel": 70.0, "prior": 30.0, "posterior": -20.0, "rounding": -5.0}) == {
+        "paid": [(0, 700), (700, 1000)],
+        "returned": [(800, 1000), (750, 800)],
+        "remains": [(0, 750)],
     }
-    assert spans == {"paid": [(0, 700), (700, 1000)], "returned": [(800, 1000), (750, 800)], "remains": [(0, 750)]}
-    below = charts.bars({"prior": 20.0, "posterior": -30.0}, {})
-    assert re.findall(r' x="([^"]+)" y="0" width="([^"]+)"', below) == [
-        ("333.333", "666.667"),
-        ("0.000", "1000.000"),
-        ("0.000", "333.333"),
-    ]
+    below = spans({"prior": 20.0, "posterior": -30.0})
+    assert below == {
+        "paid": [pytest.approx((1000 / 3, 1000))],
+        "returned": [pytest.approx((0, 1000))],
+        "remains": [pytest.approx((0, 1000 / 3))],
+    }
+    assert spans({"stored": 5.0}) == {"paid": [(0, 1000)]}
 
 
 def test_numbers_have_a_minus_only_if_they_show_one():
@@ -221,12 +221,16 @@ def test_numbers_have_a_minus_only_if_they_show_one():
 
 @given(st.lists(st.floats(1e-3, 30), min_size=1, max_size=60))
 def test_a_histogram_counts_every_image_in_its_interval(values):
-    bins = re.findall(r"<title>([\d.]+) to ([\d.]+) bits: (\d+)</title>", charts.histogram(values, "bits"))
-    assert sum(int(count) for _, _, count in bins) == len(values)
-    assert 1 <= len(bins) <= charts.MOST_BINS
-    for low, high, count in bins:
-        near = 1e-6 * max(values)
-        assert int(count) <= sum(float(low) - near <= value <= float(high) + near for value in values)
+    chart = charts.histogram(values)
+    assert chart.count == sum(bar.count for bar in chart.bins) == len(values)
+    assert 1 <= len(chart.bins) <= charts.MOST_BINS
+    near = 1e-6 * max(values)
+    for bar in chart.bins:
+        low, high = float(bar.low) - near, float(bar.high) + near
+        assert bar.count <= sum(low <= value <= high for value in values)
+        assert chart.left <= bar.x < bar.x + bar.width < chart.right + 1e-6
+        assert charts.HISTOGRAM_TOP - 1e-6 <= bar.y <= chart.bottom
+    assert 1 < len(chart.ticks) <= charts.MOST_TICKS
 
 
 def test_the_page_asks_for_nothing_and_runs_no_name():
@@ -251,15 +255,15 @@ def test_the_page_asks_for_nothing_and_runs_no_name():
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_the_table_has_the_numbers_of_the_reports():
+def test_the_table_has_the_numbers_of_the_measurements():
     stored = Image.fromarray(np.zeros((9, 5), np.uint8)).convert("P")
-    text, reports = page_of(("b.png", photo(30, 40)), ("a.png", stored), lossless=True)
-    rows = re.findall(r'<tr><td class="names" data-value.*?</tr>', text)
-    for row, report in zip(rows, reports, strict=True):
+    text, measured = page_of(("b.png", photo(30, 40)), ("a.png", stored), lossless=True)
+    rows = re.findall(r'<tr><td class="names" data-value.*?</tr>', text, flags=re.DOTALL)
+    for row, found in zip(rows, measured, strict=True):
         values = re.findall(r'data-value="([^"]*)"', row)
-        known = [report.elbo_bits, report.overhead_percent] if report.elbo_bits else []
-        pixels = report.width * report.height
-        assert values == [report.file, *map(repr, [pixels, report.bpsp, report.file_bits // 8, *known])]
+        known = [found.ledger.promises.elbo.bits, found.ledger.overhead_percent] if found.ledger.promises.images else []
+        pixels = found.info.width * found.info.height
+        assert values == [found.name, *map(repr, [pixels, found.ledger.bpsp, found.info.file_bytes, *known])]
 
 
 def test_the_page_says_what_is_not_there():

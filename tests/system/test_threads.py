@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 import threadpoolctl
-from codec.vlae.bands import Image
-from codec.vlae.coder import decode_bands, encode
 
+from codec.encoder.encoding import encode
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
 from codec.system.threads import pool_of
+from codec.vlae.decoding import decode_bands
+from codec.vlae.image import Image
 
 
 @pytest.mark.parametrize("workers", [1, 2])

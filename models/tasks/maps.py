@@ -1,4 +1,4 @@
-"""Training of the seed paper's models: small images, all pixels of each, minus the ELBO in bits a sub-pixel."""
+"""The task "maps": all pixels of small images by the seed paper's models, by minus the ELBO in bits a sub-pixel."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from codec.vlae.image import Image
 from codec.vlae.latents import mode, prior_intervals
 from codec.vlae.pixels import intervals
 from models.data.small import SmallImages, load_small
-from models.freezing.freeze import F64, Peaks, weights_file
+from models.freezing.freeze import weights_file
 from models.freezing.freeze_spatial import freeze_spatial, watch_spatial
+from models.freezing.peaks import Peaks
+from models.freezing.quantise import F64
 from models.freezing.thaw_spatial import thaw_spatial
-from models.nets.inputs import Inputs, Pixels
-from models.nets.objective import pixel_bits
-from models.nets.spatial import INPUT_UNIT, Latent, Spatial, SpatialConfig, draw_latents
+from models.nets.inputs import Inputs, Places, read_at_all
+from models.nets.latents import Latent
+from models.nets.objective import Batch, pixel_bits
+from models.nets.spatial import INPUT_UNIT, Spatial, SpatialConfig, draw_latents
 from models.noise import CPU, Noise
-from models.recipes.recipe import Recipe
+from models.recipes.tables import Recipe
 
 U8 = NDArray[np.uint8]
 AT_ONCE = 250
@@ -34,19 +37,16 @@ COMPARED = 200
 NATS = math.log(2)
 
 
-class SmallPixels:
-    """The likelihood of all pixels of small images."""
+class WholeImages:
+    """The code length of all pixels of small images, given features of each."""
 
     def __init__(self, config: SpatialConfig, device: torch.device) -> None:
         self.config = config
-        self.offsets = contexts.window(*config.window)
+        offsets = contexts.window(*config.window)
         y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
-        self.gather = Inputs(self.offsets, grey=config.grey, device=device)
-        self.pixels = Pixels(*(torch.from_numpy(a.copy())[None, None].to(device) for a in (y, x)))
-        k, j = self.offsets.T
-        where = contexts.neighbour(y[:, None], x[:, None], k, j, config.size)
-        where[where < 0] = config.size**2
-        self.where = torch.from_numpy(where).to(device)
+        self.gather = Inputs(offsets, grey=config.grey, device=device)
+        self.places = Places(*(torch.from_numpy(a.copy())[None, None].to(device) for a in (y, x)))
+        self.where = read_at_all(config.size, config.size, offsets, device)
 
     def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
         """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
@@ -54,8 +54,8 @@ class SmallPixels:
         nothing = features.new_zeros(1, 1, self.config.bias_count, dtype=torch.float32)
         if self.config.kind == "bits":
             return self._of_bits(model, images, flat, nothing)
-        errors = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        own = pixel_bits(model, self.gather, images, images, self.pixels, nothing, errors, flat[:, None])
+        lossless = Batch.lossless(images)
+        own = pixel_bits(model.likelihood, self.gather, lossless, self.places, nothing, flat[:, None])
         return own.sum((1, 2, 3))
 
     def _of_bits(self, model: Spatial, images: Tensor, features: Tensor, biases: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ def posterior_inputs(images: Tensor, kind: str) -> Tensor:
     return (centred / INPUT_UNIT).contiguous(memory_format=torch.channels_last)
 
 
-class SpatialTask:
-    """Small images; see `models.tasks.tasks.Task`."""
+class MapsTask:
+    """Small images; see `models.tasks.interface.Task`."""
 
     condition = "d"
 
@@ -83,7 +83,7 @@ class SpatialTask:
         self.config = config
         self.device = device
         self.crop = config.size
-        self.pixels = SmallPixels(config, device)
+        self.whole = WholeImages(config, device)
 
     def material(self, data: Path, seed: int) -> SmallImages:
         """Return what batches are drawn from."""
@@ -92,7 +92,9 @@ class SpatialTask:
     def new_model(self) -> Spatial:
         """Return a freshly initialised model."""
         torch.manual_seed(self.recipe.train.seed)
-        return Spatial(self.config).to(self.device, memory_format=torch.channels_last)
+        model = Spatial(self.config).to(self.device)
+        converted: Spatial = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
+        return converted
 
     def thaw(self, data: bytes, model: Spatial) -> None:
         """Fill a fresh model with frozen weights."""
@@ -100,7 +102,7 @@ class SpatialTask:
 
     def set_bfloat16(self, model: Spatial, on: bool) -> None:
         """Let all networks multiply in bfloat16, or not."""
-        model.bfloat16 = model.likelihood.bfloat16 = on
+        model.in_bfloat16 = model.likelihood.in_bfloat16 = on
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Tensor:
         """Return what is coded: of grey digits bits drawn with their brightness; colour images, some mirrored."""
@@ -123,7 +125,7 @@ class SpatialTask:
         features = model.features(latent.z)
         if on is not None:
             features = features * on[:, None, None, None]
-        return self.pixels.bits(model, images, features), latent
+        return self.whole.bits(model, images, features), latent
 
     def loss(self, model: Spatial, batch: Tensor, noise: Noise, step: int) -> Tensor:
         """Return minus the ELBO, but for each latent at least the free bits of its KL divergence."""

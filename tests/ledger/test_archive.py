@@ -11,12 +11,12 @@ from PIL import Image
 import codec
 from codec import api
 from codec.archive import blocks
-from codec.commands import cli, demo, warm_up
+from codec.commands import cli, demo, tables, warm_up
 from codec.encoder import encoding
 from codec.format import container
 from codec.format.archive_sections import TRAILER_BYTES, is_archive
 from codec.format.headers import Fidelity, Latents
-from codec.ledger import accounts, archive_ledger, ledger
+from codec.ledger.ledger import ARCHIVE_ROWS, MESSAGE_ROWS, Promises
 from codec.vlae import decoding
 
 
@@ -84,7 +84,7 @@ def code_latents_as(latents, monkeypatch):
 def test_all_rows_sum_to_the_file(measured, mixed, entries):
     assert measured.file_bits == 8 * mixed.stat().st_size
     assert math.fsum(measured.rows.values()) == pytest.approx(measured.file_bits, abs=0.01)
-    assert tuple(measured.rows) == accounts.ARCHIVE_ROWS
+    assert tuple(measured.rows) == ARCHIVE_ROWS
     assert {entry.header.fidelity for entry in entries.values()} == set(Fidelity)
     assert measured.images == len(entries) == 21
     assert measured.stored == sum(entry.header.fidelity == Fidelity.STORED for entry in entries.values())
@@ -105,16 +105,16 @@ def test_parts_have_their_rows(measured, entries):
     assert rows["ignored_bits"] == 0
     for name in ("metadata", "alpha", "stored", "image_header", "block_header", "lane_table"):
         assert rows[f"{name}_bits"] > 0, name
-    model = math.fsum(rows[name] for name in accounts.MODEL_ROWS)
+    model = math.fsum(rows[name] for name in MESSAGE_ROWS)
     assert model == pytest.approx(measured.message_bits, abs=0.01)
 
 
 def test_the_messages_are_as_long_as_promised(measured):
-    elbo, stderr = measured.promises["elbo_bits"], measured.promises["elbo_stderr_bits"]
-    excess = measured.message_bits + measured.rows["adaptation_bits"] - elbo
-    assert measured.overhead_percent == pytest.approx(100 * excess / elbo)
+    elbo = measured.promises.elbo
+    excess = measured.message_bits + measured.rows["adaptation_bits"] - elbo.bits
+    assert measured.message_overhead_percent == pytest.approx(100 * excess / elbo.bits)
     fixed = measured.rows["initial_bits"] + measured.rows["rans_bits"]
-    assert abs(excess - fixed) < 0.005 * elbo + 4 * stderr
+    assert abs(excess - fixed) < 0.005 * elbo.bits + 4 * elbo.stderr_bits
 
 
 def test_what_a_crash_left_has_a_row(mixed, tmp_path, measured):
@@ -141,12 +141,11 @@ def test_an_archive_of_one_image_has_the_rows_of_its_file(tmp_path, monkeypatch,
     image = crop(90, 140)
     codec.create_archive(tmp_path / "one.vlar", {"one": image}, lossless=True, processes=1)
     report = codec.measure_archive(tmp_path / "one.vlar", processes=1, importance=3)
-    file = ledger.measure(image, lossless=True, importance=3)
-    assert file.latents == latents.name.lower().replace("_", "-")
-    for name in (*accounts.MODEL_ROWS, "lane_table_bits", "alpha_bits", "metadata_bits", "adaptation_bits"):
-        assert report.rows[name] == pytest.approx(getattr(file, name), abs=1e-6), name
-    for name in accounts.PROMISES:
-        assert report.promises[name] == pytest.approx(getattr(file, name)), name
+    file = codec.measure(image, lossless=True, importance=3)
+    assert file.info.latents == latents.name.lower().replace("_", "-")
+    for name in (*MESSAGE_ROWS, "lane_table_bits", "alpha_bits", "metadata_bits", "adaptation_bits"):
+        assert report.rows[name] == pytest.approx(file.ledger.rows[name], abs=1e-6), name
+    assert report.promises == file.ledger.promises
 
 
 def test_initial_bits_are_paid_once_in_a_chain(tmp_path, monkeypatch):
@@ -159,10 +158,11 @@ def test_initial_bits_are_paid_once_in_a_chain(tmp_path, monkeypatch):
         reports.append(codec.measure_archive(path, processes=1))
     alone, chained = reports
     assert alone.rows["initial_bits"] == pytest.approx(-alone.rows["posterior_bits"])
-    last = ledger.measure(images["3"], lossless=True)
-    assert chained.rows["initial_bits"] == pytest.approx(last.initial_bits)
-    assert chained.promises["elbo_bits"] == alone.promises["elbo_bits"]
-    assert chained.overhead_percent < alone.overhead_percent
+    last = codec.measure(images["3"], lossless=True).ledger
+    assert chained.rows["initial_bits"] == pytest.approx(last.rows["initial_bits"])
+    assert chained.promises.elbo == alone.promises.elbo
+    assert chained.message_overhead_percent < alone.message_overhead_percent
+    assert alone.promises.saved_bits == 0 != chained.promises.saved_bits
     # One message, not four: so many words and heads fewer.
     assert alone.rows["rans_bits"] - chained.rows["rans_bits"] == pytest.approx(3 * 48, abs=3 * 32)
 
@@ -179,10 +179,10 @@ def test_an_archive_of_stored_images_is_promised_nothing(tmp_path):
     path = tmp_path / "stored.vlar"
     codec.create_archive(path, {"a": crop(9, 9, "P"), "b": crop(5, 9, "1")}, lossless=True, processes=1)
     report = codec.measure_archive(path, processes=1, importance=2)
-    assert set(report.promises.values()) == {None}
-    assert report.overhead_percent is None
+    assert report.promises == Promises()
+    assert report.message_overhead_percent is report.as_dict()["elbo_bits"] is None
     assert sum(report.rows.values()) == report.file_bits
-    assert report.message_bits == sum(report.rows[name] for name in accounts.MODEL_ROWS) == 0
+    assert report.message_bits == sum(report.rows[name] for name in MESSAGE_ROWS) == 0
 
 
 def test_a_raster_is_that_of_a_coded_image_only(mixed):
@@ -202,13 +202,14 @@ def test_measure_prints_the_ledger_of_an_archive(mixed, measured, capfd):
     (line,) = capfd.readouterr().out.splitlines()
     found = json.loads(line)
     assert found["file"] == str(mixed)
-    assert {name: found[name] for name in accounts.ARCHIVE_ROWS} == dict(measured.rows)
-    assert found["elbo_bits"] == measured.promises["elbo_bits"]
+    assert {name: found[name] for name in ARCHIVE_ROWS} == dict(measured.rows)
+    assert found["elbo_bits"] == measured.promises.elbo.bits
+    assert found["overhead_percent"] == measured.message_overhead_percent
     assert found["importance_samples"] == 2
     assert found["importance_bits"] < found["elbo_bits"]
     assert cli.run(["measure", str(mixed)]) == 0
     out, err = capfd.readouterr()
-    assert out.splitlines() == archive_ledger.table(measured)
+    assert out == f"{tables.archive_table(str(mixed), measured)}\n"
     assert err == ""
     for word in ("21 images, ", "pixel", "name", "trailer", "archive", "promised (ELBO)"):
         assert word in out

@@ -1,12 +1,10 @@
-"""The commands ``vlae archive ...``."""
+"""``vlae archive``: many images in one file."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,44 +15,21 @@ from codec.commands.console import (
     check_source,
     check_target,
     find_images,
-    force_option,
     is_stream,
     prepare,
     progress_bar,
-    quiet_option,
     say,
     seekable,
     standard_output,
-    usage,
 )
-from codec.format.archive_index import BLOCK_IMAGES
-from codec.images.goals import DEFAULT_QUALITY, Kind, goal_of
+from codec.commands.options import archive_options, force_option, is_lossy, processes_option, quiet_option
 
 if TYPE_CHECKING:
     from codec.archive.reader import Archive
     from codec.system.workers import Report
 
-_path = click.Path(path_type=Path)
 _archive = click.argument("archive_name", metavar="ARCHIVE")
 _sources = click.argument("sources", metavar="FILES|FOLDERS", nargs=-1, required=True)
-_processes = click.option(
-    "--processes", type=click.IntRange(min=1), metavar="N", help="Processes; same bytes for any N."
-)
-
-
-def _fidelity(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what the images are to be, and how many share a block."""
-    for option in reversed(
-        (
-            click.option("--lossless", is_flag=True, help="Every sample comes back."),
-            click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
-            click.option("--quality", type=int, metavar="Q", help=f"1 to 100; {DEFAULT_QUALITY} if nothing is said."),
-            click.option("--model", metavar="NAME", help="Of lossless images: a model for certain images."),
-            click.option("--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images whose bits are chained."),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -65,19 +40,19 @@ def archive() -> None:
 @archive.command()
 @click.argument("output", metavar="OUT")
 @_sources
-@_fidelity
+@archive_options
 @force_option
 @quiet_option
-@_processes
+@processes_option
 def create(
     output: str, sources: tuple[str, ...], force: bool, quiet: bool, processes: int | None, **options: Any
 ) -> None:
     """Make the archive OUT of files and of the images in folders; - is standard output.
 
-    Images keep their order; of folders, below which all images are taken, it is that of their names.
+    Images keep the order of the arguments. All images below a folder are taken, in the order of their names.
     """
     check_target(output, force, *sources)
-    lossy = _is_lossy(options)
+    lossy = is_lossy(options)
     images, left_out = _named(sources, quiet)
 
     from codec.archive.writer import create_archive
@@ -85,30 +60,30 @@ def create(
     prepare(quiet, for_lossy=lossy)
     with (
         standard_output() if output == STANDARD else nullcontext(output) as to,
-        _progress(quiet, len(images)) as report,
+        image_progress(quiet, len(images)) as report,
     ):
-        dropped = usage(create_archive, to, images, force=force, processes=processes, report=report, **options)
+        dropped = create_archive(to, images, force=force, processes=processes, report=report, **options)
     _say(quiet, output, images, left_out, dropped)
 
 
 @archive.command()
 @_archive
 @_sources
-@_fidelity
+@archive_options
 @quiet_option
-@_processes
+@processes_option
 def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int | None, **options: Any) -> None:
     """Add files, and the images in folders, to ARCHIVE."""
     if is_stream(check_source(archive_name)):
         raise click.UsageError(f"{archive_name}: is no file, expected an archive that can be written and read")
-    lossy = _is_lossy(options)
+    lossy = is_lossy(options)
     images, left_out = _named(sources, quiet)
 
     from codec.archive.writer import add_to_archive
 
     prepare(quiet, for_lossy=lossy)
-    with _progress(quiet, len(images)) as report:
-        dropped = usage(add_to_archive, archive_name, images, processes=processes, report=report, **options)
+    with image_progress(quiet, len(images)) as report:
+        dropped = add_to_archive(archive_name, images, processes=processes, report=report, **options)
     _say(quiet, archive_name, images, left_out, dropped)
 
 
@@ -134,15 +109,15 @@ def list_(archive_name: str) -> None:
 )
 @force_option
 @quiet_option
-@_processes
+@processes_option
 def extract(
     archive_name: str, names: tuple[str, ...], folder: Path, force: bool, quiet: bool, processes: int | None
 ) -> None:
     """Write the images of ARCHIVE, or those named, as PNG: NAME.jpg becomes NAME.jpg.png."""
     with _opened(archive_name) as images:
-        _prepare_for(quiet, images)
-        with _progress(quiet, len(names) or len(images)) as report:
-            written = usage(images.extract, folder, names or None, force=force, processes=processes, report=report)
+        prepare_for(images, quiet)
+        with image_progress(quiet, len(names) or len(images)) as report:
+            written = images.extract(folder, names or None, force=force, processes=processes, report=report)
         if not quiet:
             say(f"{archive_name} -> {folder}: {len(written)} images")
         if not names:
@@ -153,12 +128,12 @@ def extract(
 @archive.command()
 @_archive
 @quiet_option
-@_processes
+@processes_option
 def verify(archive_name: str, quiet: bool, processes: int | None) -> None:
     """Decode all images of ARCHIVE and compare them with their checksums."""
     with _opened(archive_name) as images:
-        _prepare_for(quiet, images)
-        with _progress(quiet, len(images)) as report:
+        prepare_for(images, quiet)
+        with image_progress(quiet, len(images)) as report:
             images.verify(processes=processes, report=report)
         if not quiet:
             say(f"{archive_name}: {len(images)} images, all as they were coded")
@@ -174,7 +149,7 @@ def _opened(name: str) -> Iterator[Archive]:
 
 
 def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
-    """Return files and the images below folders, by their names in the archive, and lines of what is left out."""
+    """Return files and images below folders by their names in the archive, and lines that tell what is left out."""
     left_out: list[str] = []
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
@@ -196,36 +171,14 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
     return images, left_out
 
 
-def _is_lossy(options: dict[str, Any]) -> bool:
-    """Return whether images are to be lossy; the options are checked before any work is done."""
-    goal = usage(goal_of, **{name: value for name, value in options.items() if name not in ("block", "model")})
-    return goal.kind != Kind.MAX_ERROR
-
-
-def _prepare_for(quiet: bool, images: Archive) -> None:
+def prepare_for(images: Archive, quiet: bool) -> None:
     """Have the kernels compiled that an archive's images need."""
     for lossy in {entry.header.quality is not None for entry in images.entries.values() if entry.coding is not None}:
         prepare(quiet, for_lossy=lossy)
 
 
-def measure(archives: Mapping[str, Path], as_json: bool, importance: int | None) -> None:
-    """Print the ledger of archives, which have the names that are given."""
-    from codec.archive.reader import Archive
-    from codec.ledger.archive_ledger import measure_archive, table
-
-    for name, path in archives.items():
-        with Archive(path) as images:
-            _prepare_for(False, images)
-            total = len(images)
-        with _progress(False, total) as report:
-            found = usage(measure_archive, path, importance=importance, report=report)
-        found = replace(found, file=name)
-        for line in [json.dumps(found.as_dict())] if as_json else table(found):
-            click.echo(line)
-
-
 @contextmanager
-def _progress(quiet: bool, total: int) -> Iterator[Report]:
+def image_progress(quiet: bool, total: int) -> Iterator[Report]:
     """Yield a callable that takes numbers of images when they are done, and shows them."""
     done = 0
 
@@ -243,6 +196,7 @@ def _progress(quiet: bool, total: int) -> Iterator[Report]:
 def _say(
     quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
 ) -> None:
+    """Say what was added and what is not kept of it, and what was left out of folders."""
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
         say(f"{name}: {len(images)} images more{length}")
@@ -255,6 +209,6 @@ def _say(
 
 
 def _warn(ignored_bytes: int) -> None:
-    """Tell of what a crash left: the next addition removes it."""
+    """Tell of bytes that a crash left; the next addition removes them."""
     if ignored_bytes:
         say(f"vlae: the last {ignored_bytes} bytes are of an addition that did not end, or damaged")

@@ -1,0 +1,53 @@
+"""``vlae decompress``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from codec.commands.console import is_stream, prepare, progress_bar, read, say, target_of, write
+from codec.commands.options import (
+    file_argument,
+    force_option,
+    max_pixels_option,
+    output_option,
+    quiet_option,
+    threads_option,
+)
+
+
+@click.command()
+@file_argument
+@click.option("--latents-only", is_flag=True, help="What the latents alone hold: a preview without fine detail.")
+@click.option("--sample", type=click.IntRange(min=0), metavar="SEED", help="With it, the model makes up detail.")
+@output_option
+@force_option
+@quiet_option
+@threads_option
+@max_pixels_option
+def decompress(file: str, output: str | None, force: bool, quiet: bool, **options: Any) -> None:
+    """Decompress FILE to an image; the format is that of the output's suffix, by default PNG."""
+    if options["sample"] is not None and not options["latents_only"]:
+        raise click.UsageError("--sample: expected --latents-only, too")
+    target = target_of(file, output, ".png", force)
+
+    from codec import api
+    from codec.image_files import pillow
+
+    if not is_stream(target):
+        pillow.check_output(target)
+    data = read(file)
+    facts = api.info(data, max_pixels=options["max_pixels"])
+    if facts.latents is not None:
+        prepare(quiet, for_lossy=facts.quality is not None)
+    with progress_bar(quiet) as progress:
+        image = api.decompress(data, progress=progress, **options)
+    if is_stream(target):
+        write(target, pillow.image_bytes(image), force)
+    else:
+        pillow.save_image(image, target, force=force)
+    if not quiet:
+        say(f"{file} -> {target}: {image.width}x{image.height} {image.mode}")
+        if left_out := pillow.left_out(image, target):
+            say(f"vlae: {target}: not written: {', '.join(left_out)}")

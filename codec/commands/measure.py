@@ -1,0 +1,139 @@
+"""``vlae measure``: prints the ledgers of images and of archives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from codec.commands.archive import image_progress, prepare_for
+from codec.commands.console import (
+    STANDARD,
+    check_source,
+    check_target,
+    find_images,
+    prepare,
+    progress_bar,
+    say,
+    seekable,
+    write,
+)
+from codec.commands.options import file_options, file_parameters, force_option, is_lossy
+
+if TYPE_CHECKING:
+    from codec.ledger.measure import Visit
+
+
+@click.command()
+@click.argument("names", metavar="FILES|FOLDERS|ARCHIVES", nargs=-1, required=True)
+@file_options
+@click.option(
+    "--importance", type=int, metavar="K", help="Bound log p(x) with K samples; each takes as long as decoding."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, of images the last with totals.")
+@click.option("--html", metavar="PAGE", help="Also write a page with pictures, which needs no other file.")
+@force_option
+@click.pass_context
+def measure(
+    context: click.Context,
+    /,
+    names: tuple[str, ...],
+    importance: int | None,
+    as_json: bool,
+    html: str | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Print where every bit went: of images, which are compressed and decompressed in memory, or of archives."""
+    parameters = file_parameters(options)
+    lossy = is_lossy(options)
+    if html == STANDARD:
+        raise click.UsageError("--html: expected a file, got standard output, where the ledger goes")
+    for name in names:
+        check_source(name, folder=True)
+    if html is not None:
+        check_target(html, force, *names)
+
+    from codec.format.archive_sections import is_archive
+
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(seekable(name)) for name in names}
+        if archives := [name for name, path in files.items() if path.is_file() and is_archive(path)]:
+            given = any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in options)
+            if given or html or len(archives) < len(files):
+                raise click.UsageError(
+                    f"{archives[0]}: an archive is measured as it is, without images or their options"
+                )
+            for name, path in files.items():
+                _print_archive(name, path, as_json, importance)
+            return
+        images, left_out = _images(files)
+        prepare(quiet=False, for_lossy=lossy)
+        if html is None:
+            _print_images(images, as_json, importance=importance, **parameters)
+        else:
+            from codec.report.page import Page
+
+            page = Page()
+            _print_images(images, as_json, importance=importance, visit=page.add, **parameters)
+    for line in left_out:
+        say(line)
+    if html is not None:
+        data = page.encode()
+        write(html, data, force)
+        say(f"{html}: {len(data)} bytes")
+
+
+def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
+    """Return files and the images in folders, by their names, and lines that tell what is left out."""
+    images: dict[str, Path] = {}
+    left_out: list[str] = []
+    for name, path in files.items():
+        if path.is_dir():
+            found, lines = find_images(path, False, below=False)
+            images |= {str(file): file for file in found}
+            left_out += lines
+        else:
+            images[name] = path
+    if not images:
+        raise click.UsageError(f"{', '.join(files)}: expected images, got none")
+    return images, left_out
+
+
+def _print_images(
+    images: Mapping[str, Path], as_json: bool, *, importance: int | None, visit: Visit | None = None, **parameters: Any
+) -> None:
+    """Print the ledger of each image, and of all."""
+    from codec.commands.tables import image_table, total_table
+    from codec.ledger.measure import measure, total
+
+    found = []
+    for name, path in images.items():
+        with progress_bar(importance is None, "sample") as progress:
+            measured = measure(path, name=name, importance=importance, progress=progress, visit=visit, **parameters)
+        found.append(measured)
+        click.echo(json.dumps(measured.as_dict()) if as_json else image_table(measured))
+    if as_json:
+        click.echo(json.dumps({"total": total(found).as_dict()}))
+    elif len(found) > 1:
+        click.echo(total_table(total(found)))
+
+
+def _print_archive(name: str, path: Path, as_json: bool, importance: int | None) -> None:
+    """Print the ledger of an archive."""
+    from codec.archive.reader import Archive
+    from codec.commands.tables import archive_table
+    from codec.ledger.archive import measure_archive
+
+    with Archive(path) as images:
+        prepare_for(images, quiet=False)
+        count = len(images)
+    with image_progress(False, count) as report:
+        ledger = measure_archive(path, importance=importance, report=report)
+    facts = {"file": name, **ledger.as_dict(), "overhead_percent": ledger.message_overhead_percent}
+    click.echo(json.dumps(facts) if as_json else archive_table(name, ledger))

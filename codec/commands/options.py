@@ -1,0 +1,95 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from codec.commands.console import check_source
+from codec.errors import RequestError
+from codec.format.archive_index import BLOCK_IMAGES
+from codec.images.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+
+file_argument = click.argument("file", metavar="FILE", callback=lambda context, option, name: check_source(name))
+output_option = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
+force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N."
+)
+processes_option = click.option(
+    "--processes", type=click.IntRange(min=1), metavar="N", help="Processes; same bytes for any N."
+)
+max_pixels_option = click.option(
+    "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height."
+)
+model_option = click.option("--model", metavar="NAME", help="With --lossless: a model for certain images.")
+
+_EXACT = (
+    click.option("--lossless", is_flag=True, help="Every sample comes back."),
+    click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
+    click.option("--quality", type=int, metavar="Q", help=f"1 to 100; {DEFAULT_QUALITY} if nothing is said."),
+)
+_SEARCHED = (
+    click.option("--target-bpp", type=float, metavar="B", help="At most B bits a pixel, all counted."),
+    click.option("--target-size", type=int, metavar="BYTES", help="At most BYTES bytes."),
+    click.option("--min-psnr", type=float, metavar="DB", help="Colours have at least this PSNR."),
+)
+_LATENTS = (
+    click.option("--no-latents", is_flag=True, help="Code the image without latents."),
+    click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
+)
+_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="1 to 3, for lossy files.")
+_BLOCK = click.option("--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images whose bits are chained.")
+_GOALS = ("lossless", *(kind.value for kind in Kind))
+
+
+def _all(*options: Option) -> Option:
+    """Return what adds several options to a command."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+file_options = _all(*_EXACT, *_SEARCHED, _EFFORT, model_option, *_LATENTS)
+"""What a file is to be, and how it is made; `file_parameters` makes parameters of them."""
+archive_options = _all(*_EXACT, model_option, _BLOCK)
+"""What the images of an archive are to be, and how many share a block."""
+
+
+def file_parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of `codec.compress` for `file_options`.
+
+    Raises
+    ------
+    RequestError
+        Two of them exclude each other.
+    """
+    from codec.format.headers import Latents
+
+    given = dict(options)
+    no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
+    if no_latents and no_bits_back:
+        raise RequestError("--no-latents and --no-bits-back exclude each other")
+    return given | {"latents": Latents.NONE if no_latents else Latents.TWO_PART if no_bits_back else None}
+
+
+def is_lossy(options: dict[str, Any]) -> bool:
+    """Return whether files are to be lossy; the goal is checked before any work is done.
+
+    Raises
+    ------
+    RequestError
+        Two goals, or one out of range.
+    """
+    goal = goal_of(**{name: options[name] for name in _GOALS if name in options})
+    return goal.kind != Kind.MAX_ERROR

@@ -1,0 +1,108 @@
+"""How the parameters of a float model are filled from the integers of a weights file: what all thawing shares.
+
+A hidden layer's integers are sums whose unit is free, since a rectifier lets any positive scale pass. So a float unit
+of its results may be any number of integers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.freezing.quantise import F64, Tensors, half
+from models.nets.layers import Condition, Residual, bias_of
+
+UNIT = 1024.0
+"""Integers that are one in a residual stream and in the hidden layers of its blocks: so the largest activations seen
+before freezing, half of what the integers bear, are 4 in a stream and 2 to 4 in a hidden layer."""
+
+
+def frozen_header(data: bytes) -> dict[str, Any]:
+    """Return the configuration in a weights file's metadata."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    numbers: dict[str, Any] = json.loads(header["__metadata__"]["config"])
+    return numbers
+
+
+def fill(parameter: Tensor, values: NDArray[Any]) -> None:
+    """Fill a parameter, in place.
+
+    Raises
+    ------
+    ValueError
+        There are more values, or fewer.
+    """
+    if parameter.numel() != values.size:
+        raise ValueError(f"of the frozen model a tensor has {values.size} values, not {parameter.numel()}")
+    values = values.astype(np.float64).reshape(parameter.shape)
+    parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def fill_rows(layer: nn.Conv2d | nn.Linear, rows: F64) -> None:
+    """Fill a layer's weight from a matrix (outputs, inputs), a convolution's inputs in the order row, column, channel.
+
+    Raises
+    ------
+    ValueError
+        The layer has another shape.
+    """
+    if len(rows) != len(layer.weight) or rows.size != layer.weight.numel():
+        raise ValueError(f"of the frozen model a layer has shape {rows.shape}, not that of {layer}")
+    if isinstance(layer, nn.Conv2d):
+        side = layer.kernel_size[0]
+        rows = rows.reshape(layer.out_channels, side, side, -1).transpose(0, 3, 1, 2)
+    fill(layer.weight, rows)
+
+
+def fill_hidden(
+    tensors: Tensors, name: str, layer: nn.Conv2d | nn.Linear, inputs: F64 | float, unit: F64 | float = UNIT
+) -> F64:
+    """Fill the weight of a layer with shifts; return its biases (outputs,), or rows of conditions (rows, outputs).
+
+    Parameters
+    ----------
+    inputs : float, or float64 array (inputs,)
+        Integers of an input for a float one.
+    unit : float, or float64 array (outputs,)
+        Integers of a result for a float one.
+    """
+    shift = tensors[f"{name}.shift"].astype(np.int64)
+    scale: F64 = np.multiply(unit, 2.0**shift)
+    rows: F64 = tensors[f"{name}.weight"].T * (inputs / scale[:, None])
+    fill_rows(layer, rows)
+    own = tensors[f"{name}.biases" if f"{name}.biases" in tensors else f"{name}.bias"]
+    biases: F64 = (own - half(shift)) / scale
+    return biases
+
+
+def fill_biases(own: Tensor, condition: Condition | None, biases: F64) -> None:
+    """Fill a layer's own biases, and what a condition adds, from rows of conditions, or from one row without."""
+    if condition is None:
+        fill(own, biases)
+    else:
+        fill(own, biases[0])
+        fill(condition.weight, biases - biases[0])
+
+
+def fill_blocks(tensors: Tensors, prefix: str, blocks: Iterable[Residual]) -> None:
+    """Fill residual blocks, with `UNIT`."""
+    for i, block in enumerate(blocks):
+        name = f"{prefix}.block{i + 1}"
+        fill_biases(bias_of(block.conv1), block.levels, fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))
+        fill(bias_of(block.conv2), fill_hidden(tensors, f"{name}.residual", block.conv2, UNIT))
+
+
+def fill_output(
+    tensors: Tensors, name: str, layer: nn.Linear, step: float, units: F64, offset: F64 | float = 0.0
+) -> F64:
+    """Fill an output layer and return the float value of a unit of each sum; ``step`` is 2**-output_shift."""
+    value: F64 = tensors[f"{name}.multiplier"] * step / units
+    fill(layer.weight, (tensors[f"{name}.weight"] * value).T)
+    fill(layer.bias, tensors[f"{name}.bias"] * value - offset)
+    return value

@@ -1,0 +1,124 @@
+"""The tables of a recipe: which model is trained, how and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from models.data.crops import Source
+from models.data.rounding import Rounding
+from models.errors import RecipeError
+from models.nets.lossy import LossyConfig
+from models.nets.spatial import SpatialConfig
+from models.nets.vlae import Config
+
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained; a recipe's [train] table.
+
+    Attributes
+    ----------
+    uses : int
+        Steps that see a batch of crops. Where crops are drawn from a pool on the device, a crop is drawn at most
+        this often in the mean.
+    pixels : int
+        How much of a crop is learned from: pixels of each tile (samples), or the side of the crop (lossy). The task
+        "maps" learns from whole images.
+    errors : tuple of float
+        Shares of crops that are coded within d = 0, 1, ...; for the task "samples" alone.
+    latent_steps : int
+        In these first steps the price of latents rises from nothing to their bits, lest they collapse before the
+        likelihood listens to them; 0 has them at their bits from the first step on.
+    squared_error, structure : float
+        The distortion of a lossy model: this times the mean squared error of samples, and this times 1 - MS-SSIM.
+    free_bits : float
+        Each latent of a map costs at least these bits. They fall with the learning rate.
+    """
+
+    steps: Count
+    decay_steps: Count
+    warmup_steps: Count
+    learning_rate: Positive
+    average: Share
+    batch: Count
+    uses: Count
+    pixels: Count
+    drop_latents: Share
+    latent_steps: Annotated[int, Meta(ge=0)]
+    seed: Annotated[int, Meta(ge=0)]
+    errors: tuple[Share, ...] = ()
+    squared_error: NotNegative = 1.0
+    structure: NotNegative = 0.0
+    free_bits: NotNegative = 0.0
+
+    def fall(self, step: int) -> float:
+        """Return 1 until the learning rate falls, from there on its share of what it was."""
+        return min(1.0, (self.steps - step) / self.decay_steps)
+
+    def latent_price(self, step: int) -> float:
+        """Return how many times the bits of latents count at a step."""
+        return min(1.0, step / self.latent_steps) if self.latent_steps else 1.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What models are judged by; a recipe's [validation] table.
+
+    Attributes
+    ----------
+    folders : tuple of str
+        Below the folder of the data.
+    conditions : tuple of float
+        Largest errors, or qualities 0..1.
+    pixels : int
+        How much is judged: pixels of each tile (samples), the side of an image's centre (lossy), or images (maps).
+    """
+
+    folders: tuple[str, ...]
+    conditions: tuple[Annotated[int, Meta(ge=0)] | NotNegative, ...]
+    pixels: Count
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file, checked.
+
+    Attributes
+    ----------
+    task : str
+        A key of `models.recipes.reading.TASKS`.
+    validation_folders, validation_conditions, validation_pixels
+        See `Validation`.
+    """
+
+    name: str
+    task: str
+    model: Config | LossyConfig | SpatialConfig
+    train: Training
+    data: tuple[Source, ...]
+    validation_folders: tuple[str, ...]
+    validation_conditions: tuple[float, ...]
+    validation_pixels: int
+    rounding: Rounding | None = None
+
+    def check_data(self, root: Path) -> None:
+        """Refuse a folder of data that lacks one that the recipe names.
+
+        Raises
+        ------
+        RecipeError
+            Says which.
+        """
+        for name in (*(source.folder for source in self.data), *self.validation_folders):
+            path = root / name
+            if not path.is_dir() and not (self.task == "maps" and path.parent.is_file()):
+                raise RecipeError(f"recipe {self.name}: no folder {name} in {root}")

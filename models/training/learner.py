@@ -1,0 +1,71 @@
+"""A model that learns: its steps, the mean of its weights, and what a checkpoint has of them."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from models.noise import Noise
+from models.ranks import Ranks
+from models.recipes.tables import Training
+from models.tasks.interface import AnyBatch, AnyTask
+from models.training.optimizer import Optimizer
+
+
+def learning_rate(train: Training, step: int) -> float:
+    """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
+    warm = min(1.0, (step + 1) / train.warmup_steps)
+    return train.learning_rate * warm * train.fall(step)
+
+
+class Learner:
+    """A model that learns, and all that a step changes.
+
+    Attributes
+    ----------
+    model, average : nn.Module
+        What learns, and the running mean of its weights, which is what is kept in the end.
+    optimizer : Optimizer
+    """
+
+    def __init__(self, task: AnyTask, model: nn.Module, ranks: Ranks, *, bfloat16: bool) -> None:
+        self.task = task
+        self.model = model
+        self.average = copy.deepcopy(model)
+        task.set_bfloat16(model, bfloat16)
+        self.optimizer = Optimizer(model)
+        self.noise = Noise(0, task.device, ranks)
+
+    def step(self, batch: AnyBatch, step: int) -> Tensor:
+        """Take a step and return its loss, which the device may still compute."""
+        train = self.task.recipe.train
+        self.noise.begin(train.seed * 1_000_003 + step)
+        loss = self.task.loss(self.model, batch, self.noise, step)
+        loss.backward()
+        self.noise.ranks.average_gradients(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step(learning_rate(train, step))
+        weight = 1 - min(train.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(p, weight)
+        return loss.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps: the optimiser's moments, the weights and their means, by name."""
+        tensors = self.optimizer.state()
+        for part, model in self._parts():
+            tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Take what `state` returned after a number of steps."""
+        self.optimizer.load(tensors, steps)
+        for part, model in self._parts():
+            for name, p in model.named_parameters():
+                p.data.copy_(tensors[f"{part}.{name}"])
+
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        return [("model", self.model), ("average", self.average)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec import constants
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.format import container, headers
 from codec.format.container import Container
@@ -257,7 +258,7 @@ def test_more_samples_than_the_payload_can_hold_are_refused():
 def test_the_bound_on_samples_is_what_the_cheapest_symbols_need(max_error):
     # The most probable symbol of n has the frequency 2**24 - (n - 1).
     others = 255 // (2 * max_error + 1)
-    total = 1 << container.PRECISION
+    total = 1 << constants.PRECISION
     head = 1 << 31
     pushes = 200_000
     freq = total - others

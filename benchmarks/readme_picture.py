@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import codec
 from codec.commands.demo import PICTURE
+from codec.format import container
+from codec.images.decoder import opened
 from codec.report.pictures import pictures
 
 QUALITIES = (80, 50, 20)
@@ -28,7 +30,7 @@ INK, PAPER = "#222222", "#ffffff"
 
 def _heat(image: Image.Image, data: bytes, name: str, *, exact: bool) -> tuple[str, Image.Image]:
     """Return the label and the map of a file's bits: dark pixels have few, light ones many."""
-    heat = pictures(image, data, exact=exact).heat
+    heat = pictures(image, opened(container.unpack(data)), exact=exact).heat
     if heat is None:
         raise ValueError(f"{name}: the file is stored, so its bits belong to no pixel")
     shown = Image.open(BytesIO(base64.b64decode(heat.picture.uri.split(",", 1)[1]))).convert("RGB")
@@ -59,8 +61,8 @@ def panels(image: Image.Image, original_bytes: int) -> Iterator[tuple[str, Image
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 def main(output: Path) -> None:
     """Draw the picture into OUTPUT, a PNG."""
-    with Image.open(PICTURE) as opened:
-        image = opened.convert("RGB")
+    with Image.open(PICTURE) as picture:
+        image = picture.convert("RGB")
     drawn = list(panels(image, PICTURE.stat().st_size))
     width, height = image.width * ZOOM + MARGIN, image.height * ZOOM + MARGIN + LABEL
     sheet = Image.new("RGB", (COLUMNS * width + MARGIN, -(-len(drawn) // COLUMNS) * height + MARGIN), PAPER)

@@ -7,6 +7,8 @@ Commands of other packages are entry points of the group ``vlae.commands``, load
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -28,8 +30,43 @@ EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 """What shells report for a process that Ctrl-C ended, or that wrote to a pipe whose reader has gone."""
 
 
+class ReaderGoneError(Exception):
+    """The reader of what a command writes has gone."""
+
+
+@contextmanager
+def _broken_pipes() -> Iterator[None]:
+    """Turn a broken pipe into a `ReaderGoneError`, before click turns it into an exit like any other."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+
+
 class Commands(click.Group):
     """Our commands and those that other packages register."""
+
+    @_broken_pipes()
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Return the context of a command line, which is parsed; that may print help.
+
+        Raises
+        ------
+        ReaderGoneError
+            Nobody reads it.
+        """
+        return super().make_context(*arguments, **options)
+
+    @_broken_pipes()
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and return what it returns.
+
+        Raises
+        ------
+        ReaderGoneError
+            Nobody reads what it prints.
+        """
+        return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, sorted."""
@@ -63,7 +100,8 @@ def _registered_command(point: EntryPoint) -> click.Command:
             raise click.ClickException(
                 f"{point.name}: cannot import {error.name}: pip install vlae[{point.name}]"
             ) from error
-        return command.main(list(arguments), prog_name=f"vlae {point.name}", standalone_mode=False)
+        with command.make_context(f"vlae {point.name}", list(arguments)) as context:
+            return command.invoke(context)
 
     return run
 
@@ -95,10 +133,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(error, EXIT_CORRUPT)
     except UnsupportedError as error:
         return _fail(error, EXIT_UNSUPPORTED)
-    except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
-        return EXIT_PIPE  # click turns a broken pipe into an exit
+    except ReaderGoneError:
+        return EXIT_PIPE
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error, EXIT_OTHER)
     except MemoryError:

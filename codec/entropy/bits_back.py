@@ -11,7 +11,8 @@ q(z|x) it codes x in log q(z|x) - log p(x|z) - log p(z) bits, in expectation min
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,18 @@ from codec.entropy.mixtures import Grid, Tables, ideal_bits, interval, load_tabl
 from codec.entropy.rans import Message, check_not_dry, drop, peek, push, reserve
 
 I64 = NDArray[np.int64]
+X = TypeVar("X")
+"""Type of what is coded."""
+Z = TypeVar("Z")
+"""Type of its latents."""
 
 
-class Codec(NamedTuple):
-    """A push and a pop. Both may reuse the arrays of the message they are given."""
+@dataclass(frozen=True)
+class Codec(Generic[X]):
+    """A push and a pop of values of one type. Both may reuse the arrays of the message they are given."""
 
-    push: Callable[[Message, Any], Message]
-    pop: Callable[[Message], tuple[Message, Any]]
+    push: Callable[[Message, X], Message]
+    pop: Callable[[Message], tuple[Message, X]]
 
 
 class Intervals(NamedTuple):
@@ -86,7 +92,7 @@ def mixture_intervals(symbols: I64, raw: I64, grid: Grid, table: Tables | None =
     return Intervals(starts, freqs, bits)
 
 
-def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec:
+def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec[I64]:
     """Return the codec of symbols (N,), int64 in 0..grid.count - 1, each with its own mixture.
 
     Parameters
@@ -113,7 +119,7 @@ def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec:
     return Codec(push_symbols, pop_symbols)
 
 
-def uniform(count: int, bits: int) -> Codec:
+def uniform(count: int, bits: int) -> Codec[I64]:
     """Return the codec of ``count`` numbers of ``bits`` bits each, 1 <= bits <= 24; int64 arrays."""
     freq = 1 << (PRECISION - bits)
 
@@ -139,15 +145,15 @@ def _uniform_pop(message: Message, freq: int, numbers: I64) -> None:
         drop(message, numbers[i] * freq, freq)
 
 
-def chain(codecs: Sequence[Codec]) -> Codec:
+def chain(codecs: Sequence[Codec[X]]) -> Codec[Sequence[X]]:
     """Return the codec of a list with one value for each codec; they pop in the order given."""
 
-    def push_all(message: Message, values: Sequence[Any]) -> Message:
+    def push_all(message: Message, values: Sequence[X]) -> Message:
         for codec, value in zip(reversed(codecs), reversed(values), strict=True):
             message = codec.push(message, value)
         return message
 
-    def pop_all(message: Message) -> tuple[Message, list[Any]]:
+    def pop_all(message: Message) -> tuple[Message, Sequence[X]]:
         values = []
         for codec in codecs:
             message, value = codec.pop(message)
@@ -157,7 +163,7 @@ def chain(codecs: Sequence[Codec]) -> Codec:
     return Codec(push_all, pop_all)
 
 
-def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Callable[[Any], Codec]) -> Codec:
+def bits_back(prior: Codec[Z], likelihood: Callable[[Z], Codec[X]], posterior: Callable[[X], Codec[Z]]) -> Codec[X]:
     """Return the codec of x whose latents z cost log q(z|x) - log p(z) bits only.
 
     Parameters
@@ -169,12 +175,12 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
         nothing is borrowed: a two-part code.
     """
 
-    def push_both(message: Message, x: Any) -> Message:
+    def push_both(message: Message, x: X) -> Message:
         message, z = posterior(x).pop(message)
         message = likelihood(z).push(message, x)
         return prior.push(message, z)
 
-    def pop_both(message: Message) -> tuple[Message, Any]:
+    def pop_both(message: Message) -> tuple[Message, X]:
         message, z = prior.pop(message)
         message, x = likelihood(z).pop(message)
         return posterior(x).push(message, z), x
@@ -182,17 +188,17 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
     return Codec(push_both, pop_both)
 
 
-def certain(choose: Callable[[], Any]) -> Codec:
+def certain(choose: Callable[[], X]) -> Codec[X]:
     """Return the codec of a value that is known: to push and to pop it takes nothing.
 
     As the posterior of `bits_back` it makes a two-part code, which sends the z that ``choose`` picks for x in
     -log p(z) - log p(x|z) bits. A decoder has no use for the choice, so it is made when the value is popped.
     """
 
-    def push_known(message: Message, _: Any) -> Message:
+    def push_known(message: Message, _: X) -> Message:
         return message
 
-    def pop_known(message: Message) -> tuple[Message, Any]:
+    def pop_known(message: Message) -> tuple[Message, X]:
         return message, choose()
 
     return Codec(push_known, pop_known)

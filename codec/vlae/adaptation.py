@@ -43,11 +43,11 @@ def _raw(scales: Sequence[int] | I64, network: Network) -> I64:
     return raw
 
 
-def bias_codec(network: Network) -> Codec:
+def bias_codec(network: Network) -> Codec[I64]:
     """Return the codec of u (bias count,), with the scales of its prior as first part."""
     parts = layers(network)
 
-    def likelihood(scales: I64) -> Codec:
+    def likelihood(scales: I64) -> Codec[I64]:
         coded = mixture(_raw(scales, network), GRID)
 
         def push(message: Message, u: I64) -> Message:
@@ -59,7 +59,7 @@ def bias_codec(network: Network) -> Codec:
 
         return Codec(push, pop)
 
-    def posterior(u: I64) -> Codec:
+    def posterior(u: I64) -> Codec[I64]:
         return certain(lambda: np.array([_best_scale(u[part]) for part in parts]))
 
     return bits_back(uniform(len(parts), SCALE_BITS), likelihood, posterior)

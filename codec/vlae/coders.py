@@ -13,7 +13,7 @@ that band, too. See FORMAT.md, "Bands".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from codec.entropy.bits_back import NOTHING, Codec, bits_back, certain, chain
 from codec.entropy.rans import Message
@@ -24,7 +24,7 @@ from codec.vlae.pipeline import Ready
 from codec.vlae.pixels import at_once, likelihood
 
 
-def band(image: Image, index: int, how: Latents, ready: Ready = at_once) -> Codec:
+def band(image: Image, index: int, how: Latents, ready: Ready = at_once) -> Codec[int]:
     """Return the codec of one band: p(z), p(x|z) and q(z|x), composed. Its value is the band's index.
 
     The three ways of coding z are three posteriors: without latents there is no z, in two parts z is certain, and
@@ -46,14 +46,14 @@ def band(image: Image, index: int, how: Latents, ready: Ready = at_once) -> Code
     return bits_back(prior(image), pixels, lambda x: posterior(image, x))
 
 
-def lane(image: Image, number: int, how: Latents, done: Callable[[int], None]) -> Codec:
+def lane(image: Image, number: int, how: Latents, done: Callable[[int], None]) -> Codec[Sequence[int]]:
     """Return the codec of all bands of a lane, chained. Its value is the list of their indices, see `bands_of`.
 
     ``done`` is called with the index of each band that is pushed. Only encoding uses this chain: decoding pops the
     same bands, but those of all lanes in turn.
     """
 
-    def told(codec: Codec) -> Codec:
+    def told(codec: Codec[int]) -> Codec[int]:
         def push(message: Message, index: int) -> Message:
             message = codec.push(message, index)
             done(index)

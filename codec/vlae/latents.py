@@ -18,7 +18,7 @@ _NOTHING = np.zeros((1, 1), dtype=np.uint32)
 """Stands for the intervals that decoding does not write."""
 
 
-def prior(image: Image) -> Codec:
+def prior(image: Image) -> Codec[I64]:
     """Return the codec of a band's z under p(z), which is the same for each band."""
 
     def push(message: Message, z: I64) -> Message:
@@ -52,7 +52,7 @@ def _code(
     return code_latents(decode, z, image.across, net, model.grid, model.latent_tables, message, starts, freqs)
 
 
-def posterior(image: Image, index: int) -> Codec:
+def posterior(image: Image, index: int) -> Codec[I64]:
     """Return the codec of a band's z under q(z|x); the band's pixels are known."""
     model = image.model
     symbols = mixture(posterior_raw(image, index), model.grid, model.latent_tables)
@@ -90,4 +90,4 @@ def mode(image: Image, index: int) -> I64:
 def draw(image: Image, index: int, seed: int) -> I64:
     """Return z of a band that a seed draws from q(z|x)."""
     _, z = posterior(image, index).pop(random_message(image.tiles * image.model.latents + 2, seed))
-    return z  # type: ignore[no-any-return]
+    return z

@@ -27,14 +27,14 @@ def at_once(waves: int) -> None:
     """Wait for nothing: a `Ready` where all pixels are known."""
 
 
-def likelihood(image: Image, index: int, ready: Ready = at_once) -> Callable[[I64 | None], Codec]:
+def likelihood(image: Image, index: int, ready: Ready = at_once) -> Callable[[I64 | None], Codec[int]]:
     """Return p(x|z) of a band: from its latents z, or None, to the codec of its pixels.
 
     The codec's value is the band's index. Its pixels are read from the image's raster and written there, where the
     bands below see them as context. ``ready`` is called before each chunk of waves, see `in_waves`.
     """
 
-    def codec(z: I64 | None) -> Codec:
+    def codec(z: I64 | None) -> Codec[int]:
         image.z[index] = z
 
         def push(message: Message, _: int) -> Message:

@@ -94,7 +94,7 @@ def test_entry_points(wheel):
     lines = dist_info(wheel, "entry_points.txt").split("\n")
     assert lines[lines.index("[console_scripts]") + 1] == "vlae = codec.commands.cli:main"
     commands = lines.index("[vlae.commands]") + 1
-    homes = {"averages": "cli", "lend": "lend", "ship": "cli", "train": "cli"}
+    homes = {"averages": "cli", "lend": "training.lend", "ship": "cli", "train": "cli"}
     assert lines[commands : commands + 4] == [f"{name} = models.{home}:{name}" for name, home in homes.items()]
 
 

@@ -205,3 +205,27 @@ def test_decodes_the_words_of_craystack():
         assert start <= rans.peek(message) < start + freq
         rans.drop(message, start, freq)
     assert rans.is_empty(message)
+
+
+def craystack_words(message):
+    """Return a message's bytes in the order in which craystack flattens it: the head's upper half comes first."""
+    data = np.frombuffer(rans.flatten(message), "<u4")
+    return np.concatenate([data[1::-1], data[2:]])
+
+
+def test_messages_are_exchanged_with_craystack():
+    """Runs only where craystack can be imported, which no package index provides; the words above are its result."""
+    theirs = pytest.importorskip("craystack.rans", exc_type=ImportError)
+    symbols = symbols_of_craystack()
+    message, other = rans.empty_message(), theirs.base_message((1,))
+    for start, freq in symbols:
+        rans.push(message, start, freq)
+        other = theirs.push(other, *(np.array([x], dtype=np.uint64) for x in (start, freq)), rans.PRECISION)
+    np.testing.assert_array_equal(craystack_words(message), theirs.flatten(other))
+    # What we pushed, craystack pops.
+    other = theirs.unflatten(craystack_words(message), (1,))
+    for start, freq in reversed(symbols):
+        point, drop = theirs.pop(other, rans.PRECISION)
+        assert start <= point[0] < start + freq
+        other = drop(*(np.array([x], dtype=np.uint64) for x in (start, freq)))
+    assert other[0][0] == rans.LOWER

@@ -46,8 +46,8 @@ SHAPES = {
 LIKELIHOOD = re.compile(r"likelihood\.(hidden[123]|split)\.weight")
 """What Muon steps in arms whose networks around z are stepped by Adam."""
 ADAM, HELD = ", Adam around z", ", held"
-"""Ends of names: how the networks around z are trained. Held: by Adam, with the KL near `TARGET` until the learning rate
-falls."""
+"""Ends of names: how the networks around z are trained. Held: by Adam, with the KL near `TARGET` until the learning
+rate falls."""
 TARGET = 0.04
 """Share of the pixels' bits."""
 WIDTH, ALONE = 96, 136

@@ -10,7 +10,8 @@ import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.experiments import decoder, lossy_latents  # noqa: E402
-from benchmarks.experiments.lossy_latents import ARMS, SoftFreeBits, cost, new_model  # noqa: E402
+from benchmarks.experiments.lossy_latents import ARMS, cost, new_model  # noqa: E402
+from benchmarks.experiments.training import SoftFreeBits  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.training.optimizer import Optimizer  # noqa: E402
 
@@ -31,7 +32,7 @@ def numbers(count, side=8):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_learns_with_all_its_parameters(base, name):
-    model, bits = new_model(name, base.config), SoftFreeBits()
+    model, bits = new_model(name, base.config), SoftFreeBits(target=0.015)
     model.set_bfloat16(True)
     given, optimizer, costs = (numbers(2, 4), torch.tensor([0.3, 0.8])), Optimizer(model), []
     for step in range(3):

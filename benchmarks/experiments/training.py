@@ -117,3 +117,36 @@ def train_for(
     model.load_state_dict(mean)
     save_file({name: p.contiguous() for name, p in mean.items()}, path, {"steps": str(step)})
     return step
+
+
+class SoftFreeBits:
+    """Price of a bit of latents, moved so that their KL divergence stays near a share of the other bits.
+
+    After Chen et al. (2017), "Variational Lossy Autoencoder", appendix C: the price moves by 10 % whenever the share
+    leaves its target by more than 5 %.
+
+    Attributes
+    ----------
+    price : float
+    share : float
+        Running mean of the shares that `step` was given.
+    """
+
+    TOLERANCE = 0.05
+    FIRST, LOW, FACTOR = 0.05, 0.02, 1.1
+    """The first price is low: at a price of one z dies before what is made of it is of use."""
+    PERIOD, WEIGHT = 8, 0.1
+    """The price moves at each eighth step: the running mean follows in about ten."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.price, self.share, self.steps = self.FIRST, 0.0, 0
+
+    def step(self, share: float) -> None:
+        """Learn the share of a step, and move the price."""
+        self.share += self.WEIGHT * (share - self.share) if self.steps else share
+        self.steps += 1
+        if self.steps % self.PERIOD == 0:
+            away = self.share / self.target - 1
+            factor = self.FACTOR ** (int(away > self.TOLERANCE) - int(away < -self.TOLERANCE))
+            self.price = min(1.0, max(self.LOW, self.price * factor))

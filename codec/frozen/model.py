@@ -71,9 +71,11 @@ class Family:
         Raises ModelError if a configuration, whose numbers are in their ranges, cannot be worked.
     contexts : callable
         Returns the contexts (P, 2) of a configuration, and how far they reach.
-    tile, band, features, neighbours : callables
-        Return the side of a tile in pixels, the rows of tiles in a band, the features of a pixel, and the neighbouring
-        tiles that the prior sees, of a configuration.
+    tile, band, neighbours : callables
+        Return the side of a tile in pixels, the rows of tiles in a band, and the neighbouring tiles that the prior
+        sees, of a configuration.
+    features : callable
+        Returns how many features a pixel has, and their largest magnitude, of a configuration.
     shapes : callable
         Returns type and shape of each tensor of the networks around z, from tensors (widths of hidden layers are taken
         from some), the configuration, the raster's channels, the rows of biases, and the biases of the likelihood.
@@ -93,7 +95,7 @@ class Family:
     contexts: Callable[[Config], tuple[IntArray, int]]
     tile: Callable[[Config], int]
     band: Callable[[Config], int]
-    features: Callable[[Config], int]
+    features: Callable[[Config], tuple[int, int]]
     neighbours: Callable[[Config], int]
     shapes: Callable[[Tensors, Config, int, int, int], Shapes]
     build: Callable[[Tensors, Config, Layout, Grid, int, int], LatentNetworks]

@@ -12,8 +12,8 @@ from codec.frozen import contexts
 from codec.frozen.layout import SAMPLES, TENSOR, Layout
 from codec.frozen.model import Config, Family, Shapes, Tensors
 from codec.frozen.modulation import ModulationNetworks
-from codec.frozen.transform_weights import layer, packed
-from codec.networks.convolutions import Layer, Output
+from codec.frozen.transform_weights import layer, output_layer
+from codec.networks.convolutions import Layer
 
 RANGES = {
     "radius": (2, 16),
@@ -60,13 +60,6 @@ def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) 
     return shapes | {"likelihood.off_biases": ("int32", (biases,))}
 
 
-def _output(tensors: Tensors, name: str, limit: int, shift: int) -> Output:
-    """Return an output layer whose inputs are within ``limit``."""
-    bias = tensors[f"{name}.bias"].astype(np.int64)
-    weight = packed(tensors, name, limit, bias[None], EXACT)
-    return Output(weight, bias, tensors[f"{name}.multiplier"].astype(np.int64), shift)
-
-
 def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, conditions: int, _: int) -> ModulationNetworks:
     """Return the networks of a weights file's tensors, whose shapes are right.
 
@@ -96,9 +89,9 @@ def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, conditio
         planes=len(tensors["posterior.conv1.weight"]) // 9,
         convolutions=(convolution(1), convolution(2), convolution(3)),
         dense=dense("posterior.dense", pooled, conditions),
-        posterior_out=_output(tensors, "posterior.out", limit, shift),
+        posterior_out=output_layer(tensors, "posterior.out", limit, shift),
         modulate_hidden=dense("modulation.hidden", config["grid"], 1),
-        modulate_out=_output(tensors, "modulation.out", limit, shift),
+        modulate_out=output_layer(tensors, "modulation.out", limit, shift),
     )
 
 
@@ -113,7 +106,7 @@ FAMILY = Family(
     contexts=lambda config: (contexts.offsets(config["radius"]), config["radius"]),
     tile=lambda config: int(config["tile"]),
     band=lambda _: 1,
-    features=lambda _: 0,
+    features=lambda _: (0, 0),
     neighbours=lambda _: 1,
     shapes=_shapes,
     build=_build,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.constants import SUM_LIMIT, VALUE_LIMIT
+from codec.constants import EXACT, SUM_LIMIT, VALUE_LIMIT
 from codec.errors import ModelError
 from codec.frozen.model import Config, Shapes, Tensors
 from codec.networks import checks
-from codec.networks.convolutions import I64, Last, Layer
+from codec.networks.convolutions import I64, Last, Layer, Output
 from codec.networks.products import I16, pack
 from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
 
@@ -108,6 +108,13 @@ def layer(
     biases = checks.between_levels(rows, conditions)
     weight = packed(tensors, name, largest, biases, bound)
     return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side, stride)
+
+
+def output_layer(tensors: Tensors, name: str, largest: int, shift: int) -> Output:
+    """Return an output layer whose inputs are within ``largest``; ModelError if a sum could exceed EXACT."""
+    bias = tensors[f"{name}.bias"].astype(np.int64)
+    weight = packed(tensors, name, largest, bias[None], EXACT)
+    return Output(weight, bias, tensors[f"{name}.multiplier"].astype(np.int64), shift)
 
 
 def blocks(

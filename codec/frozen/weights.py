@@ -22,7 +22,7 @@ from codec.format.headers import HASH_BYTES
 from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Network
-from codec.frozen.model import Config, Model, Shapes, Tensors
+from codec.frozen.model import Config, Family, Model, Shapes, Tensors
 from codec.frozen.prior import NEIGHBOURS, Prior
 from codec.networks import checks
 from codec.networks.products import I32, pack
@@ -49,7 +49,7 @@ TENSOR_CONFIG = {
     "conditions": (1, 100),
 }
 """Those that only models of tensors have; references and posterior_channels are at most channels."""
-FAMILIES = {"modulation": modulation_weights.FAMILY, "spatial": features_weights.FAMILY}
+FAMILIES: dict[str, Family] = {"modulation": modulation_weights.FAMILY, "spatial": features_weights.FAMILY}
 """By the word for their networks around z."""
 DISTRIBUTIONS = ("logistic", "normal")
 """Of latents."""
@@ -71,7 +71,7 @@ def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     n, m, coded = config["latents"], config["mixtures"], config_layout(config)
     family = FAMILIES[config["networks"]]
     places = len(coded.sizes)
-    inputs = coded.inputs(len(family.contexts(config)[0])) + family.features(config)
+    inputs = coded.inputs(len(family.contexts(config)[0])) + family.features(config)[0]
     outputs = max(3 * m * size + count for size, count in zip(coded.sizes, coded.coefficients.tolist(), strict=True))
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
@@ -159,7 +159,8 @@ def _check_ranges(tensors: Tensors, config: Config) -> None:
 def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network:
     """Return the likelihood's network; ModelError if a sum could leave the range in which it is exact."""
     limit = config["activation_limit"]
-    offsets, reach = FAMILIES[config["networks"]].contexts(config)
+    family = FAMILIES[config["networks"]]
+    offsets, reach = family.contexts(config)
     references = contexts.REFERENCE if coded.references else ()
     places = [
         (int(np.flatnonzero((offsets[:, 0] == k) & (offsets[:, 1] == j))[0]), weight) for k, j, weight in references
@@ -170,7 +171,7 @@ def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network
     outputs = t["likelihood.outputs.weight"]
     output_bias = t["likelihood.outputs.bias"].astype(np.int64)
     largest = np.full(weights[0].shape[0], float(coded.largest_input))
-    largest[coded.inputs(len(offsets)) :] = config.get("feature_limit", 0)
+    largest[coded.inputs(len(offsets)) :] = family.features(config)[1]
     for i, weight in enumerate(weights):
         bias = np.full(weight.shape[1], float(BIAS_LIMIT))
         if i == 3:  # the heads also add what the channels before say

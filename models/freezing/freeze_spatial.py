@@ -36,21 +36,26 @@ from models.freezing.quantise import (
     to_f64,
 )
 from models.nets.layers import bias_of
-from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial
+from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial
 
 FEATURE_LIMIT = 511
 """10 bits with their sign: features are a few of the likelihood's many inputs."""
 
 
+def watch_map(model: MapModel, peaks: Peaks) -> None:
+    """Record the results of hidden layers of likelihood and prior, which models of all maps have."""
+    watch_likelihood(model.likelihood, peaks)
+    if model.config.prior:
+        peaks.inputs("prior", model.prior.activation)
+
+
 def watch_spatial(model: Spatial, peaks: Peaks) -> None:
     """Record the streams, the results of hidden layers, and the features."""
-    watch_likelihood(model.likelihood, peaks)
+    watch_map(model, peaks)
     for prefix, network in (("posterior", model.posterior), ("features", model.decoder)):
         peaks.inputs(f"{prefix}.stream", network.blocks, torch.abs)
         watch_blocks(prefix, network.blocks, peaks)
     peaks.outputs("features", model.decoder.output, torch.abs)
-    if model.config.prior:
-        peaks.inputs("prior", model.prior.activation)
 
 
 def _posterior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
@@ -84,7 +89,7 @@ def _features(model: Spatial, peaks: dict[str, F64]) -> tuple[Tensors, F64]:
     return writer.tensors, unit
 
 
-def _prior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
+def _prior(model: MapModel, peaks: dict[str, F64]) -> Tensors:
     net, config = model.prior, model.config
     n, grid, units = config.latents, config.grid, config.latents * config.prior
     around = config.neighbours * (n + 1)
@@ -115,8 +120,37 @@ def _prior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
     }
 
 
-def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
-    """Return the tensors and the configuration of a model.
+def freeze_map(model: MapModel, peaks: dict[str, F64], unit: F64) -> Frozen:
+    """Return the likelihood and the prior, and the configuration that models of all maps have.
+
+    Parameters
+    ----------
+    peaks : dict of float64 arrays
+        Largest activations, from `watch_map` after running the model on calibration images.
+    unit : float64 array (F,)
+        Integers of each feature for a float one; they are within `FEATURE_LIMIT`.
+    """
+    config = model.config
+    entries = [(float(u), float(FEATURE_LIMIT)) for u in unit]
+    likelihood, _ = freeze_likelihood(model.likelihood, peaks, np.zeros((1, config.bias_count)), entries)
+    header: dict[str, str | int] = {
+        "kind": config.kind,
+        "latent_distribution": "normal",
+        "window_shows": "grey" if config.grey else "colours",
+        "features": config.features,
+        "neighbours": config.neighbours,
+        "feature_limit": FEATURE_LIMIT,
+        "mixtures": config.mixtures,
+        "latents": config.latents,
+        "grid": config.grid,
+        "activation_limit": ACTIVATION_LIMIT,
+        "output_shift": OUTPUT_SHIFT,
+    }
+    return Frozen(likelihood | _prior(model, peaks), header)
+
+
+def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> tuple[Frozen, Frozen]:
+    """Return the tensors and the configuration of a model: what models of all maps have, and its own.
 
     Parameters
     ----------
@@ -125,28 +159,14 @@ def freeze_spatial(model: Spatial, peaks: dict[str, F64]) -> Frozen:
     """
     config = model.config
     features, unit = _features(model, peaks)
-    entries = [(float(u), float(FEATURE_LIMIT)) for u in unit]
-    likelihood, _ = freeze_likelihood(model.likelihood, peaks, np.zeros((1, config.bias_count)), entries)
-    tensors = likelihood | _posterior(model, peaks) | features | _prior(model, peaks)
     header: dict[str, str | int] = {
         "networks": "spatial",
-        "kind": config.kind,
-        "latent_distribution": "normal",
         "window_columns": config.window[0],
         "window_rows": config.window[1],
-        "window_shows": "grey" if config.grey else "colours",
         "patch": config.patch,
         "cell": config.cell,
         "band": config.cells,
-        "features": config.features,
-        "neighbours": config.neighbours,
         "stream_limit": STREAM_LIMIT,
         "hidden_limit": HIDDEN_LIMIT,
-        "feature_limit": FEATURE_LIMIT,
-        "mixtures": config.mixtures,
-        "latents": config.latents,
-        "grid": config.grid,
-        "activation_limit": ACTIVATION_LIMIT,
-        "output_shift": OUTPUT_SHIFT,
     }
-    return Frozen(tensors, header)
+    return freeze_map(model, peaks, unit), Frozen(_posterior(model, peaks) | features, header)

@@ -20,7 +20,7 @@ from models.freezing.quantise import Tensors, half, latent_units
 from models.freezing.thaw import fill_likelihood
 from models.nets.layers import bias_of
 from models.nets.likelihood import CONTEXT_UNIT
-from models.nets.spatial import INPUT_UNIT, Z_UNIT, Spatial, SpatialConfig
+from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial, SpatialConfig
 
 FEATURE_UNIT = 64.0
 """Integers that are one in a feature."""
@@ -44,7 +44,7 @@ def frozen_spatial_config(data: bytes) -> SpatialConfig:
     )
 
 
-def _fill_prior(tensors: Tensors, model: Spatial, step: float) -> None:
+def _fill_prior(tensors: Tensors, model: MapModel, step: float) -> None:
     net, config = model.prior, model.config
     n = config.latents
     value = fill_output(tensors, "prior.out", net.out, step, latent_units(n), np.repeat([0.0, 2.0], n))
@@ -61,7 +61,7 @@ def _fill_prior(tensors: Tensors, model: Spatial, step: float) -> None:
         fill(net.hidden.weight, tensors["prior.hidden.weight"].T * gain / scale[:, None])
 
 
-def _units(model: Spatial) -> list[Units]:
+def _units(model: MapModel) -> list[Units]:
     """Return the units of the likelihood and of the prior, whose scales are yet to be chosen."""
     result = likelihood_units(model.likelihood, lambda _begin, _count: [])
     if model.config.prior:
@@ -69,6 +69,23 @@ def _units(model: Spatial) -> list[Units]:
         around = [net.hidden.weight] if model.config.neighbours else []
         result.append(Units([net.own.weight, *around], [net.own.bias], [net.out.weight.T]))
     return result
+
+
+def fill_map(tensors: Tensors, exact: MapModel, step: float, feature_unit: float) -> None:
+    """Fill the likelihood and the prior, which models of all maps have.
+
+    Parameters
+    ----------
+    step : float
+        2**-output_shift.
+    feature_unit : float
+        Integers that are one in a feature.
+    """
+    contexts = exact.likelihood.hidden1.in_features - exact.config.features
+    inputs = np.repeat([float(CONTEXT_UNIT), feature_unit], [contexts, exact.config.features])
+    fill_likelihood(tensors, exact.likelihood, step, inputs)
+    _fill_prior(tensors, exact, step)
+    balance(_units(exact))
 
 
 def _different(have: SpatialConfig, want: SpatialConfig) -> list[str]:
@@ -110,10 +127,6 @@ def thaw_spatial(data: bytes, model: Spatial) -> None:
     fill_blocks(tensors, "features", decoder.blocks)
     features = fill_hidden(tensors, "features.output", decoder.output, UNIT, FEATURE_UNIT)
     fill(bias_of(decoder.output), features)
-    contexts = exact.likelihood.hidden1.in_features - config.features
-    inputs = np.repeat([float(CONTEXT_UNIT), FEATURE_UNIT], [contexts, config.features])
-    fill_likelihood(tensors, exact.likelihood, step, inputs)
-    _fill_prior(tensors, exact, step)
-    balance(_units(exact))
+    fill_map(tensors, exact, step, FEATURE_UNIT)
     for target, source in zip(model.parameters(), exact.parameters(), strict=True):
         target.copy_(source)

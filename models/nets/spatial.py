@@ -38,24 +38,17 @@ CODED = {"bits": BITS, "samples": SAMPLES}
 
 
 @dataclass(frozen=True)
-class SpatialConfig(LikelihoodShape):
-    """Shape of a model; a recipe's [model] table.
+class MapShape(LikelihoodShape):
+    """What the shapes of all models have whose latents become a map, whatever networks make it.
 
     Attributes
     ----------
     kind : str
         "bits" or "samples": what is coded.
-    window : tuple of int
-        Columns A and rows above B of the likelihood's window, see `codec.frozen.contexts.window`.
     size : int
         Side of the training images; a band of the codec has as many rows.
-    patch, cell : int
     latents, grid : int
         Latents of a cell; each is within -grid..grid.
-    stream : int
-        Channels of the residual streams.
-    blocks : tuple of int
-        Blocks of the posterior's network and of the likelihood's.
     features : int
         Features of each pixel.
     prior : int
@@ -67,18 +60,18 @@ class SpatialConfig(LikelihoodShape):
     """
 
     kind: str = "bits"
-    window: tuple[int, int] = (7, 4)
     size: int = 28
-    patch: int = 4
-    cell: int = 7
     latents: int = 64
     grid: int = 31
-    stream: int = 64
-    blocks: tuple[int, int] = (2, 2)
     features: int = 8
     prior: int = 8
     neighbours: int = 0
     grey: bool = False
+
+    @property
+    def offsets(self) -> contexts.IntArray:
+        """Contexts of the likelihood, int64 (P, 2): rows up and columns to the right."""
+        raise NotImplementedError
 
     @property
     def coded(self) -> Coded:
@@ -91,14 +84,41 @@ class SpatialConfig(LikelihoodShape):
         return layout.samples(grey=self.grey) if self.kind == "samples" else layout.bits()
 
     @property
+    def inputs(self) -> int:
+        """Inputs of the likelihood's network."""
+        return self.layout.inputs(len(self.offsets)) + self.features
+
+
+@dataclass(frozen=True)
+class SpatialConfig(MapShape):
+    """Shape of a model; a recipe's [model] table.
+
+    Attributes
+    ----------
+    window : tuple of int
+        Columns A and rows above B of the likelihood's window, see `codec.frozen.contexts.window`.
+    patch, cell : int
+    stream : int
+        Channels of the residual streams.
+    blocks : tuple of int
+        Blocks of the posterior's network and of the likelihood's.
+    """
+
+    window: tuple[int, int] = (7, 4)
+    patch: int = 4
+    cell: int = 7
+    stream: int = 64
+    blocks: tuple[int, int] = (2, 2)
+
+    @property
+    def offsets(self) -> contexts.IntArray:
+        """Contexts of the likelihood."""
+        return contexts.window(*self.window)
+
+    @property
     def cells(self) -> int:
         """Cells along a side of a training image."""
         return self.size // (self.patch * self.cell)
-
-    @property
-    def inputs(self) -> int:
-        """Inputs of the likelihood's network."""
-        return self.layout.inputs(len(contexts.window(*self.window))) + self.features
 
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
@@ -159,7 +179,7 @@ class SpatialPrior(nn.Module):
     seen: Tensor
     causal: Tensor
 
-    def __init__(self, config: SpatialConfig) -> None:
+    def __init__(self, config: MapShape) -> None:
         super().__init__()
         n, units = config.latents, config.latents * config.prior
         self.config = config
@@ -206,8 +226,15 @@ class SpatialPrior(nn.Module):
         return torch.cat(near, -1).flatten(1, 2)
 
 
-class Spatial(nn.Module):
-    """All parts of one model.
+class MapModel(nn.Module):
+    """All parts of one model, whatever networks its posterior and its decoder are.
+
+    Parameters
+    ----------
+    posterior : module
+        Returns means and log2 deviations (B, cells, latents), in grid steps, of inputs (B, C, S, S).
+    decoder : module
+        Returns features (B, F, S, S) of z (B, cells, latents).
 
     Attributes
     ----------
@@ -215,12 +242,12 @@ class Spatial(nn.Module):
         Whether its networks multiply in bfloat16: for training.
     """
 
-    def __init__(self, config: SpatialConfig) -> None:
+    def __init__(self, config: MapShape, posterior: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.config = config
         self.in_bfloat16 = False
-        self.posterior = SpatialPosterior(config)
-        self.decoder = SpatialDecoder(config)
+        self.posterior = posterior
+        self.decoder = decoder
         self.prior = SpatialPrior(config)
         self.likelihood = Likelihood(config, config.inputs)
         if config.kind == "bits":
@@ -241,7 +268,18 @@ class Spatial(nn.Module):
         return features
 
 
-def draw_latents(model: Spatial, images: Tensor, noise: Noise | None) -> Latent:
+class Spatial(MapModel):
+    """The seed paper's model: residual networks make latents of patches, and the map of latents."""
+
+    config: SpatialConfig
+    posterior: SpatialPosterior
+    decoder: SpatialDecoder
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__(config, SpatialPosterior(config), SpatialDecoder(config))
+
+
+def draw_latents(model: MapModel, images: Tensor, noise: Noise | None) -> Latent:
     """Return latents (B, cells, latents) of images (B, C, S, S), drawn from the posterior; without noise its mode."""
     grid, (means, scales) = model.config.grid, model.infer(images)
     z = draw(means, scales, grid, None if noise is None else noise.normal(*means.shape))

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from models.data.crops import Source
 from models.data.rounding import Rounding
 from models.errors import RecipeError
 from models.nets.likelihood import MAX_ERROR
-from models.nets.lossy import LossyConfig
-from models.nets.spatial import SpatialConfig
-from models.nets.vlae import Config
+from models.recipes.forms import TASKS, take
 from models.recipes.tables import Recipe, Training, Validation
 
 if sys.version_info >= (3, 11):
@@ -24,38 +19,8 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent
-TASKS = {"samples": Config, "lossy": LossyConfig, "maps": SpatialConfig}
-"""What a recipe may train, and the shape that its [model] table then has: samples, the latents of a transform, or
-small images whose latents become a map of features."""
-
 TABLES = ("name", "task", "model", "train", "data", "validation")
 """What a recipe has; some have a table [rounding], too."""
-
-Kind = TypeVar("Kind")
-
-
-def _take(table: object, kind: type[Kind], where: str) -> Kind:
-    """Return a table of the file as a dataclass; keys and types must be those of its fields."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # each kind is a dataclass
-    unknown = sorted(set(table) - set(known)) if isinstance(table, dict) else []
-    if unknown:
-        raise RecipeError(f"{where}: unknown key {unknown[0]}, expected some of {', '.join(known)}")
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _take_model(task: str, table: object, where: str) -> Config | LossyConfig | SpatialConfig:
-    if not isinstance(table, dict):
-        raise RecipeError(f"{where}: expected a table")
-    if task != "lossy":
-        if "coded" in table:  # what is coded follows from the task
-            raise RecipeError(f"{where}: unknown key coded")
-        return _take(table, TASKS[task], where)
-    coder = _take(table.get("coder", {}), Config, f"{where}.coder")
-    values = {name: getattr(coder, name) for name in table.get("coder", {})}
-    return _take({key: value for key, value in table.items() if key != "coder"} | {"vlae": values}, LossyConfig, where)
 
 
 def _change(table: dict[str, Any], key: str, value: object) -> None:
@@ -73,7 +38,7 @@ def _check(recipe: Recipe, where: str) -> None:
     total = sum(source.share for source in recipe.data)
     if not recipe.data or abs(total - 1) > 1e-6:
         raise RecipeError(f"{where}: data: shares sum to {total:g}, expected 1")
-    if recipe.task != "samples":
+    if not TASKS[recipe.task].has_errors:
         if train.errors:
             raise RecipeError(f"{where}: train.errors: expected none, the task is {recipe.task}")
         return
@@ -116,17 +81,17 @@ def load_recipe(name: str, changes: dict[str, object] | None = None) -> Recipe:
         raise RecipeError(f"{path.name}: task: expected one of {', '.join(TASKS)}, got {table['task']!r}")
     if not isinstance(table["name"], str) or not isinstance(table["data"], list):
         raise RecipeError(f"{path.name}: expected a name, and a list of tables [[data]]")
-    validation = _take(table["validation"], Validation, f"{path.name}: validation")
+    validation = take(table["validation"], Validation, f"{path.name}: validation")
     recipe = Recipe(
         name=table["name"],
         task=table["task"],
-        model=_take_model(table["task"], table["model"], f"{path.name}: model"),
-        train=_take(table["train"], Training, f"{path.name}: train"),
-        data=tuple(_take(source, Source, f"{path.name}: data") for source in table["data"]),
+        model=TASKS[table["task"]].read(table["model"], f"{path.name}: model"),
+        train=take(table["train"], Training, f"{path.name}: train"),
+        data=tuple(take(source, Source, f"{path.name}: data") for source in table["data"]),
         validation_folders=validation.folders,
         validation_conditions=validation.conditions,
         validation_pixels=validation.pixels,
-        rounding=_take(table["rounding"], Rounding, f"{path.name}: rounding") if "rounding" in table else None,
+        rounding=take(table["rounding"], Rounding, f"{path.name}: rounding") if "rounding" in table else None,
     )
     _check(recipe, path.name)
     return recipe

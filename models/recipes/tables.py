@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from models.data.crops import Source
 from models.data.rounding import Rounding
 from models.errors import RecipeError
-from models.nets.lossy import LossyConfig
-from models.nets.spatial import SpatialConfig
-from models.nets.vlae import Config
+from models.recipes.forms import TASKS
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -95,14 +96,16 @@ class Recipe:
     Attributes
     ----------
     task : str
-        A key of `models.recipes.reading.TASKS`.
+        A key of `models.recipes.forms.TASKS`.
+    model : dataclass
+        The shape that the task's form reads.
     validation_folders, validation_conditions, validation_pixels
         See `Validation`.
     """
 
     name: str
     task: str
-    model: Config | LossyConfig | SpatialConfig
+    model: DataclassInstance
     train: Training
     data: tuple[Source, ...]
     validation_folders: tuple[str, ...]
@@ -120,5 +123,5 @@ class Recipe:
         """
         for name in (*(source.folder for source in self.data), *self.validation_folders):
             path = root / name
-            if not path.is_dir() and not (self.task == "maps" and path.parent.is_file()):
+            if not path.is_dir() and not (TASKS[self.task].takes_arrays and path.parent.is_file()):
                 raise RecipeError(f"recipe {self.name}: no folder {name} in {root}")

@@ -6,7 +6,7 @@ A task knows its model, what batches are made of, the loss, the figures, and how
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from codec.frozen.model import Model
 from models.freezing.peaks import Peaks
 from models.freezing.quantise import F64
-from models.nets.lossy import LossyConfig
-from models.nets.spatial import SpatialConfig
 from models.noise import CPU, Noise
 from models.recipes.tables import Recipe
 from models.tasks.lossy import LossyTask
@@ -117,11 +115,17 @@ AnyTask = Task[Any, Any]
 """A task of which is not known what its models and batches are: it is given no others than those it made."""
 
 
+TASKS: dict[str, Callable[[Recipe, Any, torch.device], AnyTask]] = {
+    "samples": SamplesTask,
+    "lossy": LossyTask,
+    "maps": MapsTask,
+}
+"""What makes a task of a recipe, the shape of its model and a device, by the recipe's word for it.
+
+How recipes of each are read, `models.recipes.forms.TASKS` says.
+"""
+
+
 def task_of(recipe: Recipe, device: torch.device = CPU) -> AnyTask:
     """Return the task of a recipe."""
-    shape = recipe.model
-    if isinstance(shape, LossyConfig):
-        return LossyTask(recipe, shape, device)
-    if isinstance(shape, SpatialConfig):
-        return MapsTask(recipe, shape, device)
-    return SamplesTask(recipe, shape, device)
+    return TASKS[recipe.task](recipe, recipe.model, device)

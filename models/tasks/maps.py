@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.frozen import contexts
 from codec.frozen.model import Model
 from codec.vlae.image import Image
 from codec.vlae.latents import mode, prior_intervals
@@ -25,7 +24,7 @@ from models.freezing.thaw_spatial import thaw_spatial
 from models.nets.inputs import Inputs, Places, read_at_all
 from models.nets.latents import Latent
 from models.nets.objective import Batch, pixel_bits
-from models.nets.spatial import INPUT_UNIT, Spatial, SpatialConfig, draw_latents
+from models.nets.spatial import INPUT_UNIT, MapModel, MapShape, Spatial, SpatialConfig, draw_latents
 from models.noise import CPU, Noise
 from models.recipes.tables import Recipe
 
@@ -40,15 +39,15 @@ NATS = math.log(2)
 class WholeImages:
     """The code length of all pixels of small images, given features of each."""
 
-    def __init__(self, config: SpatialConfig, device: torch.device) -> None:
+    def __init__(self, config: MapShape, device: torch.device) -> None:
         self.config = config
-        offsets = contexts.window(*config.window)
+        offsets = config.offsets
         y, x = np.mgrid[0 : config.size, 0 : config.size].reshape(2, -1)
         self.gather = Inputs(offsets, grey=config.grey, device=device)
         self.places = Places(*(torch.from_numpy(a.copy())[None, None].to(device) for a in (y, x)))
         self.where = read_at_all(config.size, config.size, offsets, device)
 
-    def bits(self, model: Spatial, images: Tensor, features: Tensor) -> Tensor:
+    def bits(self, model: MapModel, images: Tensor, features: Tensor) -> Tensor:
         """Return -log2 p(x|z) of uint8 images (B, S, S, C), given features (B, F, S, S): (B,)."""
         flat = features.flatten(2).transpose(1, 2)
         nothing = features.new_zeros(1, 1, self.config.bias_count, dtype=torch.float32)
@@ -58,7 +57,7 @@ class WholeImages:
         own = pixel_bits(model.likelihood, self.gather, lossless, self.places, nothing, flat[:, None])
         return own.sum((1, 2, 3))
 
-    def _of_bits(self, model: Spatial, images: Tensor, features: Tensor, biases: Tensor) -> Tensor:
+    def _of_bits(self, model: MapModel, images: Tensor, features: Tensor, biases: Tensor) -> Tensor:
         values = images.flatten(1)
         seen = F.pad(values, (0, 1)).to(features.dtype)[:, self.where]  # (B, S S, P)
         (raw,) = model.likelihood(torch.cat([seen, features], -1), (), biases)
@@ -73,12 +72,15 @@ def posterior_inputs(images: Tensor, kind: str) -> Tensor:
     return (centred / INPUT_UNIT).contiguous(memory_format=torch.channels_last)
 
 
-class MapsTask:
-    """Small images; see `models.tasks.interface.Task`."""
+class SmallImagesTask:
+    """What is the same for all models of small images whose latents become a map.
+
+    A task adds how its models are made, watched, frozen and thawed; see `models.tasks.interface.Task`.
+    """
 
     condition = "d"
 
-    def __init__(self, recipe: Recipe, config: SpatialConfig, device: torch.device = CPU) -> None:
+    def __init__(self, recipe: Recipe, config: MapShape, device: torch.device = CPU) -> None:
         self.recipe = recipe
         self.config = config
         self.device = device
@@ -89,18 +91,7 @@ class MapsTask:
         """Return what batches are drawn from."""
         return SmallImages(data, self.recipe.data, self.crop, seed)
 
-    def new_model(self) -> Spatial:
-        """Return a freshly initialised model."""
-        torch.manual_seed(self.recipe.train.seed)
-        model = Spatial(self.config).to(self.device)
-        converted: Spatial = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
-        return converted
-
-    def thaw(self, data: bytes, model: Spatial) -> None:
-        """Fill a fresh model with frozen weights."""
-        thaw_spatial(data, model)
-
-    def set_bfloat16(self, model: Spatial, on: bool) -> None:
+    def set_bfloat16(self, model: MapModel, on: bool) -> None:
         """Let all networks multiply in bfloat16, or not."""
         model.in_bfloat16 = model.likelihood.in_bfloat16 = on
 
@@ -115,7 +106,7 @@ class MapsTask:
         return torch.from_numpy(crops)
 
     def terms(
-        self, model: Spatial, images: Tensor, noise: Noise | None, on: Tensor | None = None
+        self, model: MapModel, images: Tensor, noise: Noise | None, on: Tensor | None = None
     ) -> tuple[Tensor, Latent]:
         """Return the bits of pixels (B,), and the latents; those of images that are not ``on`` (B,) are not seen.
 
@@ -127,7 +118,7 @@ class MapsTask:
             features = features * on[:, None, None, None]
         return self.whole.bits(model, images, features), latent
 
-    def loss(self, model: Spatial, batch: Tensor, noise: Noise, step: int) -> Tensor:
+    def loss(self, model: MapModel, batch: Tensor, noise: Noise, step: int) -> Tensor:
         """Return minus the ELBO, but for each latent at least the free bits of its KL divergence."""
         train = self.recipe.train
         on = noise.uniform(len(batch)) >= train.drop_latents
@@ -139,7 +130,7 @@ class MapsTask:
         return (bits.mean() + train.latent_price(step) * counted) / batch[0].numel()
 
     @torch.no_grad()
-    def evaluate(self, model: Spatial, folder: Path) -> dict[str, float]:
+    def evaluate(self, model: MapModel, folder: Path) -> dict[str, float]:
         """Return minus the ELBO and the KL divergence, in nats an image and bits a sub-pixel."""
         noise, device = Noise(device=self.device), self.device
         images = self.batch(load_small(folder, self.crop)[: self.recipe.validation_pixels], np.random.default_rng(0))
@@ -151,15 +142,7 @@ class MapsTask:
         total = float((bits + kl).mean())
         return {"nats": total * NATS, "KL": float(kl.mean()) * NATS, "bpsp": total / images[0].numel()}
 
-    def watch(self, model: Spatial, peaks: Peaks) -> None:
-        """Record the largest activations of all networks."""
-        watch_spatial(model, peaks)
-
-    def freeze(self, model: Spatial, peaks: dict[str, F64], crops: U8) -> bytes:
-        """Return the weights file; it needs no more images."""
-        return weights_file(self.recipe, freeze_spatial(model, peaks))
-
-    def compare(self, model: Spatial, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
+    def compare(self, model: MapModel, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
         """Return minus the ELBO and the KL divergence, and what freezing costs: both with z at the posterior's mode."""
         figures = self.evaluate(model, folder)
         images = self.batch(load_small(folder, self.crop)[:COMPARED], np.random.default_rng(0))
@@ -173,6 +156,34 @@ class MapsTask:
                 z = mode(image, band)
                 coded += intervals(image, band, z, ideal=True).ideal_bits + prior_intervals(image, z).ideal_bits
         return figures | {"freezing_percent": 100 * (coded / len(images) / own - 1)}
+
+
+class MapsTask(SmallImagesTask):
+    """The seed paper's models; see `models.tasks.interface.Task`."""
+
+    config: SpatialConfig
+
+    def __init__(self, recipe: Recipe, config: SpatialConfig, device: torch.device = CPU) -> None:
+        super().__init__(recipe, config, device)
+
+    def new_model(self) -> Spatial:
+        """Return a freshly initialised model."""
+        torch.manual_seed(self.recipe.train.seed)
+        model = Spatial(self.config).to(self.device)
+        converted: Spatial = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
+        return converted
+
+    def thaw(self, data: bytes, model: Spatial) -> None:
+        """Fill a fresh model with frozen weights."""
+        thaw_spatial(data, model)
+
+    def watch(self, model: Spatial, peaks: Peaks) -> None:
+        """Record the largest activations of all networks."""
+        watch_spatial(model, peaks)
+
+    def freeze(self, model: Spatial, peaks: dict[str, F64], crops: U8) -> bytes:
+        """Return the weights file; it needs no more images."""
+        return weights_file(self.recipe, *freeze_spatial(model, peaks))
 
     def multiply_adds(self, model: Spatial) -> dict[str, int]:
         """Return the multiply-adds of each network for each pixel."""

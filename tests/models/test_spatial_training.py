@@ -144,7 +144,7 @@ def test_frozen_and_float_model_agree_and_code(trained):
     assert json.loads(weights.with_suffix(".json").read_text()) == card
     frozen, config = parse_model(weights.read_bytes()), trained.recipe.model
     assert frozen.hash.hex() == card["hash"]
-    assert (frozen.kind, frozen.normal) == (config.kind, True)
+    assert (frozen.kind.name, frozen.normal) == (config.kind, True)
     assert frozen.band * frozen.tile == config.size
     values = load_array(validation(trained))[3]
     for latents in Latents:

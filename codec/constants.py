@@ -49,7 +49,7 @@ PRIOR_SCALES = -32, 160
 # Maps of features, Transforms
 
 RAW_LIMIT = 32767
-"""Of a spatial posterior's means and scales before they are clipped to the grid: 16 bits."""
+"""Largest mean or scale that a spatial posterior's network returns, before both are clipped to the grid: 16 bits."""
 SUM_LIMIT = (1 << 31) - 1
 """Largest sum of a convolution of maps of features or of transforms: 32 bits."""
 STEP_BITS = 16

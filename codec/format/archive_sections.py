@@ -29,7 +29,7 @@ IMAGE_LIMIT = 1 << 18
 INDEX_LIMIT = 1 << 26
 """Most bytes of an index. That is enough for 2^18 images with names of 200 bytes."""
 CANDIDATE_LIMIT = 64
-"""Most places that look like a trailer but are none. A reader passes over so many, and then gives up."""
+"""Most places that look like a trailer but are none. A reader passes over up to this number, and then gives up."""
 SEARCH_BYTES = 1 << 20
 """Bytes that the reader takes at once while it looks for the last valid trailer."""
 

@@ -1,4 +1,4 @@
-"""The task "maps": all pixels of small images by the seed paper's models, by minus the ELBO in bits a sub-pixel."""
+"""The task "maps": the seed paper's models of small images. The loss is minus the ELBO in bits a sub-pixel."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def posterior_inputs(images: Tensor, kind: str) -> Tensor:
 
 
 class MapsTask:
-    """Small images; see `models.tasks.interface.Task`."""
+    """The task of small images; see `models.tasks.interface.Task`."""
 
     condition = "d"
 
@@ -86,7 +86,7 @@ class MapsTask:
         self.whole = WholeImages(config, device)
 
     def material(self, data: Path, seed: int) -> SmallImages:
-        """Return what batches are drawn from."""
+        """Return the small images from which batches are drawn."""
         return SmallImages(data, self.recipe.data, self.crop, seed)
 
     def new_model(self) -> Spatial:

@@ -27,36 +27,40 @@ FIDELITY_NAMES = {
 
 @dataclass(frozen=True)
 class Info:
-    """What a file says of itself, without decoding.
+    """What a file says of itself. Nothing is decoded for it.
 
     Attributes
     ----------
     fidelity : str
         "stored" (as PNG, exact), "lossless", "near-lossless" or "lossy".
     mode : str
-        Pillow's name.
+        Pillow's name of the image's mode.
     width, height : int
+        Pixels.
     channels : int
-        Colour and alpha.
+        Number of channels, with alpha.
     max_error : int or None
-        Largest difference of a decoded sample; None in a lossy file, where it may be any.
+        Largest error of a decoded sample; None in a lossy file, where it has no bound.
     quality : int or None
-        Of a lossy file.
+        Quality of a lossy file; None in other files.
     latents : str or None
-        "none", "bits-back" or "two-part"; this and the next five are None in a stored file.
+        "none", "bits-back" or "two-part". This and the next five are None in a stored file.
     lanes, band_height, bands : int or None
+        Number of messages, rows of pixels in a band, and number of bands.
     model : int or None
+        Number of the model.
     weights_hash : str or None
         First 4 bytes of the SHA-256 of the model's weights, hexadecimal.
     file_bytes : int
+        Length of the file.
     bpsp : float
-        Bits of the file per sample.
+        Bits of the file for each sample.
     metadata_bytes : dict of str to int
-        Length of each entry, uncompressed.
+        Length of each metadata entry, uncompressed.
     dropped : tuple of str
-        Names of what the original's file said that is not kept.
+        Names of the metadata that the original's file had and that was dropped.
     part_bits : dict of str to int
-        They sum to 8 times the file's length.
+        Bits of each part of the file. They sum to 8 times its length.
     """
 
     fidelity: str
@@ -99,55 +103,63 @@ def compress(
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> bytes:
-    """Return the file of an image; the inverse of `decompress`.
+    """Return the bytes of an image's file. The inverse of `decompress`.
 
-    ICC profile, EXIF and XMP are kept; `Info.dropped` names what else the image's file said.
+    ICC profile, EXIF and XMP are kept. `Info.dropped` names the other metadata of the image's file.
 
-    One of the first six parameters says what the file is to be; without any it is lossy at the default
-    quality. Where a near-lossless or lossless file, or one stored as PNG, is shorter at no worse quality, or
-    is the only one, that is returned; so is a stored file of hardly any length, and that of a lower quality which
-    is closer to the image. What alpha hides is no part of quality: a lossy file may hold other colours there.
-    The image of a lossy file has no palette and no transparent colour: it is RGB or RGBA for P, RGBA for RGB, LA for L.
+    One of the first six parameters says what the file is to be. Without any, it is lossy at the default quality. The
+    caller may get a better file than asked for: a lossless, near-lossless or stored (PNG) file, if it is shorter and no
+    worse, or if no other file is possible; a stored file, if it has hardly any length; or a file of a lower quality, if
+    that is closer to the image. Samples that alpha hides do not count: a lossy file may hold other colours there. The
+    image of a lossy file has no palette and no transparent colour: P becomes RGB or RGBA, RGB with a transparent colour
+    becomes RGBA, and L becomes LA.
 
     Parameters
     ----------
     image : PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
-        Of a file of an image, unless it is a Pillow image; a text is a path. Of a Pillow image that is not loaded yet,
-        the file is looked at; a copy is taken as it is in memory.
+        A Pillow image, or the source of an image's file; a str is a path. If a Pillow image is not loaded yet, its file
+        is looked at, too. A copy of a Pillow image has no file, and is taken as it is in memory.
     lossless : bool
         Every sample comes back.
     max_error : int
         No colour sample comes back changed by more than this, 0 to 10.
     quality : int
-        1 to 100. Alpha comes back exactly at any.
+        Quality of a lossy file, 1 to 100. Alpha comes back exactly at any quality.
     target_bpp : float
-        Best quality at which the whole file has at most so many bits for each pixel of the image.
+        The best quality is taken at which the whole file has at most this number of bits for each pixel of the image.
     target_size : int
-        Best quality at which the file has at most so many bytes.
+        The best quality is taken at which the file has at most this number of bytes.
     min_psnr : float
-        Shortest file whose colours have at least this peak signal-to-noise ratio, dB, squared errors weighted by
-        alpha.
+        The shortest file is taken whose colours have at least this peak signal-to-noise ratio, in dB. Squared errors
+        are weighted by alpha.
     effort : int
-        1 to 3, of lossy files: whether y is rounded to the nearest numbers, or to those that cost least, refined
-        once for them or several times.
+        Effort of a lossy file, 1 to 3. With 1, the latents y of the transform are rounded to the nearest integers. With
+        2 they are rounded to those that cost least in bits and error, and refined once. With 3 they are refined several
+        times.
     latents : Latents, optional
-        How latents are coded; by default what is shortest.
+        How latents are coded; by default the shortest way is taken.
     model : str, optional
-        Of a lossless file: the name of a model that is for certain images, see `vlae models`.
+        With ``lossless``: the name of a model for certain images, see ``vlae models``.
     threads : int, optional
+        Largest number of threads. The file is the same for any number.
     progress : callable, optional
-        Called with the bands done and the bands in all, for every encoding that is tried.
+        Called with the bands done and the bands in all, for each encoding that is tried.
     max_pixels : int, optional
-        Limit on width times height instead of `codec.format.headers.PIXEL_LIMIT`.
+        Limit on width times height, in place of `codec.format.headers.PIXEL_LIMIT`.
 
     Raises
     ------
     ImageError
-        The image cannot be read, or not be coded without changing it.
+        The image cannot be read, or cannot be coded without changing it.
     ModelError
         The weights are missing or damaged.
-    ValueError, TypeError
-        Two fidelities, or a parameter out of range; or the target cannot be met: which can is said.
+    ValueError
+        Two of the first six parameters are given, a parameter is out of range, or the target cannot be met. The message
+        then gives the length of the shortest file.
+    TypeError
+        A parameter has a wrong type.
+    OSError
+        The image's file cannot be read.
     """
     from codec.images.choice import pixels_for, reach
     from codec.images.fidelities import Encoder, chosen_model
@@ -183,35 +195,41 @@ def decompress(
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> Image.Image:
-    """Return the image of a file, with its metadata in ``info``; the inverse of `compress`.
+    """Return the image of a file, with its metadata in ``info``. The inverse of `compress`.
 
-    ``info["dropped"]`` has the names of what the original's file said that is not kept, if it said such things.
+    If metadata of the original's file was dropped, ``info["dropped"]`` has its names.
 
     Parameters
     ----------
     data : path, bytes, bytearray, memoryview or binary file
-        A text is a path.
+        The source of the file's bytes. A str is a path.
     latents_only : bool
-        Return what the latents alone hold, see `codec.vlae.preview`: hardly more than colours of a lossless file, a
-        coarse picture of a lossy one.
+        Return a preview, the image that the latents hold alone (see `codec.vlae.preview`). For a lossless file it shows
+        hardly more than colours, for a lossy file a coarse picture.
     sample : int, optional
-        With ``latents_only``: a seed with which the model makes up what is left out.
-    threads, progress, max_pixels
-        As for `compress`.
+        With ``latents_only``: a seed with which the model draws the missing detail.
+    threads : int, optional
+        Largest number of threads. The image is the same for any number.
+    progress : callable, optional
+        Called with the bands done and the bands in all.
+    max_pixels : int, optional
+        Limit on width times height, in place of `codec.format.headers.PIXEL_LIMIT`.
 
     Raises
     ------
     CorruptDataError
         The file is damaged.
     UnsupportedError
-        The file's version is not served, or the image is over the pixel limit; or ``latents_only`` of a file
-        without latents.
-    ValueError, TypeError
-        ``sample`` without ``latents_only``, or a parameter out of range; data of another type, or a closed file.
+        The file has another version of the format, the image is over the pixel limit, or ``latents_only`` is given and
+        the file has no latents.
+    ModelError
+        The file's model is missing, or has other weights.
+    ValueError
+        ``sample`` is given without ``latents_only``, a parameter is out of range, or the source is a closed file.
+    TypeError
+        A parameter has a wrong type.
     OSError
         The file cannot be read.
-    ModelError
-        The model of the file is missing, or has other weights.
     """
     from codec.images import decoder
 
@@ -226,9 +244,27 @@ def decompress(
 
 
 def info(data: Source, *, max_pixels: int | None = None) -> Info:
-    """Return what a file says of itself; its checksum is tested, but no pixel is decoded.
+    """Return what a file says of itself. Its checksum is tested, but no pixel is decoded.
 
-    Parameters and errors are those of `decompress`.
+    Parameters
+    ----------
+    data : path, bytes, bytearray, memoryview or binary file
+        The source of the file's bytes. A str is a path.
+    max_pixels : int, optional
+        Limit on width times height, in place of `codec.format.headers.PIXEL_LIMIT`.
+
+    Raises
+    ------
+    CorruptDataError
+        The file is damaged.
+    UnsupportedError
+        The file has another version of the format, or the image is over the pixel limit.
+    ValueError
+        A parameter is out of range, or the source is a closed file.
+    TypeError
+        A parameter has a wrong type.
+    OSError
+        The file cannot be read.
     """
     data = data_of(data, "data")
     file = container.unpack(data, _at_least_1("max_pixels", max_pixels))

@@ -1,9 +1,10 @@
-"""How kernels are compiled: without the GIL, and cached on disk where some folder can be written.
+"""Compilation of kernels: they release the GIL, and are cached on disk where a folder can be written.
 
-numba knows a cached kernel by the source of its own module alone. But functions and constants of other modules are
-compiled into it, so here the files of a kernel are named by a hash of its module's source and of all that this
-imports of the package. Each signature has a file of its own, which appears as a whole: processes that compile at the
-same time do not disturb each other. When one is saved, those of other sources go.
+numba's own cache identifies a kernel by the source of its module alone. But functions and constants of other modules
+are compiled into it. So here the name of a kernel's file has a hash of the module's source and of all sources that the
+module imports from the package. Each signature has a file of its own, which is renamed into place when it is complete,
+so that processes that compile at the same time do not disturb each other. When a file is saved, those of other sources
+are removed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 ROOT = Path(__file__).parent
 HASH_DIGITS = 16
 VERSIONS = numba.__version__, f"{sys.version_info[:2]}", getattr(sys, "abiflags", "")
-"""What else a compiled kernel depends on, beside its sources, its signature and the processor."""
+"""Versions on which a compiled kernel depends, besides its sources, its signature and the processor."""
 
 _IMPORT = re.compile(rf"^\s*(?:from|import)\s+({ROOT.name}[\w.]*)(?:\s+import\s+(\([^)]*\)|.*))?", re.MULTILINE)
 
@@ -37,8 +38,8 @@ def kernel(function: Function) -> Function:
 
     Notes
     -----
-    The cache lies where numba has it: in ``NUMBA_CACHE_DIR`` if that is set, else beside the module, else in the
-    user's cache folder. Where none can be written the function is compiled anew in every process.
+    The cache lies where numba puts it: in ``NUMBA_CACHE_DIR`` if that is set, else beside the module, else in the
+    user's cache folder. If none of them can be written, each process compiles the function anew.
     """
     compiled = njit(nogil=True)(function)
     with suppress(RuntimeError):
@@ -48,7 +49,7 @@ def kernel(function: Function) -> Function:
 
 @lru_cache(maxsize=256)
 def _read(name: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return a module's source and the names that it may import of its package; nothing of what is no module."""
+    """Return a module's source, and the names that it imports from the package. Both are empty if it is no module."""
     folder = ROOT.joinpath(*name.split(".")[1:])
     path = next((path for path in (folder / "__init__.py", folder.with_suffix(".py")) if path.is_file()), None)
     if path is None:
@@ -60,7 +61,7 @@ def _read(name: str) -> tuple[bytes, tuple[str, ...]]:
 
 
 def sources(module: str) -> dict[str, bytes]:
-    """Return the sources of a module and of all that it imports of its package, by their names."""
+    """Return the sources of a module and of all modules of the package that it needs, by their names."""
     found: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
@@ -72,7 +73,7 @@ def sources(module: str) -> dict[str, bytes]:
 
 
 def _digest(*parts: bytes) -> str:
-    """Return the hash of some parts, each with its length before it."""
+    """Return a hash of some parts. The length of each part is hashed before it."""
     made = hashlib.sha256()
     for part in parts:
         made.update(len(part).to_bytes(8, "little") + part)
@@ -80,7 +81,7 @@ def _digest(*parts: bytes) -> str:
 
 
 class _Files(IndexDataCacheFile):  # type: ignore[misc]
-    """The files of a kernel in its folder, ``KERNEL.SOURCES.KEY.nbc``; those of numba have numbers and an index."""
+    """The files of a kernel in its folder, ``KERNEL.SOURCES.KEY.nbc``, in place of numba's index and files."""
 
     def __init__(self, folder: str, function: Callable[..., object]) -> None:
         self.module = function.__module__
@@ -88,20 +89,20 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         super().__init__(folder, self.name, None)
 
     def _begin(self) -> str:
-        """Return what names of files begin with as long as the sources stay."""
+        """Return the beginning of the names of the kernel's files, which depends on the sources."""
         parts = ((name.encode(), source) for name, source in sources(self.module).items())
         return f"{self.name}.{_digest(*chain.from_iterable(parts))}."
 
     def _file(self, key: object) -> str:
-        """Return the name of the file of a key: signature, processor and code."""
+        """Return the name of the file for a key, which has signature, processor and code."""
         return f"{self._begin()}{_digest(*(part.encode() for part in (*VERSIONS, repr(key))))}.nbc"
 
     def load(self, key: object) -> Any:
-        """Return what is saved of a key; OSError if nothing is."""
+        """Return the compiled code that is saved for a key; OSError if there is none."""
         return self._load_data(self._file(key))
 
     def save(self, key: object, data: object) -> None:
-        """Save what is compiled, and remove what other sources made."""
+        """Save compiled code for a key, and remove the files that were made from other sources."""
         self._save_data(self._file(key), data)
         self._remove(self._begin())
 
@@ -110,14 +111,14 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         self._remove(None)
 
     def _remove(self, but: str | None) -> None:
-        """Remove the files of the kernel, but those whose names begin as said."""
+        """Remove the files of the kernel, except those whose names begin with ``but``."""
         for path in Path(self._cache_path).glob(f"{self.name}.*.nbc"):
             if but is None or not path.name.startswith(but):
                 path.unlink(missing_ok=True)
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
-    """numba's cache of a function, with files of our own."""
+    """numba's cache of a function, with our names of files."""
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)
@@ -125,6 +126,6 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
     @contextmanager
     def _guard_against_spurious_io_errors(self) -> Iterator[None]:
-        """Do without the cache where it fails: on a full disk, or where another process reads what is to be removed."""
+        """Ignore errors of the cache: the disk may be full, or another process may read a file that is removed."""
         with suppress(OSError):
             yield

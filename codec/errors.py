@@ -6,8 +6,8 @@
     +-- ModelError         a model's weights are missing, or not those the file was coded with
     +-- ImageError         an image that cannot be coded: mode, size, or no image at all
 
-A caller's mistake is no `CodecError`. What a caller asks for and cannot have, a fidelity out of range or an output that
-exists, is a `RequestError`, which is a ValueError; a wrong type is a TypeError.
+A caller's mistake is no `CodecError`. If a caller asks for something impossible, such as a fidelity out of range or an
+output that exists, a `RequestError` is raised, which is a ValueError. A wrong type is a TypeError.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CorruptDataError(CodecError, ValueError):
     Attributes
     ----------
     offset : int or None
-        Byte of the file at which that showed, where known.
+        Byte of the file at which the damage was noticed; None if it is not known.
     """
 
     def __init__(self, message: str, offset: int | None = None) -> None:
@@ -44,4 +44,4 @@ class ImageError(CodecError):
 
 
 class RequestError(ValueError):
-    """The caller asks for what cannot be: a parameter out of range, too short a file, an output that exists."""
+    """The caller asks for something impossible: a parameter out of range, too short a file, an output that exists."""

@@ -1,4 +1,4 @@
 """The models of vlae in torch: definition, training, evaluation and freezing to integers.
 
-`codec` decodes without any of it; what leaves this package are weights files.
+`codec` needs none of it. This package writes weights files, and `codec` reads them.
 """

@@ -33,7 +33,7 @@ def _folder(exists: bool = False) -> click.Path:
 
 @contextmanager
 def _checking() -> Iterator[None]:
-    """Let what is wrong with a recipe, or with what is asked for, be a fault of the command line."""
+    """Turn a RecipeError into a usage error of the command line."""
     from models.errors import RecipeError
 
     try:
@@ -42,7 +42,7 @@ def _checking() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-# Every option is a parameter of its own: click passes them so.
+# There are many parameters because click passes each option as one.
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=_folder(exists=True), required=True, help="Folder that holds the recipe's folders.")

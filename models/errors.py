@@ -1,4 +1,4 @@
-"""Errors of training: each is one line that says what happened, and what to do."""
+"""Errors of training. The message of each is one line, which says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from codec.errors import CodecError
 
 
 class TrainingError(CodecError):
-    """Training cannot go on: material cannot be read, or a checkpoint cannot be written."""
+    """Training cannot go on: an image cannot be read, or a checkpoint cannot be written."""
 
 
 class RecipeError(TrainingError, ValueError):
-    """A recipe, or what is asked for beside it, is wrong: a key, a type, a folder, another recipe's checkpoint."""
+    """A recipe or an option is wrong: a key, a type, a folder that is missing, or the checkpoint of another recipe."""

@@ -1,4 +1,4 @@
-"""The extra ``train``: the packages that training needs and that people who only compress do without."""
+"""The extra ``train``: packages that only training needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 def need_extra() -> None:
-    """Refuse to go on without the packages of the extra ``train``."""
+    """Raise ClickException if a package of the extra ``train`` is missing."""
     try:
         import msgspec  # noqa: F401
         import torch  # noqa: F401

@@ -1,7 +1,7 @@
-"""Random numbers of a step, drawn on the device: they depend on the recipe's seed and the step alone.
+"""Random numbers of a step, drawn on the device. They depend only on the recipe's seed and on the step.
 
-Processes that share a batch draw the numbers of all its crops and take those of their own, so what is learned does
-not depend on how many they are.
+If several processes share a batch, each draws the numbers of all crops and takes those of its own. So what is learned
+does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Noise:
     Attributes
     ----------
     host : numpy.random.Generator
-        For choices that all crops of a batch share.
+        A generator for choices that all crops of a batch share.
     """
 
     def __init__(self, seed: int = 0, device: torch.device = CPU, ranks: Ranks = ALONE) -> None:
@@ -31,25 +31,25 @@ class Noise:
         self.begin(seed)
 
     def begin(self, seed: int) -> None:
-        """Begin anew with a seed."""
+        """Begin a new sequence of numbers with a seed."""
         self.host = np.random.default_rng(seed)
         if self.generator is not None:
             self.generator.manual_seed(seed)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return numbers within 0..1, floats; the first axis are this process's crops."""
+        """Return uniform random numbers in 0..1, a float tensor. The first axis has this process's crops."""
         return self._own(torch.rand(self._all(shape), generator=self.generator, device=self.device))
 
     def normal(self, *shape: int) -> Tensor:
-        """Return standard normal numbers; shaped as those of `uniform`."""
+        """Return standard normal numbers, a float tensor. The first axis has this process's crops."""
         return self._own(torch.randn(self._all(shape), generator=self.generator, device=self.device))
 
     def logistic(self, *shape: int) -> Tensor:
-        """Return numbers of the logistic distribution of mean 0 and scale 1; shaped as those of `uniform`."""
+        """Return logistic numbers of mean 0 and scale 1, a float tensor. The first axis has this process's crops."""
         return torch.logit(self.uniform(*shape).clamp(1e-6, 1 - 1e-6))
 
     def integers(self, below: int, *shape: int) -> Tensor:
-        """Return numbers 0..below - 1, int64; shaped as those of `uniform`."""
+        """Return random integers 0..below - 1, an int64 tensor. The first axis has this process's crops."""
         return self._own(torch.randint(below, self._all(shape), generator=self.generator, device=self.device))
 
     def _all(self, shape: tuple[int, ...]) -> tuple[int, ...]:

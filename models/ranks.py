@@ -1,7 +1,7 @@
-"""The processes that train one model together: each takes its share of a batch's crops.
+"""Several processes train one model together. Each takes a share of a batch's crops.
 
-torchrun starts them, on one machine or several, and tells each its rank by environment variables. Gradients and
-what a loss needs of a whole batch are means over all of them.
+torchrun starts them, on one machine or on several, and tells each its rank by environment variables. Gradients are
+averaged over all processes, and so are values of the whole batch that a loss needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Ranks:
-    """A process, ``rank`` of ``count``."""
+    """The place of this process: it is number ``rank``, from 0 on, of ``count``."""
 
     rank: int = 0
     count: int = 1
@@ -34,19 +34,19 @@ class Ranks:
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """Return how many crops of a batch each process takes.
+        """Return the number of crops of a batch that each process takes.
 
         Raises
         ------
         RecipeError
-            They cannot be shared equally.
+            The crops cannot be shared equally.
         """
         if batch % self.count:
             raise RecipeError(f"train.batch: {self.count} processes cannot share {batch} crops equally")
         return batch // self.count
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean over all processes of a tensor, without a gradient."""
+        """Return a tensor's mean over all processes, without a gradient."""
         if self.count == 1:
             return value.detach()
         total = value.detach().clone()
@@ -54,7 +54,7 @@ class Ranks:
         return total / self.count
 
     def shared(self, make: Callable[[], Made]) -> Made:
-        """Return what the first process makes, or raise what it raises; others make nothing."""
+        """Return what ``make`` returns in the first process, or raise what it raises there; others do not call it."""
         if self.count == 1:
             return make()
         made: list[Made | CodecError | None] = [None]
@@ -69,10 +69,10 @@ class Ranks:
         return cast("Made", made[0])  # what the first process sent
 
     def any(self, flag: bool) -> bool:
-        """Return whether a flag is set in one of the processes."""
+        """Return whether a flag is set in any of the processes."""
         if self.count == 1:
             return flag
-        found = torch.tensor(int(flag))  # on the host, where gloo adds: the device is not waited for
+        found = torch.tensor(int(flag))  # on the host, so that nothing waits for the device
         distributed.all_reduce(found)
         return bool(found)
 
@@ -93,7 +93,7 @@ ALONE = Ranks()
 
 @contextmanager
 def connected() -> Iterator[Ranks]:
-    """Yield this process's rank, connected to the others that torchrun started; alone if it started none."""
+    """Yield this process's `Ranks`, connected to the other processes if torchrun started several."""
     if "RANK" not in os.environ:
         yield ALONE
         return

@@ -1,1 +1,1 @@
-"""Archives: many images in one file, chained in blocks, each of which can be read alone."""
+"""Archives: many images in one file, in blocks that can be read independently of each other."""

@@ -1,7 +1,7 @@
-"""Blocks of an archive: images of one model are chained in one message a lane.
+"""Blocks of an archive. The images of one model form a chain: they share one message for each lane.
 
-Encoded from the last image to the first, an image borrows the bits that choose its z from the images after it;
-only the last of a chain finds none. Decoded from the first to the last. See FORMAT.md, "Archives".
+A chain is encoded from its last image to the first, and decoded from the first to the last. An image borrows the bits
+that choose its z from the images after it. Only the last image of a chain finds none. See FORMAT.md, "Archives".
 """
 
 from __future__ import annotations
@@ -37,14 +37,24 @@ def encode_block(
     threads: int | None,
     report: Report,
 ) -> tuple[Block, bytes]:
-    """Return a block of named images, and its bytes; `BlockReader` is the inverse.
+    """Return a block of named images, and its bytes. `BlockReader` is the inverse.
 
-    ``model`` names the one that codes lossless images, in place of the usual ones.
+    Parameters
+    ----------
+    images : sequence of (str, image)
+        Names and images, in the order of the archive.
+    goal : Goal
+    model : str or None
+        Name of the model that codes lossless images; None takes the usual ones.
+    threads : int or None
+        Largest number of threads.
+    report : Report
+        Called when images are done.
 
     Raises
     ------
     ImageError
-        An image cannot be read, or not be coded without changing it.
+        An image cannot be read, or cannot be coded without changing it.
     ModelError
         The weights are missing or damaged.
     OSError
@@ -82,7 +92,9 @@ def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
 
 
 class BlockReader:
-    """Decodes images of a block; going on in a chain is cheaper than going back.
+    """Decodes the images of a block.
+
+    In the order of a chain, each image is decoded once. To go back, the chain is decoded again from its first image.
 
     Parameters
     ----------
@@ -93,7 +105,7 @@ class BlockReader:
     Raises
     ------
     CorruptDataError
-        The data is not that of the block.
+        The data has another length or another checksum than the index says.
     """
 
     def __init__(self, block: Block, data: bytes, threads: int | None = None) -> None:
@@ -102,22 +114,22 @@ class BlockReader:
         payloads, self._files = block.split(data)
         self._payloads = dict(zip(block.models, payloads, strict=True))
         self._chains: dict[int, list[int]] = {model: [] for model in block.models}
-        """By models: numbers of the images of a chain."""
+        """The numbers of each chain's images, by the number of the chain's model."""
         for index, file in enumerate(self._files):
             if file.coding is not None:
                 self._chains[file.coding.model].append(index)
         self._left: dict[int, tuple[int, list[Message]]] = {}
-        """By models: what the chain's messages hold of images from a number on."""
+        """The place of each chain, by the number of its model: the next image, and the messages that hold it."""
 
     def image(self, index: int) -> Image.Image:
-        """Return an image of the block.
+        """Return an image of the block, by its number in the block.
 
         Raises
         ------
         CorruptDataError
-            It, or an image before it in its chain, is damaged.
+            The image, or one before it in its chain, is damaged.
         ModelError
-            The model is missing or has other weights.
+            The image's model is missing or has other weights.
         """
         entry, file = self.block.images[index], self._files[index]
         with telling(repr(entry.name)):
@@ -128,9 +140,16 @@ class BlockReader:
             return decoder.coded_image(file, raster.model, raster.samples, alpha, threads=self.threads)
 
     def raster(self, index: int) -> Raster:
-        """Return the raster of a coded image, decoding its chain from where it was left, or from its first image.
+        """Return the raster of a coded image, by its number in the block.
 
-        Errors are those of `image`.
+        The chain is decoded from where it was left or, to go back, from its first image.
+
+        Raises
+        ------
+        CorruptDataError
+            The image, or one before it in its chain, is damaged.
+        ModelError
+            The image's model is missing or has other weights.
         """
         coding = self._files[index].coding
         if coding is None:
@@ -156,7 +175,7 @@ class BlockReader:
         return raster
 
     def _begin(self, model: Model, chain: list[int]) -> list[Message]:
-        """Return the messages of a chain, checked to be long enough for all its images."""
+        """Return the messages of a chain. They are checked to be long enough for all images of the chain."""
         payload = self._payloads[model.number]
         if not holds(sum(decoding.demand(model, self._files[i].header) for i in chain), len(payload)):
             raise CorruptDataError("chain: asks for more values than its messages can hold")

@@ -1,7 +1,7 @@
-"""Archives: many images in one file, each of which can be read alone.
+"""Reading archives, which hold many images in one file.
 
-`Archive` reads; `codec.archive.writer` makes archives and adds to them. See FORMAT.md, "Archives".
-The kernels and their compiler are imported where pixels are decoded.
+`codec.archive.writer` makes archives and adds to them. See FORMAT.md, "Archives". The kernels and their compiler are
+imported where pixels are decoded, so that other uses start at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an image is: the byte at which its block begins, the block, and its number in it."""
+    """The place of an image: the byte at which its block begins, the block, and the image's number in the block."""
 
     begin: int
     block: Block
@@ -39,7 +39,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Task:
-    """Images of a block that are to be decoded and, where there is a target, written."""
+    """A task for a worker: images of a block to decode, and to write where there is a target."""
 
     archive: str
     begin: int
@@ -51,8 +51,8 @@ class _Task:
 class Archive(Mapping[str, Image.Image]):
     """An archive that is open for reading: a mapping from names to images, in the order in which they were added.
 
-    An image is decoded when it is asked for; in order, each once. Images carry their metadata in ``info``.
-    Other threads need an `Archive` of their own.
+    An image is decoded when it is asked for. If all are asked for in order, each is decoded once. Images have their
+    metadata in ``info``. Each thread needs an `Archive` of its own.
 
     Parameters
     ----------
@@ -61,18 +61,19 @@ class Archive(Mapping[str, Image.Image]):
     Attributes
     ----------
     entries : dict of str to ImageEntry
-        What is said of each image, without decoding.
+        What the index says of each image. Nothing is decoded for it.
     file_bytes : int
         Length of the file.
     ignored_bytes : int
-        Behind the last valid index: what an addition left that did not end.
+        Bytes behind the last valid index. An addition that did not end has left them.
 
     Raises
     ------
     CorruptDataError
-        Not an archive, or damaged.
+        The file is not an archive, or it is damaged.
     UnsupportedError
-        Another version of the format, more images than the limit, or one over the pixel limit.
+        The archive has another version of the format or more images than the limit, or an image is over the pixel
+        limit.
     OSError
         The file cannot be opened.
     """
@@ -126,16 +127,16 @@ class Archive(Mapping[str, Image.Image]):
         return iter(self._places)
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is an image of a name; none is decoded."""
+        """Return whether there is an image of this name. Nothing is decoded."""
         return name in self._places
 
     def __getitem__(self, name: str) -> Image.Image:
-        """Return an image.
+        """Return the image of a name, decoded.
 
         Raises
         ------
         KeyError
-            There is none of this name.
+            There is no image of this name.
         CorruptDataError
             Its block is damaged.
         ModelError
@@ -163,23 +164,25 @@ class Archive(Mapping[str, Image.Image]):
         Parameters
         ----------
         folder : path
-            Made if it is missing.
+            The folder is made if it is missing.
         names : iterable of str, optional
-            By default all. Those that do not end with ``.png`` get this added.
+            Names of the images, by default all. ``.png`` is added to names that do not end with it.
         force : bool
-            Replace existing files.
+            Whether to replace existing files.
         processes : int, optional
-            At the same time.
+            Number of processes; by default one for each processor.
         report : callable
-            Called with numbers of images when they are done.
+            Called with the number of images that have been done since the last call.
 
         Raises
         ------
         ValueError
-            There is no such image, or a file that it would replace, or two images would have one file, or a link
-            leads out of the folder.
-        CorruptDataError, ModelError
-            As of reading an image; images before it are written then.
+            An image does not exist; a file exists and ``force`` is false; two images would have the same file; or a
+            link leads out of the folder.
+        CorruptDataError
+            The block of an image is damaged. Earlier images are written.
+        ModelError
+            The model of an image is missing or has other weights. Earlier images are written.
         OSError
             A file cannot be written.
         """
@@ -197,20 +200,27 @@ class Archive(Mapping[str, Image.Image]):
         return list(targets)
 
     def verify(self, *, processes: int | None = None, report: Report = lambda images: None) -> None:
-        """Decode all images.
+        """Decode all images, and compare them with their checksums.
+
+        Parameters
+        ----------
+        processes : int, optional
+            Number of processes; by default one for each processor.
+        report : callable
+            Called with the number of images that have been done since the last call.
 
         Raises
         ------
         CorruptDataError
-            One is damaged, or bytes follow that no index knows.
+            An image is damaged, or bytes follow behind the last valid index.
         ModelError
-            As of reading an image.
+            The model of an image is missing or has other weights.
         """
         self._work(dict.fromkeys(self._places), False, processes, report)
         self.check_end()
 
     def check_end(self) -> None:
-        """Raise CorruptDataError if bytes follow that no index knows: images may have been cut off."""
+        """Raise CorruptDataError if bytes follow behind the last valid index: images may have been lost."""
         if self.ignored_bytes:
             raise CorruptDataError(
                 f"archive: all {len(self)} images are whole, but the last {self.ignored_bytes} bytes are of an "
@@ -229,7 +239,7 @@ class Archive(Mapping[str, Image.Image]):
                 pass
 
     def blocks(self) -> Iterator[tuple[int, Block]]:
-        """Yield the byte at which each block begins, and the block; `open_block` takes both."""
+        """Yield for each block the byte at which it begins, and the block. `open_block` takes both."""
         for section in self._sections:
             begin = section.start
             for block in section.blocks:
@@ -256,7 +266,7 @@ class Archive(Mapping[str, Image.Image]):
 
 
 def _target(folder: Path, name: str) -> Path:
-    """Return the file of an image below a folder."""
+    """Return the path of an image's file below a folder."""
     target = folder / (name if name.lower().endswith(".png") else f"{name}.png")
     if not target.resolve().is_relative_to(folder.resolve()):
         raise RequestError(f"output {target}: a link leads out of {folder}")
@@ -264,7 +274,16 @@ def _target(folder: Path, name: str) -> Path:
 
 
 def open_block(path: str | os.PathLike[str], begin: int, block: Block, threads: int | None = None) -> BlockReader:
-    """Return what decodes a block of the archive at a path; `Archive.blocks` yields them.
+    """Return a reader of one block of an archive.
+
+    Parameters
+    ----------
+    path : path
+        The archive.
+    begin, block : int, Block
+        From `Archive.blocks`.
+    threads : int or None
+        Largest number of threads.
 
     Raises
     ------
@@ -281,7 +300,7 @@ def open_block(path: str | os.PathLike[str], begin: int, block: Block, threads: 
 
 
 def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None]) -> None:
-    """Decode images of a block, and write those that have a target."""
+    """Decode the images of a task, and write those that have a target."""
     reader = open_block(task.archive, task.begin, task.block, threads)
     for index, target in sorted(task.targets.items()):
         image = reader.image(index)

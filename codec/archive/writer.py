@@ -1,7 +1,7 @@
-"""Making archives, and adding to them: what is there is never written again.
+"""Making archives and adding to them. Bytes of an archive are never changed after they are written.
 
-An addition writes its blocks and their index behind the last valid trailer, waits until they are on the disk,
-and only then writes the trailer that makes them part of the archive.
+An addition writes its blocks and their index behind the last valid trailer, and waits until they are on the disk. Only
+then it writes the trailer, which makes them part of the archive.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from codec.system.outputs import open_to_add, output, sync, undoing
 from codec.system.workers import Report
 
 Source = Image.Image | sources.Source
-"""An image, or the path or the bytes of its file."""
+"""Type of an image's source: the image itself, or the path or the bytes of its file."""
 Dropped = dict[str, tuple[str, ...]]
-"""By the names of images: the names of what their files say that is not kept, where there is such."""
+"""Names of dropped metadata, by the name of the image. Only images whose files have such metadata are in it."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Images of a block that are to be encoded."""
+    """A task for a worker: the images of one block to encode."""
 
     images: list[tuple[str, Image.Image | str | os.PathLike[str] | bytes]]
     goal: Goal
@@ -54,41 +54,52 @@ def create_archive(
     processes: int | None = None,
     report: Report = lambda images: None,
 ) -> Dropped:
-    """Write an archive of images; a file gets its name when all is written.
+    """Write an archive of images, and return the names of the metadata that was dropped.
+
+    The file gets its name when all images are written.
 
     Parameters
     ----------
     path : path or binary file
-    images : mapping of str to PIL.Image.Image, or what `codec.compress` takes for a file of one
-        By their names in the archive, in its order.
+        Where the archive is written.
+    images : mapping of str to PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
+        The images, or sources of their files, by their names in the archive and in its order.
     force : bool
-        Replace a file of this name; if not, one that exists or appears meanwhile is an error.
-    lossless, max_error, quality
-        One, or none for the default quality, as of `codec.compress`.
+        Whether to replace an existing file.
+    lossless : bool
+        Every sample comes back.
+    max_error : int, optional
+        No colour sample comes back changed by more than this, 0 to 10.
+    quality : int, optional
+        Quality of lossy images, 1 to 100. Without any of the three, images are lossy at the default quality.
     model : str, optional
-        As of `codec.compress`.
+        With ``lossless``: the name of a model for certain images, see ``vlae models``.
     block : int
-        Images of a block, 1 to 65535: more share their bits, and more are decoded to get one.
+        Images of a block, 1 to 65535. With more images, each is shorter, but more are decoded to get one.
     processes : int, optional
-        At the same time; the archive is the same for any number.
+        Number of processes, by default one for each processor. The archive is the same for any number.
     report : callable
-        Called with numbers of images when they are done.
+        Called with the number of images that have been done since the last call.
 
     Returns
     -------
     dict of str to tuple of str
-        By the names of images, the names of what their files say that is not kept, where there is such.
+        Names of the dropped metadata, by the name of the image. Images without dropped metadata are not in it.
 
     Raises
     ------
     ImageError
-        An image cannot be read, or not be coded without changing it.
+        An image cannot be read, or cannot be coded without changing it.
     ModelError
         The weights are missing or damaged.
-    ValueError, TypeError
-        A parameter out of range, a name that is not legal, no image, or a file that is not to be replaced.
-    ChildProcessError, OSError
-        A file cannot be read or written, or a process was killed.
+    ValueError
+        A parameter is out of range, a name is not legal, there is no image, or the file exists and ``force`` is false.
+    TypeError
+        A parameter has a wrong type.
+    OSError
+        A file cannot be read or written.
+    ChildProcessError
+        A process was killed.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
     tasks = _tasks(images, goal, model, block)
@@ -110,18 +121,24 @@ def add_to_archive(
     processes: int | None = None,
     report: Report = lambda images: None,
 ) -> Dropped:
-    """Add images to an archive, in blocks of their own; if that fails, the archive is as it was.
+    """Add images to an archive, in new blocks, and return the names of the metadata that was dropped.
 
-    Parameters and errors are those of `create_archive`, and besides:
+    If that fails, the archive stays as it was. The parameters and the result are those of `create_archive`.
 
     Raises
     ------
-    CorruptDataError, UnsupportedError
-        As of `codec.Archive`.
+    CorruptDataError
+        The file is not an archive, or it is damaged.
+    UnsupportedError
+        The archive has another version of the format, or would have more images than the limit.
     ValueError
-        An image of the archive has the name of one that is added.
-    BlockingIOError, FileNotFoundError
-        Another process is adding to the archive, or has replaced it meanwhile.
+        An image of the archive already has one of the names; or a parameter is wrong, see `create_archive`.
+    BlockingIOError
+        Another process is adding to the archive.
+    FileNotFoundError
+        The archive does not exist, or another process has replaced it meanwhile.
+    ImageError, ModelError, TypeError, OSError, ChildProcessError
+        See `create_archive`.
     """
     goal = goal_of(lossless=lossless, max_error=max_error, quality=quality)
     tasks = _tasks(images, goal, model, block)
@@ -145,7 +162,7 @@ def add_to_archive(
 
 
 def _lock(file: BinaryIO) -> None:
-    """Let no other process add at the same time, where the system has such locks."""
+    """Lock the file against additions by other processes, where the system has such locks."""
     if sys.platform != "win32":
         import fcntl
 
@@ -168,20 +185,20 @@ def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: i
 
 
 def _sendable(name: str, image: Source) -> Image.Image | str | os.PathLike[str] | bytes:
-    """Return an image, or its file, such that another process can have it."""
+    """Return an image, or its file, in a form that can be sent to another process."""
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
     return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
 
 
 def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> Dropped:
-    """Write a section of images at the end of a file; return what is not kept of them."""
+    """Write a section of images at the end of a file. Return the names of the metadata that was dropped."""
     blocks = []
     dropped = {}
     with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
         for block, data in done:
             file.write(data)
-            file.flush()  # a full disk shows now, not after all work
+            file.flush()  # so that a full disk is noticed now, and not after all work
             blocks.append(block)
             for image, container in zip(block.images, block.split(data)[1], strict=True):
                 if names := metadata.info_of(container.metadata).get("dropped"):
@@ -190,7 +207,7 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
     if len(index) > INDEX_LIMIT:
         raise RequestError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
     file.write(index)
-    # The trailer must not reach the disk before what it speaks of.
+    # The trailer must not reach the disk before the blocks and the index.
     sync(file)
     file.write(pack_trailer(index, sum(block.length for block in blocks) + len(index) + TRAILER_BYTES))
     sync(file)

@@ -149,7 +149,7 @@ def _opened(name: str) -> Iterator[Archive]:
 
 
 def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
-    """Return files and images below folders by their names in the archive, and lines that tell what is left out."""
+    """Return files, and the images below folders, by their names in the archive; and messages about files left out."""
     left_out: list[str] = []
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
@@ -172,14 +172,14 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
 
 
 def prepare_for(images: Archive, quiet: bool) -> None:
-    """Have the kernels compiled that an archive's images need."""
+    """Compile the kernels that an archive's images need."""
     for lossy in {entry.header.quality is not None for entry in images.entries.values() if entry.coding is not None}:
         prepare(quiet, for_lossy=lossy)
 
 
 @contextmanager
 def image_progress(quiet: bool, total: int) -> Iterator[Report]:
-    """Yield a callable that takes numbers of images when they are done, and shows them."""
+    """Yield a callable that shows progress. It is called with the number of images done since its last call."""
     done = 0
 
     with progress_bar(quiet, "image") as show:
@@ -196,7 +196,7 @@ def image_progress(quiet: bool, total: int) -> Iterator[Report]:
 def _say(
     quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
 ) -> None:
-    """Say what was added and what is not kept of it, and what was left out of folders."""
+    """Print what was added, which metadata was dropped, and which files of folders were left out."""
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
         say(f"{name}: {len(images)} images more{length}")
@@ -209,6 +209,6 @@ def _say(
 
 
 def _warn(ignored_bytes: int) -> None:
-    """Tell of bytes that a crash left; the next addition removes them."""
+    """Warn of bytes behind the last valid index, which a crash may have left. The next addition removes them."""
     if ignored_bytes:
         say(f"vlae: the last {ignored_bytes} bytes are of an addition that did not end, or damaged")

@@ -27,16 +27,16 @@ from codec.system.signals import end_on_signals, leave_to_python
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
-"""What shells report for a process that Ctrl-C ended, or that wrote to a pipe whose reader has gone."""
+"""Exit codes, as shells report them, after Ctrl-C, and after a write to a pipe whose reader has gone."""
 
 
 class ReaderGoneError(Exception):
-    """The reader of what a command writes has gone."""
+    """The process that reads a command's output has gone."""
 
 
 @contextmanager
 def _broken_pipes() -> Iterator[None]:
-    """Turn a broken pipe into a `ReaderGoneError`, before click turns it into an exit like any other."""
+    """Turn a broken pipe into a `ReaderGoneError`, before click turns it into an ordinary exit."""
     try:
         yield
     except BrokenPipeError as error:
@@ -44,16 +44,16 @@ def _broken_pipes() -> Iterator[None]:
 
 
 class Commands(click.Group):
-    """Our commands and those that other packages register."""
+    """The commands of this package, and those that other packages register."""
 
     @_broken_pipes()
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Return the context of a command line, which is parsed; that may print help.
+        """Parse a command line, and return its context. This may print help.
 
         Raises
         ------
         ReaderGoneError
-            Nobody reads it.
+            Nobody reads the help.
         """
         return super().make_context(*arguments, **options)
 
@@ -69,11 +69,11 @@ class Commands(click.Group):
         return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, sorted."""
+        """Return the names of all commands, sorted."""
         return sorted({*super().list_commands(ctx), *_registered()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; a registered one is imported only when it runs."""
+        """Return a command by its name. A registered command is imported only when it runs."""
         command = super().get_command(ctx, cmd_name)
         if command is None and cmd_name in _registered():
             return _registered_command(_registered()[cmd_name])
@@ -117,7 +117,7 @@ for command in (archive, compress, decompress, demo, info, measure, models):
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code; errors are one line on stderr."""
+    """Run a command, and return its exit code. An error is printed as one line on stderr."""
     try:
         result = vlae.main(arguments, prog_name="vlae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

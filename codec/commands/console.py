@@ -1,4 +1,4 @@
-"""What the commands share: streams, names of files, and progress on stderr."""
+"""Functions that several commands share: streams, names of files, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import click
 from codec.system import outputs
 
 STANDARD = "-"
-"""Names standard input or output."""
+"""The name of standard input and of standard output."""
 
 
 @contextmanager
 def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a callable that shows units done of units in all on stderr; None if that is no terminal."""
+    """Yield a callable that shows on stderr the units done and the units in all; None if stderr is no terminal."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
@@ -37,14 +37,14 @@ def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int
 
 
 def prepare(quiet: bool, *, for_lossy: bool) -> None:
-    """Compile the kernels before anything is timed or shows progress, and say so."""
+    """Compile the kernels, and say so, before anything is timed or shows progress."""
     from codec.commands import warm_up
 
     warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy)
 
 
 def say(line: str) -> None:
-    """Write a line to standard error; the work does not fail because nobody can read it."""
+    """Write a line to standard error. If that fails, the error is ignored: the work goes on without messages."""
     try:
         click.echo(line, err=True)
     except OSError:
@@ -52,7 +52,7 @@ def say(line: str) -> None:
 
 
 def flush_output() -> bool:
-    """Return whether all that was printed could be written; what could not is dropped."""
+    """Write what was printed to standard output. Return whether that succeeded; if not, the rest is dropped."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -62,18 +62,18 @@ def flush_output() -> bool:
 
 
 def _discard(number: int) -> None:
-    """Replace a stream that cannot be written by the null device, so that the flush at exit does not complain."""
+    """Replace a stream that cannot be written by the null device, so that the flush at exit raises no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def open_streams() -> None:
     """Open the standard streams that are closed, so that no file that is opened later gets their descriptors.
 
-    They are opened in the wrong direction: whoever uses them gets an error.
+    They are opened in the wrong direction, so that their use raises an error.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         if not _is_open(number):
-            os.open(os.devnull, flags)  # the lowest number that is free: this one
+            os.open(os.devnull, flags)  # it gets the lowest free number, which is this one
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
 
@@ -87,12 +87,12 @@ def _is_open(number: int) -> bool:
 
 
 def check_source(name: str, folder: bool = False) -> str:
-    """Return the name of a file to read; with ``folder`` it may be a folder, too.
+    """Return the name of a file to read, checked. With ``folder`` it may be a folder, too.
 
     Raises
     ------
     click.UsageError
-        It is empty, or a folder where a file is expected.
+        The name is empty, or that of a folder where a file is expected.
     """
     if not name:
         raise click.UsageError("file: expected a name, got an empty one")
@@ -110,9 +110,9 @@ def check_target(name: str, force: bool, *sources: str) -> None:
     Raises
     ------
     click.UsageError
-        It is a terminal, or one of the sources.
+        The output is a terminal, or one of the sources.
     RequestError
-        It exists and there is no ``force``, or nothing can be written there.
+        The output exists and ``force`` is false, or nothing can be written there.
     """
     terminal = outputs.descriptor(name) if name != STANDARD else 1
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
@@ -128,7 +128,7 @@ def check_target(name: str, force: bool, *sources: str) -> None:
 
 
 def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
-    """Return where to write, checked as by `check_target`: without a name, the source's with another suffix."""
+    """Return the name of the output, checked by `check_target`. By default it is the source's with another suffix."""
     if output is None:
         output = STANDARD if is_stream(source) else str(Path(source).with_suffix(suffix))
     check_target(output, force, source)
@@ -136,7 +136,7 @@ def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
 
 
 def is_stream(name: str) -> bool:
-    """Return whether a name is that of a stream, a pipe or a device, whose bytes are read once."""
+    """Return whether a name is that of a stream, a pipe or a device, whose bytes can be read only once."""
     return name == STANDARD or outputs.is_stream(name)
 
 
@@ -146,7 +146,7 @@ def standard_input() -> BinaryIO:
     Raises
     ------
     OSError
-        It is closed.
+        Standard input is closed.
     """
     if sys.stdin is None:
         raise OSError(errno.EBADF, "is closed", "standard input")
@@ -164,7 +164,7 @@ def read(name: str) -> bytes:
 
 
 def write(name: str, data: bytes, force: bool) -> None:
-    """Write a file or to standard output, see `codec.system.outputs.output`."""
+    """Write data to a file or to standard output; see `codec.system.outputs.output`."""
     if name == STANDARD:
         with standard_output() as file:
             file.write(data)
@@ -174,7 +174,7 @@ def write(name: str, data: bytes, force: bool) -> None:
 
 @contextmanager
 def seekable(name: str) -> Iterator[Path]:
-    """Yield the path of a file: a temporary one of what a stream holds."""
+    """Yield the path of a file. For a stream it is a temporary file with the stream's bytes."""
     if not is_stream(name):
         yield Path(name)
         return
@@ -183,15 +183,15 @@ def seekable(name: str) -> Iterator[Path]:
 
 
 def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
-    """Return the images of a folder, and lines that tell what is left out.
+    """Return the images of a folder, and messages about files that were left out.
 
     Parameters
     ----------
     folder : Path
     quiet : bool
-        Files that are no images are left out without a word.
+        Whether to leave out files that are no images without a message.
     below : bool
-        Also look in the folders of the folder.
+        Whether to look in the folders of the folder, too.
     """
     from codec.system import folders
 

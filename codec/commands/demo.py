@@ -1,6 +1,6 @@
-"""``vlae demo``: a small image that ships with the package goes through the whole codec.
+"""``vlae demo``: codes and decodes a small image that ships with the package.
 
-The image is drawn, not photographed, so nobody's rights and no download are in the way.
+The image is drawn, not photographed, so that it needs no download and nobody has rights in it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def draw() -> NDArray[np.uint8]:
         cover = 1 / (1 + np.exp(np.clip(-(y - level * HEIGHT - waves) / 0.6, -50, 50)))
         texture = rng.normal(0, 5, (HEIGHT, WIDTH, 1))
         picture += cover[:, :, None] * (np.array(colour) + texture - picture)
-    # Sensors see more noise in bright pixels.
+    # The noise of a camera's sensor is stronger in bright pixels.
     picture += rng.normal(0, 1, picture.shape) * np.sqrt(np.clip(picture, 1, None)) * 0.18
     drawn: NDArray[np.uint8] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return drawn

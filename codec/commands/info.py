@@ -1,4 +1,4 @@
-"""``vlae info`` and ``vlae models``: what is known without coding anything."""
+"""``vlae info`` and ``vlae models``, which code nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def info(file: str, as_json: bool, max_pixels: int | None) -> None:
 
 
 def _text(value: object) -> str:
-    """Return a field of `codec.Info` for people; empty if the file says nothing of it."""
+    """Return a field of `codec.Info` as text; empty if the field is empty or None."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items())
     if isinstance(value, tuple):

@@ -89,7 +89,7 @@ def measure(
 
 
 def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
-    """Return files and the images in folders, by their names, and lines that tell what is left out."""
+    """Return files, and the images in folders, by their names; and messages about files left out."""
     images: dict[str, Path] = {}
     left_out: list[str] = []
     for name, path in files.items():
@@ -107,7 +107,7 @@ def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
 def _print_images(
     images: Mapping[str, Path], as_json: bool, *, importance: int | None, visit: Visit | None = None, **parameters: Any
 ) -> None:
-    """Print the ledger of each image, and of all."""
+    """Print the ledger of each image and, of several, their total."""
     from codec.commands.tables import image_table, total_table
     from codec.ledger.measure import measure, total
 

@@ -51,7 +51,7 @@ _GOALS = ("lossless", *(kind.value for kind in Kind))
 
 
 def _all(*options: Option) -> Option:
-    """Return what adds several options to a command."""
+    """Return a decorator that adds several options to a command."""
 
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -62,18 +62,18 @@ def _all(*options: Option) -> Option:
 
 
 file_options = _all(*_EXACT, *_SEARCHED, _EFFORT, model_option, *_LATENTS)
-"""What a file is to be, and how it is made; `file_parameters` makes parameters of them."""
+"""The options of a file: its goal, and how it is made. `file_parameters` turns them into parameters."""
 archive_options = _all(*_EXACT, model_option, _BLOCK)
-"""What the images of an archive are to be, and how many share a block."""
+"""The options of an archive: the goal of its images, and the number of images in a block."""
 
 
 def file_parameters(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of `codec.compress` for `file_options`.
+    """Return the parameters of `codec.compress` that the values of `file_options` stand for.
 
     Raises
     ------
     RequestError
-        Two of them exclude each other.
+        Two options exclude each other.
     """
     given = dict(options)
     no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
@@ -83,12 +83,12 @@ def file_parameters(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_lossy(options: dict[str, Any]) -> bool:
-    """Return whether files are to be lossy; the goal is checked before any work is done.
+    """Return whether the options ask for lossy files. The goal is checked, before any work is done.
 
     Raises
     ------
     RequestError
-        Two goals, or one out of range.
+        There are two goals, or its value is out of range.
     """
     goal = goal_of(**{name: options[name] for name in _GOALS if name in options})
     return goal.kind != Kind.MAX_ERROR

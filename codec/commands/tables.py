@@ -1,4 +1,4 @@
-"""Ledgers as text for people."""
+"""Ledgers as tables of text."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def _table(ledger: Ledger, whole: str, remark: str) -> str:
     ----------
     ledger : Ledger
     whole : str
-        What the rows sum to.
+        Name of the sum of the rows.
     remark : str
-        How much longer something is than promised.
+        Note beside the ELBO: how much longer the file is than promised.
     """
 
     def line(name: str, bits: float, remark: str = "") -> str:

@@ -1,4 +1,4 @@
-"""First use: the kernels are compiled for this machine's processor once, and kept in numba's cache.
+"""The first use on a machine: the kernels are compiled once for its processor, and kept in numba's cache.
 
 The cache lies beside the modules or, where the installation is read-only, in the user's cache folder
 (``NUMBA_CACHE_DIR`` names another).
@@ -25,20 +25,20 @@ from codec.vlae.image import Image
 
 
 class _Announcer(Listener):  # type: ignore[misc]
-    """Calls a function with one line when something is compiled, not loaded, for the first time."""
+    """Calls a function with one line before the first kernel is compiled. A kernel that is loaded does not count."""
 
     def __init__(self, announce: Callable[[str], None]) -> None:
         self.announce = announce
         self.said = False
 
     def on_start(self, event: Event) -> None:
-        """Announce the first of all compilations."""
+        """Announce the first compilation."""
         if not self.said:
             self.said = True
             self.announce("compiling for this machine, once: about half a minute")
 
     def on_end(self, event: Event) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
@@ -47,9 +47,9 @@ def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
     Parameters
     ----------
     announce : callable
-        Called with one line before the first kernel is compiled; not if all can be loaded.
+        Called with one line before the first kernel is compiled. It is not called if all kernels can be loaded.
     for_lossy : bool
-        Whether kernels are for lossy files, or for others.
+        Whether to load the kernels of lossy files; if not, those of exact and near-lossless files.
     """
     with install_listener("numba:compile", _Announcer(announce)):
         if for_lossy:

@@ -1,1 +1,1 @@
-"""What the format leaves free to an encoder: searches, and what errors are worth. No decoder needs it."""
+"""Encoding, with the choices that the format leaves to an encoder: searches and rounding. No decoder needs it."""

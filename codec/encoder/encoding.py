@@ -1,4 +1,4 @@
-"""From an image or a tensor to the messages of a file; `codec.vlae.decoding` is the inverse. See FORMAT.md, "Bands"."""
+"""Encoding: from a raster to the messages of a file. `codec.vlae.decoding` is the inverse. See FORMAT.md, "Bands"."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from codec.vlae.pipeline import Progress
 
 @dataclass(frozen=True)
 class Encoded:
-    """What `encode` returns: the parts of a file, and what its decoder will put out.
+    """What `encode` returns: the parts of a file, and the values that its decoder will return.
 
     Attributes
     ----------
     latents : Latents
+        How latents are coded.
     adaptation : bytes
-        Chunk of the biases' changes, empty if there are none.
+        The chunk of the adaptation; empty without one.
     band_height : int
+        Rows of the image's pixels in a band.
     dry : bool
-        See `codec.vlae.image.Image`.
+        Whether the last band of each lane borrowed nothing; see `codec.vlae.image.Image`.
     messages : tuple of Stack
-        One a lane.
+        The message of each lane.
     samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
+        The decoded values.
     """
 
     latents: Latents
@@ -50,7 +53,7 @@ class Encoded:
 
     @property
     def lane_table(self) -> tuple[int, ...]:
-        """Return the words of each lane's message, its head not counted."""
+        """Return the number of words of each lane's message, its head not counted."""
         return lanes.lane_table(self.messages)
 
     @property
@@ -69,30 +72,38 @@ def encode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Return the code of an image or a tensor; `codec.vlae.decoding` undoes it.
+    """Return the code of an image or a tensor. `codec.vlae.decoding.decode_bands` is the inverse.
 
     Parameters
     ----------
+    model : Model
     samples : uint8 array (H, W, 3 or 1), or int16 array (H, W, C) of a tensor
     condition : int
-        The largest error d of an image, quality - 1 of a tensor.
+        The largest error d of an image, or quality - 1 of a tensor.
     latents : Latents or None
-        None takes what makes the code shortest. Where bits-back finds too few bits to borrow, two parts are taken.
+        How latents are coded. None takes the shortest way. If bits-back finds too few bits to borrow, two parts are
+        taken in its place.
     onto : sequence of Stack
-        Of the lanes, as the images that are decoded after this one left them.
+        The messages of the lanes that already hold the images to be decoded after this one.
+    threads : int or None
+        Largest number of threads; None allows one for each lane.
+    progress : callable or None
+        Called with the bands done and the bands in all. Near-lossless coding counts each band twice.
 
     Raises
     ------
     ModelError
         The model does not serve the condition.
-    TypeError, ValueError
-        The model does not code such values.
+    TypeError
+        The values have another dtype than the model codes.
+    ValueError
+        The values have another number of channels than the model codes, or are out of its range.
     """
     image = Image.of(model, samples, condition)
     max_error = image.max_error
     image = replace(image, dry=bool(max_error) or len(onto) < image.lanes)
     workers = workers_of(image, threads)
-    # Bands to work: near-lossless they are rounded first, and coded then.
+    # Near-lossless coding works each band twice: it is rounded first and coded then.
     before = image.bands if max_error else 0
     total = before + image.bands
 
@@ -101,7 +112,7 @@ def encode(
             progress(worked, total)
 
     with pool_of(workers) as pool:
-        if max_error:  # to what contexts will hold, nearly
+        if max_error:  # so that the contexts, from which the choice is made, are nearly those that will be coded
             round_samples(image, Latents.NONE, workers, None)
         how, moved = choose(image, latents, pool, workers)
         image = replace(image, moved=moved)
@@ -111,7 +122,7 @@ def encode(
             try:
                 messages = _push_lanes(image, how, onto, pool, lambda coded: report(before + coded))
                 break
-            except DryMessageError:  # a message was shorter than what was to be borrowed
+            except DryMessageError:  # a message held fewer bits than the image has to borrow
                 if how != Latents.BITS_BACK:
                     raise
                 if image.dry:
@@ -125,7 +136,7 @@ def encode(
 def _push_lanes(
     image: Image, how: Latents, onto: Sequence[Stack], pool: Executor, report: Callable[[int], None]
 ) -> tuple[Stack, ...]:
-    """Return the messages of all lanes; ``report`` is called with the bands that are pushed."""
+    """Return the messages of all lanes. ``report`` is called with the number of bands that are pushed so far."""
     pushed: list[int] = []
 
     def done(index: int) -> None:
@@ -134,7 +145,7 @@ def _push_lanes(
 
     def push(number: int) -> Stack:
         bands = coders.bands_of(image, number)
-        # More than z is never borrowed, and to pop a symbol takes a word at most.
+        # Only the symbols of z are borrowed, and to pop a symbol takes one word at most.
         words = len(bands) * image.tiles * image.model.latents
         message, rest = (onto[number] if number < len(onto) else Stack()).lift(words)
         return rest.lay(coders.lane(image, number, how, done).push(message, bands))

@@ -1,7 +1,8 @@
-"""How an encoder codes latents: with bits-back, in two parts, or not at all, whichever makes the file shortest.
+"""The choice of how latents are coded: with bits-back, in two parts, or not at all, whichever makes the file shortest.
 
-Near-lossless coding, of images, rounds each sample around the mean that the likelihood predicts. What
-is coded then depends on z, so no posterior of it could choose z: z is sent as it is, as in two-part files.
+Near-lossless coding rounds each sample around the mean that the likelihood predicts. So the coded samples depend on z,
+and a decoder could not compute a posterior from them that chose z. Bits-back is not possible then; z is coded in two
+parts or left out.
 """
 
 from __future__ import annotations
@@ -25,25 +26,35 @@ from codec.vlae.latents import draw, mode, posterior_intervals, prior_intervals
 from codec.vlae.pixels import intervals
 
 ESTIMATE_EVERY = 47
-"""An estimate of the code length looks at one batch of pixels in so many: a prime, so that no width
-makes the batches stand below each other. Tensors, and images of models of small ones, are looked at whole."""
+"""An estimate of the code length looks at one batch of pixels in 47. The number is prime, so that at no width the
+batches stand below each other. Tensors, and images of models for small images, are looked at whole."""
 
 ESTIMATE_PIXELS = 1 << 12
-"""At least so many are looked at to estimate the length of a lossless file."""
+"""Least number of pixels that are looked at to estimate the length of a lossless file."""
 
 I64 = NDArray[np.int64]
 
 
 def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) -> tuple[Latents, I64 | None]:
-    """Return how latents are coded best, and the adaptation, estimated from some of the pixels.
+    """Return the way of coding latents that makes the file shortest, and the adaptation, int64 (bias count,), or None.
 
-    Bits-back pays for samples of the posterior but gets their bits back; two parts pay for its mode
-    in full; without latents nothing is paid and the likelihood knows less.
+    The lengths are estimated from some of the pixels. Bits-back pays for a sample of the posterior, but gets the bits
+    back that chose it. Two parts pay for the mode of the posterior in full. Without latents nothing is paid for them,
+    but the likelihood knows less.
+
+    Parameters
+    ----------
+    image : Image
+    latents : Latents or None
+        The way that the caller wants; None chooses among all.
+    pool : Executor
+        Takes ``workers`` pieces at once. Their number changes no result.
+    workers : int
     """
     if latents is None and image.model.needs_latents and not image.dry:
         return Latents.BITS_BACK, None
     allowed = list(Latents) if latents is None else [latents]
-    if image.max_error:  # no posterior could choose z
+    if image.max_error:  # the decoder could not compute the posterior that chose z
         allowed = [how for how in allowed if how != Latents.BITS_BACK] or [Latents.TWO_PART]
 
     every = ESTIMATE_EVERY if image.model.adaptable else 1
@@ -71,7 +82,7 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
 
 
 def _estimate(image: Image, index: int, latents: Latents, every: int) -> float:
-    """Return about how many bits a band costs, from one batch of pixels in ``every``."""
+    """Return an estimate of a band's bits, made from one batch of pixels in ``every``."""
     z, bits = None, 0.0
     if latents == Latents.BITS_BACK and not image.is_dry(index):
         z = draw(image, index, seed=index)
@@ -86,9 +97,17 @@ def _estimate(image: Image, index: int, latents: Latents, every: int) -> float:
 
 
 def estimate(model: Model, samples: Raster, *, threads: int | None = None) -> float:
-    """Return about how many bits a lossless file's payload has, without latents and adaptation.
+    """Return an estimate of the bits of a lossless file's payload, without latents and without adaptation.
 
-    Few pixels are looked at: it takes a fiftieth of the time of coding them, but for small images.
+    The estimate looks at few pixels. Unless the image is small, it takes a fiftieth of the time of coding it.
+
+    Parameters
+    ----------
+    model : Model
+        A model of samples.
+    samples : uint8 array (H, W, 3 or 1)
+    threads : int or None
+        Largest number of threads; None allows one for each lane.
     """
     image = Image.of(model, samples, 0)
     workers = workers_of(image, threads)

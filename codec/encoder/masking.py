@@ -1,7 +1,4 @@
-"""What errors are worth where, for encoders: a lively texture masks what the eye sees in a smooth place.
-
-No decoder needs it.
-"""
+"""The price of errors at each place of an image: a lively texture hides errors that the eye sees in a smooth place."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from codec.entropy.rate_distortion import WORTH_UNIT
 from codec.networks.transform import PATCH, U8, patches
 
 SQUARED, STRUCTURE = 0.8, 1800.0
-"""What squared error counts, and what structure does; found on validation images."""
+"""The weights of squared error and of structural similarity in `worth`, found on validation images."""
 SMOOTH = 58
-"""Variance below which a place is smooth: C2 of `codec.images.metrics`, rounded."""
+"""Variance of samples below which a place is smooth. It is C2 of `codec.images.metrics`, rounded."""
 STRIP_ROWS = 64
-"""Rows of patches worked at once, so that memory does not grow with height."""
+"""Rows of patches that are worked at once, so that memory does not grow with the height of the image."""
 
 
 def worth(samples: U8) -> NDArray[np.int64]:
-    """Return what a squared error is worth in each patch, int64 array (h, w), in 1/256.
+    """Return what a squared error in each 8 x 8 patch is worth, int64 array (h, w), in 1/256.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an encoder rounds: samples within an error, and tensors to what costs least."""
+"""Rounding: samples to the bins of near-lossless coding, and tensors to the integers that cost least."""
 
 from __future__ import annotations
 
@@ -20,22 +20,31 @@ I64 = NDArray[np.int64]
 
 
 def workers_of(image: Image, threads: int | None) -> int:
-    """Return how many lanes are worked at once with so many threads, or by default."""
+    """Return the number of lanes that are worked at the same time with ``threads`` threads; None allows all lanes."""
     return image.lanes if threads is None else max(1, min(threads, image.lanes))
 
 
 def round_samples(image: Image, latents: Latents, workers: int, progress: Progress | None) -> None:
-    """Turn the raster into what near-lossless coding leaves of the source."""
+    """Fill the raster of an image with what near-lossless coding leaves of its source."""
     off = latents == Latents.NONE
     all_in_waves(ROUND, image, lambda index: None if off else mode(image, index), workers, progress)
 
 
 def rounded(model: Model, samples: Raster, max_error: int) -> Raster:
-    """Return what a file of samples (H, W, C) within ``max_error`` holds, if it has no latents and no adaptation.
+    """Return the samples that a near-lossless file without latents and without adaptation would hold.
+
+    Parameters
+    ----------
+    model : Model
+        A model of samples.
+    samples : uint8 array (H, W, 3 or 1)
+    max_error : int
+        Largest error of a sample, at least 1.
 
     Returns
     -------
-    Raster (H, W, 3); a grey image has its channel three times.
+    uint8 array (H, W, 3)
+        A grey image has its channel three times.
     """
     image = Image.of(model, samples, max_error)
     round_samples(image, Latents.NONE, 1, None)
@@ -53,19 +62,30 @@ def optimise(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Raster:
-    """Return the tensor (H, W, C) near ``fine`` that costs least, see `codec.entropy.rate_distortion`.
+    """Return the tensor near ``fine`` that costs least in bits and error, int16 array (H, W, C).
 
     Parameters
     ----------
+    model : Model
+        A model of tensors.
     tensor : int16 array (H, W, C)
-        The nearest one, from which latents are taken.
+        ``fine`` rounded to the nearest integers. The latents are taken from it.
     fine : int16 array (H, W, C)
-        In 1/16.
+        The wanted values, in 1/16 of a step.
     condition : int
+        Quality - 1.
     prices : int64 array (C,)
-        1/256 bits that a squared error of one is worth.
+        What a squared error of one step is worth in each channel, in 1/256 bit.
     worth : int64 array (H, W)
-        Of errors at each position, see `codec.encoder.masking.worth`.
+        A factor of the prices at each position, in 1/256; see `codec.encoder.masking.worth`.
+    threads : int or None
+        Largest number of threads; None allows one for each lane.
+    progress : callable or None
+        Called with the bands done and the bands in all.
+
+    Notes
+    -----
+    `codec.entropy.rate_distortion` has the cost that is made least.
     """
     nearest = Image.of(model, tensor, condition)
     image = replace(

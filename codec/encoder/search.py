@@ -1,9 +1,9 @@
-"""How an encoder finds the adaptation of its image: gradient descent through the frozen network.
+"""The search for an image's adaptation: gradient descent through the frozen network.
 
-A few steps of Adam on some thousand pixels move the biases of the likelihood. The search never depends
-on the order of a sum, though no decoder depends on it: gradients are rounded to integers before each
-matrix product, which `codec.networks.products` sums exactly. So a file is the same whatever machine writes it.
-Only images are adapted: here a place is a channel.
+A few steps of Adam on some thousand pixels move the biases of the likelihood. No decoder depends on the search.
+Still its result does not depend on the order of sums, so that every machine writes the same file: gradients are
+rounded to integers before each matrix product, and `codec.networks.products` sums integers exactly.
+Only images are adapted, so that here each place of the layout codes one channel.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from codec.vlae.pixels import strip
 
 STEPS = 160
 TRIAL_STEPS = 16
-"""As many tell whether latents pay in an adapted image."""
+"""Steps of a short search, which tells whether latents pay in an adapted image."""
 PIXELS = 512
-"""Pixels that a step looks at: more and noisier steps gain more in the same time."""
+"""Pixels that a step looks at. They are few: in the same time, many noisy steps gain more than few exact ones."""
 PIECE = 256
-"""Pixels worked at once."""
+"""Pixels that a thread works at once."""
 LEAST_PIXELS = 1 << 15
-"""Smaller images cannot win back what the biases cost."""
+"""Images with fewer pixels are not adapted: they cannot win back what the biases cost."""
 RATE = 0.6
-"""Largest step of a bias, in its unit; it falls linearly to zero."""
+"""Size of the first step of a bias, in units of u. The size falls linearly to zero."""
 MOMENTUM, SQUARES = 0.8, 0.95
 """Decay of the means of gradients and of their squares (Adam; Kingma and Ba 2015)."""
 GRADIENT_BITS = 12
-"""Of a rounded gradient; with weights of 10 bits and some hundred of them, sums stay below 2**31."""
+"""Bits of a rounded gradient. Sums of some hundred products with weights of 10 bits then stay below 2**31."""
 LEAST_EXPONENT = -100
-"""Smaller gradients are zero: float32 has no inverse of much smaller units."""
+"""Gradients below 2**-100 count as zero, because float32 cannot hold the inverse of much smaller units."""
 GOLDEN = (math.sqrt(5) - 1) / 2
-"""Pixels are taken so far apart, as a share of all: any run of them is spread over the image."""
+"""Distance between pixels that are taken one after the other, as a share of all pixels. With the golden ratio, any run
+of them is spread evenly over the image."""
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -62,19 +63,28 @@ I64 = NDArray[np.int64]
 
 
 class Back(NamedTuple):
-    """Transposed weights, packed, and buffers of a piece for the way back.
+    """Transposed weights and the buffers of a thread, for going back through the network.
 
     Attributes
     ----------
     outputs : int16 array (3, ...)
+        Packed and transposed weights of the three heads' outputs.
     split, w3, w2 : int16 arrays
-    scale1, scale2, scale3, scale_heads : float32 arrays (units,), an activation's part of a unit of its sum
-    acts : int16 array (3, PIECE, head), activations of the heads
-    raw : float32 array (3, PIECE, 3 M + 2), gradients of the heads' results
-    heads, hidden : float32 arrays (PIECE, 3 head), (PIECE, width), gradients of activations, then of sums
-    rounded : int16 array, a layer's gradients of sums
-    units : float32 array (PIECE,), what one of them stands for
-    sums : int32 array, gradients of the layer's inputs
+        Packed and transposed weights of the layers before.
+    scale1, scale2, scale3, scale_heads : float32 arrays (units,)
+        Derivative of an activation by its sum.
+    acts : int16 array (3, PIECE, head)
+        Activations of the heads.
+    raw : float32 array (3, PIECE, 3 M + 2)
+        Gradients of the heads' results.
+    heads, hidden : float32 arrays (PIECE, 3 head), (PIECE, width)
+        Gradients of activations, and later of their sums.
+    rounded : int16 array
+        A layer's gradients of sums, rounded.
+    units : float32 array (PIECE,)
+        The value of 1 in each row of ``rounded``.
+    sums : int32 array
+        Gradients of the layer's inputs, in these units.
     """
 
     outputs: I16
@@ -136,9 +146,9 @@ def _unit(gradient: F32) -> np.float32:
 
 @njit
 def _before(count: int, gradient: F32, weight: I16, back: Back, result: F32) -> None:
-    """Fill gradients of a layer's inputs from those of its sums, as many as ``result`` has.
+    """Fill ``result`` with the gradients of a layer's inputs, given the gradients of its sums.
 
-    Each pixel's gradients are rounded to integers of `GRADIENT_BITS` bits.
+    Each pixel's gradients are rounded to integers of `GRADIENT_BITS` bits first.
     """
     inputs, outputs = gradient.shape[1], result.shape[1]
     for i in range(count):
@@ -156,7 +166,7 @@ def _before(count: int, gradient: F32, weight: I16, back: Back, result: F32) -> 
 
 @njit
 def _through(count: int, gradient: F32, act: I16, scale: F32, limit: int, biases: F64) -> None:
-    """Go back from activations to sums, in place, and add up the gradient of the biases."""
+    """Turn the gradients of activations into those of their sums, in place, and add them to the biases' gradient."""
     for i in range(count):
         row, active = gradient[i], act[i]
         for u in range(len(scale)):
@@ -167,7 +177,7 @@ def _through(count: int, gradient: F32, act: I16, scale: F32, limit: int, biases
 
 @kernel
 def _piece_gradient(count: int, band: Band, network: Network, table: Tables, work: Work, back: Back, sums: F64) -> None:
-    """Add to ``sums`` (bias count,) the gradient of the bits of ``count`` pixels by the activations' biases."""
+    """Add to ``sums`` (bias count,) the derivatives of the bits of ``count`` pixels by the biases."""
     m, width, head = network.mixtures, len(network.shift2), network.conditioning.shape[1]
     grid = number_grid(network.layout.low, network.layout.high)
     back.raw[:] = np.float32(0)
@@ -212,11 +222,11 @@ def _adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, 
     Parameters
     ----------
     band : Band
-        The whole image as one band, its biases before adaptation, ``source`` what is coded.
+        The whole image as one band, with its biases before adaptation.
     units : int64 array (bias count,)
         By how much a unit of u moves each bias.
     pool : Executor
-        Takes ``workers`` pieces at once; their number changes nothing.
+        Takes ``workers`` pieces at once. Their number changes no result.
     """
     works = [(make_work(network, PIECE), _back(network)) for _ in range(workers)]
     pixels = band.rows * band.width
@@ -248,17 +258,23 @@ def _adapt(band: Band, network: Network, units: I64, table: Tables, steps: int, 
 
 
 def is_adaptable(image: Image) -> bool:
-    """Return whether an adaptation could win back what it costs; it is made for images only."""
+    """Return whether an adaptation could win back what it costs: the model allows it, and the image is large enough."""
     return image.model.adaptable and image.height * image.width >= LEAST_PIXELS
 
 
 def adapt(image: Image, latents: bool, steps: int, pool: Executor, workers: int) -> I64:
-    """Return an adaptation (bias count,) that shortens an image with its latents at their mode, or off.
+    """Return an adaptation u, int64 array (bias count,), that shortens an image.
 
     Parameters
     ----------
+    image : Image
+    latents : bool
+        Whether the image has latents. The search then takes the mode of their posterior.
+    steps : int
+        Number of steps.
     pool : Executor
-        Takes ``workers`` pieces at once; their number changes nothing.
+        Takes ``workers`` pieces at once. Their number changes no result.
+    workers : int
     """
     model = image.model
     modes = [mode(image, index) if latents else None for index in range(image.bands)]

@@ -1,1 +1,1 @@
-"""Bits and probabilities: the rANS message, distributions on integer grids, and codecs that compose to bits-back."""
+"""Entropy coding: the rANS message, distributions on integer grids, and codecs that compose to bits-back."""

@@ -24,21 +24,21 @@ from codec.entropy.rans import Message, check_not_dry, drop, peek, push, reserve
 
 I64 = NDArray[np.int64]
 X = TypeVar("X")
-"""Type of what is coded."""
+"""Type of the coded value."""
 Z = TypeVar("Z")
-"""Type of its latents."""
+"""Type of the latents."""
 
 
 @dataclass(frozen=True)
 class Codec(Generic[X]):
-    """A push and a pop of values of one type. Both may reuse the arrays of the message they are given."""
+    """A push and a pop of values of one type, which undo each other. Both may reuse the arrays of the given message."""
 
     push: Callable[[Message, X], Message]
     pop: Callable[[Message], tuple[Message, X]]
 
 
 class Intervals(NamedTuple):
-    """What a codec of symbols would push: start and frequency of each, and their ideal bits in sum."""
+    """The intervals that a codec of symbols would push: starts and frequencies, and the sum of their ideal bits."""
 
     starts: NDArray[np.uint32]
     freqs: NDArray[np.uint32]
@@ -46,7 +46,7 @@ class Intervals(NamedTuple):
 
     @property
     def coded_bits(self) -> float:
-        """Sum of -log2 of the frequencies as probabilities."""
+        """Bits that the intervals cost: the sum of ``24 - log2(freq)``."""
         return float(PRECISION * self.freqs.size - np.log2(self.freqs, dtype=np.float64).sum())
 
 
@@ -85,7 +85,7 @@ def _mixture_pop(message: Message, raw: I64, mixtures: int, grid: Grid, table: T
 
 
 def mixture_intervals(symbols: I64, raw: I64, grid: Grid, table: Tables | None = None) -> Intervals:
-    """Return the intervals of symbols (N,) under mixtures with raw parameters (N, 3 M); as of `mixture`."""
+    """Return the intervals of symbols, int64 array (N,). ``raw`` and ``table`` are those of `mixture`."""
     starts = np.zeros(len(symbols), dtype=np.uint32)
     freqs = np.zeros(len(symbols), dtype=np.uint32)
     bits = _mixture_intervals(symbols, raw, raw.shape[1] // 3, grid, table or load_tables(), starts, freqs)
@@ -100,7 +100,7 @@ def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec[I64]:
     raw : int64 array (N, 3 M)
         Logits, means and scales; see `codec.entropy.mixtures`.
     table : Tables or None
-        Of the components; None of logistics.
+        Tables of the components' distribution. None stands for logistics.
     """
 
     def push_symbols(message: Message, symbols: I64) -> Message:
@@ -120,7 +120,7 @@ def mixture(raw: I64, grid: Grid, table: Tables | None = None) -> Codec[I64]:
 
 
 def uniform(count: int, bits: int) -> Codec[I64]:
-    """Return the codec of ``count`` numbers of ``bits`` bits each, 1 <= bits <= 24; int64 arrays."""
+    """Return the codec of int64 arrays (count,) of numbers in 0..2**bits - 1, all equally likely; 1 <= bits <= 24."""
     freq = 1 << (PRECISION - bits)
 
     def push_numbers(message: Message, numbers: I64) -> Message:
@@ -146,7 +146,7 @@ def _uniform_pop(message: Message, freq: int, numbers: I64) -> None:
 
 
 def chain(codecs: Sequence[Codec[X]]) -> Codec[Sequence[X]]:
-    """Return the codec of a list with one value for each codec; they pop in the order given."""
+    """Return the codec of a list that has one value for each codec. The values pop in the order of the codecs."""
 
     def push_all(message: Message, values: Sequence[X]) -> Message:
         for codec, value in zip(reversed(codecs), reversed(values), strict=True):
@@ -164,15 +164,15 @@ def chain(codecs: Sequence[Codec[X]]) -> Codec[Sequence[X]]:
 
 
 def bits_back(prior: Codec[Z], likelihood: Callable[[Z], Codec[X]], posterior: Callable[[X], Codec[Z]]) -> Codec[X]:
-    """Return the codec of x whose latents z cost log q(z|x) - log p(z) bits only.
+    """Return the codec of x under a model with latents z, which cost log q(z|x) - log p(z) bits only.
 
     Parameters
     ----------
     prior : Codec of z
     likelihood : from z to the Codec of x
     posterior : from x to the Codec of z
-        z is popped from it: bits already in the message choose z, and decoding returns them. With a `certain` one
-        nothing is borrowed: a two-part code.
+        The encoder pops z under the posterior. So bits that the message already holds choose z, and the decoder pushes
+        them back. A `certain` posterior borrows nothing, and makes a two-part code.
     """
 
     def push_both(message: Message, x: X) -> Message:
@@ -189,10 +189,10 @@ def bits_back(prior: Codec[Z], likelihood: Callable[[Z], Codec[X]], posterior: C
 
 
 def certain(choose: Callable[[], X]) -> Codec[X]:
-    """Return the codec of a value that is known: to push and to pop it takes nothing.
+    """Return the codec of a known value. A push leaves the message as it is, and a pop returns ``choose()``.
 
-    As the posterior of `bits_back` it makes a two-part code, which sends the z that ``choose`` picks for x in
-    -log p(z) - log p(x|z) bits. A decoder has no use for the choice, so it is made when the value is popped.
+    As the posterior of `bits_back` it makes a two-part code: the z that ``choose`` picks is sent for -log p(z) bits,
+    and x for -log p(x|z) bits. ``choose`` is called when the value is popped, because only the encoder needs it.
     """
 
     def push_known(message: Message, _: X) -> Message:
@@ -205,4 +205,4 @@ def certain(choose: Callable[[], X]) -> Codec[X]:
 
 
 NOTHING = certain(lambda: None)
-"""The codec of None: of latents that there are not."""
+"""The codec of None, which stands for the latents of a model without latents."""

@@ -34,7 +34,7 @@ _TOTAL = 1 << PRECISION
 _LN2 = math.log(2)
 _HALF_ROOT = math.sqrt(0.5)
 UNIT = MEAN_STEPS << tables.INVERSE_BITS
-"""One in the arguments of `distribution_function`."""
+"""The argument of `distribution_function` that stands for 1."""
 
 IntArray = NDArray[np.int64]
 
@@ -45,10 +45,10 @@ class Tables(NamedTuple):
     Attributes
     ----------
     shape : int64 array
-        Distribution function of a component, logistic or normal.
+        Distribution function of a component.
     weights, inverse_scales : int64 arrays
     normal : bool
-        Which it is, for true probabilities.
+        Whether the components are normals or logistics. Only true probabilities (`ideal_bits`) need to know.
     """
 
     shape: IntArray
@@ -58,7 +58,7 @@ class Tables(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Symbols 0..count-1; the edge below symbol k > 0 is ``k * step + first``, in 1/256 unit."""
+    """The bins of symbols 0..count-1. The edge below symbol k > 0 is ``k * step + first``, in 1/256 of a grid unit."""
 
     count: int  # type: ignore[assignment]  # hides a method of tuple that nobody needs
     step: int
@@ -67,15 +67,21 @@ class Grid(NamedTuple):
 
 @lru_cache(maxsize=2)
 def load_tables(*, normal: bool = False) -> Tables:
-    """Return the tables for the kernels, of logistics or of normals."""
+    """Return the tables for the kernels, for components that are normals or else logistics."""
     shape = tables.normal() if normal else tables.logistic()
     return Tables(shape, tables.weights(), tables.inverse_scales(), normal)
 
 
 def latent_parameters(results: NDArray[Any], grid: Grid) -> IntArray:
-    """Return the raw parameters (tiles * latents, 3) of what a posterior's network says (tiles, 2 latents).
+    """Return the raw parameters of q(z|x), int64 array (tiles * latents, 3).
 
-    Its results are means, then scales; both are clipped to what FORMAT.md, "Posterior", allows.
+    Parameters
+    ----------
+    results : array of integers (tiles, 2 latents)
+        Means, then scales, as a posterior's network returns them. Both are clipped to what FORMAT.md, "Posterior",
+        allows.
+    grid : Grid
+        The grid of latents.
     """
     means, scales = np.split(results, 2, axis=1)
     limit = MEAN_STEPS * (grid.count // 2)
@@ -87,13 +93,13 @@ def latent_parameters(results: NDArray[Any], grid: Grid) -> IntArray:
 
 @register_jitable
 def number_grid(low: int, high: int) -> Grid:
-    """Return the grid of the numbers low..high; symbol 0 is the lowest."""
+    """Return the grid of the integers low..high. Symbol 0 is the lowest."""
     return Grid(high - low + 1, MEAN_STEPS, low * MEAN_STEPS - MEAN_STEPS // 2)
 
 
 @njit
 def sample_grid(centre: int, max_error: int) -> Grid:
-    """Return the grid of 8-bit samples coded within ``max_error``: bins of 2 d + 1, one around ``centre``."""
+    """Return the grid of 8-bit samples coded within ``max_error`` d: bins of 2 d + 1 values, one around ``centre``."""
     step = 2 * max_error + 1
     centre = min(max(centre, 0), LARGEST_SAMPLE)
     first = centre - (centre + max_error) // step * step  # the middle of the first bin, -d..d
@@ -115,16 +121,18 @@ def value_of(symbol: int, grid: Grid, low: int, high: int) -> int:
 
 @njit
 def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table: Tables) -> None:
-    """Turn raw parameters into weights, means and inverse scales.
+    """Fill ``prepared`` with the weights, means and inverse scales of raw parameters.
 
     Parameters
     ----------
     raw : int64 array
-        ``mixtures`` logits, as many means, as many scales; more may follow.
+        ``mixtures`` logits, then ``mixtures`` means, then ``mixtures`` scales. More may follow.
+    mixtures : int
+        Number of components, 1 to `codec.constants.COMPONENTS`.
     shift : int
-        Added to the means, 1/256 unit.
+        Added to the means, in 1/256 of a grid unit.
     prepared : int64 array (3 * COMPONENTS,)
-        Filled with weights that sum to 2**15, means, inverse scales.
+        Filled with weights that sum to 2**15, means, and inverse scales.
     """
     largest = 0
     for i in range(1, COMPONENTS):
@@ -141,8 +149,8 @@ def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table:
             total += prepared[i]
     rest = 1 << SUM_BITS
     for i in range(COMPONENTS):
-        # A quotient of whole numbers below 2**31 and 2**18 that is not whole is further from a whole
-        # one than float64 rounds: this is the division of integers, but faster.
+        # This is the division of integers, but faster. It is exact: a quotient of integers below 2**31 and 2**18 that
+        # is no integer is further from the next one than float64 rounds.
         prepared[i] = np.int64(np.float64(prepared[i] << SUM_BITS) / total)
         rest -= prepared[i]
     prepared[largest] += rest
@@ -150,7 +158,7 @@ def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table:
 
 @njit
 def mean(prepared: IntArray) -> int:
-    """Return the mean of a prepared mixture, rounded to a grid unit."""
+    """Return the mean of a prepared mixture, rounded to grid units."""
     total = 0
     for i in range(COMPONENTS):
         total += prepared[i] * prepared[COMPONENTS + i]
@@ -159,7 +167,7 @@ def mean(prepared: IntArray) -> int:
 
 @njit
 def distribution_function(u: int, table: Tables) -> int:
-    """Return T of an argument in 1/(256 * 2**20) unit, between two entries of the table; one is 2**30."""
+    """Return T(u), where 2**30 stands for one and u is in 1/(256 * 2**20). It interpolates between table entries."""
     place = (u >> _FRACTION) + _HALF
     if place < 0:
         return 0
@@ -191,8 +199,9 @@ def cumulative(k: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
 def find(target: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
     """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1).
 
-    The search starts where the component of the largest weight has the target, and widens until it
-    holds the symbol, then halves: 3.4 values on average. Where it starts does not change what it finds.
+    The search starts where the component of the largest weight reaches the target. It widens its range until the range
+    holds the symbol, and then halves it. On average it computes 3.4 values of cum. The result does not depend on the
+    start.
     """
     largest = 0
     for i in range(1, COMPONENTS):
@@ -250,7 +259,7 @@ def pop(message: Message, grid: Grid, prepared: IntArray, table: Tables) -> int:
 
 @njit
 def _true(u: float, normal: bool) -> float:
-    """Return the distribution function that a table approximates."""
+    """Return the true value at u of the distribution function that a table approximates."""
     if normal:
         return 0.5 * math.erfc(-u * _HALF_ROOT)
     return 1.0 / (1.0 + math.exp(-u))
@@ -262,8 +271,9 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
 
     Notes
     -----
-    True distribution functions instead of tables, and no rounding to frequencies; the floor of 2**-24 a symbol
-    is part of the model. Only the ledger uses this: it decides nothing that is coded.
+    The distribution functions are the true ones, not the tables, and probabilities are not rounded to frequencies. The
+    floor of 2**-24 for each symbol is part of the model. Only the ledger uses this function: no coded bit depends on
+    it.
     """
     largest = raw[0]
     for i in range(1, mixtures):
@@ -283,7 +293,7 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
             part = _true(high, normal)
         elif symbol == grid.count - 1:
             part = _true(-low, normal)
-        elif low > 0:  # the tail is computed on its own side: no cancellation
+        elif low > 0:  # the upper tail is computed from its own end, so that nothing cancels
             part = _true(-low, normal) - _true(-high, normal)
         else:
             part = _true(high, normal) - _true(low, normal)
@@ -295,7 +305,7 @@ def ideal_bits(symbol: int, grid: Grid, mixtures: int, raw: IntArray, shift: int
 def ideal_bits_gradient(
     symbol: int, grid: Grid, m: int, raw: IntArray, prepared: IntArray, table: Tables, gradient: NDArray[np.float32]
 ) -> None:
-    """Fill the derivatives of `ideal_bits` by the raw logits, means and scales, (3 m,), of logistics."""
+    """Fill ``gradient`` (3 m,) with the derivatives of `ideal_bits`, for logistics, by the raw parameters."""
     edge = symbol * grid.step + grid.first
     total = 0.0
     for i in range(m):

@@ -7,9 +7,8 @@ interval [start, start + freq) of [0, 2**PRECISION):
     |----------|----------------|---------------|
                ^ freq >= 1      ^ <= 2**24
 
-An empty message has the head 2**31 and no words. Popping what was never pushed is an error: it
-marks the message `DRY`, and nothing is invented. Layout and words are those of craystack with one
-head. See FORMAT.md, "Message".
+An empty message has the head 2**31 and no words. To pop more than was pushed is an error: the message is marked `DRY`,
+and no words are invented. The layout and the words are those of craystack with one head. See FORMAT.md, "Message".
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class DryMessageError(CorruptDataError):
 
 
 class Message(NamedTuple):
-    """State of a message. Functions that return a message may reuse the arrays of the one they got.
+    """The state of a message. Functions that return a message may reuse the arrays of the given one.
 
     Attributes
     ----------
@@ -56,15 +55,15 @@ class Message(NamedTuple):
 
 
 def empty_message(capacity: int = 1024) -> Message:
-    """Return a message without symbols."""
+    """Return a message without symbols. Its array has room for ``capacity`` words."""
     head = np.full(1, LOWER, dtype=np.uint64)
     return Message(head, np.zeros(capacity, dtype=np.uint32), np.zeros(1, dtype=np.int64))
 
 
 def random_message(words: int, seed: int) -> Message:
-    """Return a message of random words: what is popped from it is a sample.
+    """Return a message of random words. To pop a value from it draws a sample of the codec's distribution.
 
-    The words are those of numpy's PCG64, the same on every machine.
+    The words are those of numpy's PCG64 with this seed, which are the same on every machine.
     """
     rng = np.random.default_rng(seed)
     tail = rng.integers(0, 1 << 32, words, dtype=np.uint32)
@@ -102,7 +101,7 @@ def unflatten(data: bytes) -> Message:
     if not LOWER <= head < 1 << 63:
         raise CorruptDataError(f"message: head {head:#x} is out of range")
     words = np.frombuffer(data, "<u4", offset=8)[::-1].astype(np.uint32)
-    # One word more than given, so that an empty tail is an array too.
+    # One word more than needed, so that the array is never empty.
     tail = np.append(words, np.uint32(0))
     return Message(np.array([head], dtype=np.uint64), tail, np.array([len(words)]))
 
@@ -114,17 +113,17 @@ def check_not_dry(message: Message) -> None:
 
 
 def is_empty(message: Message) -> bool:
-    """Return whether a message is as `empty_message` made it."""
+    """Return whether a message has the head and the words of an empty one."""
     return bool(message.size[0] == 0 and message.head[0] == LOWER)
 
 
 @njit
 def push(message: Message, start: int, freq: int) -> None:
-    """Push one symbol. There must be room (`reserve`)."""
+    """Push the symbol with the interval [start, start + freq). There must be room for it (`reserve`)."""
     size = message.size
     head = message.head[0]
     f = np.uint64(freq)
-    # The head must stay below 2**63: (head // freq) * 2**24 does if head < freq * 2**39.
+    # The new head must stay below 2**63. (head // freq) * 2**24 does, if head < freq * 2**39.
     if head >= (f << _FULL):
         message.tail[size[0]] = np.uint32(head & np.uint64(0xFFFFFFFF))
         size[0] += 1
@@ -141,7 +140,7 @@ def peek(message: Message) -> int:
 
 @njit
 def drop(message: Message, start: int, freq: int) -> None:
-    """Remove the symbol on top; with `peek` the inverse of `push`."""
+    """Remove the symbol on top, whose interval is [start, start + freq). `peek` and `drop` undo `push`."""
     size = message.size
     head = message.head[0]
     head = np.uint64(freq) * (head >> _PRECISION) + (head & _MASK) - np.uint64(start)

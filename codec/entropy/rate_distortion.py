@@ -1,9 +1,9 @@
-"""Rate-distortion optimised quantisation: of the whole numbers near a value, the one that costs least.
+"""Rate-distortion optimised quantisation: it takes the integer near a value that costs least.
 
-    bits of the number + price * (value - number)**2
+    cost = bits of the number + price * (value - number)**2
 
-The bits are those that the coder would write after all that was chosen before, so numbers are chosen in
-coding order. That a choice also makes what follows it cheaper or dearer is left out.
+The bits are those that the coder would write, given all earlier choices. So numbers are chosen in coding order. A
+choice also makes later numbers cheaper or dearer; that is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FINE = 16
 PRICE_UNIT = 256
 """Prices, and costs, are in 1/256 bit."""
 WORTH_UNIT = 256
-"""What an error is worth at a position is in 1/256, see `codec.encoder.masking`."""
+"""The factors of errors by position are in 1/256, see `codec.encoder.masking`."""
 
 _MANTISSA = 256
 _LOG2 = np.rint(PRICE_UNIT * np.log2(1 + np.arange(_MANTISSA) / _MANTISSA)).astype(np.int64)
@@ -27,7 +27,7 @@ _LOG2 = np.rint(PRICE_UNIT * np.log2(1 + np.arange(_MANTISSA) / _MANTISSA)).asty
 
 @njit
 def frequency_bits(freq: int) -> int:
-    """Return the bits of a symbol with this frequency of 2**24, in 1/256 bit."""
+    """Return the bits, in 1/256 bit, of a symbol whose probability is ``freq / 2**24``."""
     exponent = PRECISION
     scaled = freq * _MANTISSA
     while scaled >= 2 * _MANTISSA:
@@ -38,20 +38,22 @@ def frequency_bits(freq: int) -> int:
 
 @njit
 def is_zero(value: int) -> bool:
-    """Return whether zero is the nearest number to a value, and so the only one that is considered."""
+    """Return whether zero is the nearest integer to a value in 1/16. Then no other is considered."""
     return 2 * abs(int(value)) <= FINE
 
 
 @njit
 def cheapest(value: int, price: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
-    """Return the symbol of the number that costs least: the nearest one, the next one towards zero, or zero.
+    """Return the symbol of the integer that costs least: the nearest one, the next one towards zero, or zero.
 
     Parameters
     ----------
     value : int
-        In 1/16.
+        The wanted value, in 1/16.
     price : int
-        1/256 bits that a squared error of one is worth.
+        What a squared error of one is worth, in 1/256 bit.
+    grid, prepared, table
+        The distribution of the integer, see `codec.entropy.mixtures`.
     """
     magnitude = abs(int(value))
     sign = -1 if value < 0 else 1

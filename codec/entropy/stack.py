@@ -1,10 +1,10 @@
-"""Messages that never change, of which others are made: what they have in common is kept once.
+"""Immutable messages that share their words.
 
-A chain of an archive gets longer with each image, and an encoder may give up what it made or make it otherwise.
-To go on from a `Stack` takes as long as what is pushed and popped, whatever else it holds: its words lie in
-layers that are shared, those of an image on those of the images before.
+The message of an archive's chain gets longer with each image, and an encoder tries several ways to encode an image. So
+it must be able to go on from the same message several times. To go on from a `Stack` takes only the time of the pushes
+and pops, however many words it holds: its words lie in layers, and all messages that go on from a layer share it.
 
-    message, rest = stack.lift(words)       words: no more are popped
+    message, rest = stack.lift(words)       at most ``words`` words will be popped
     ...                                     pushes and pops
     stack = rest.lay(message)
 """
@@ -24,7 +24,7 @@ U32 = NDArray[np.uint32]
 
 
 class _Layer(NamedTuple):
-    """Words, the last pushed at the end, and the layer below them."""
+    """Words, of which the last pushed stands at the end, and the layer below them."""
 
     words: U32
     below: _Layer | None
@@ -32,13 +32,13 @@ class _Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Stack:
-    """A message; without arguments an empty one.
+    """An immutable message. Without arguments it is an empty one.
 
     Attributes
     ----------
     head : int
     size : int
-        Words.
+        Number of words.
     """
 
     head: int = LOWER
@@ -46,13 +46,13 @@ class Stack:
     _top: _Layer | None = field(default=None, repr=False)
 
     def lift(self, words: int) -> tuple[Message, Stack]:
-        """Return a message with the head and the uppermost ``words``, or all that there are; and the rest.
+        """Return a message with the head and the uppermost ``words`` words, and the stack of the other words.
 
-        Whoever changes the message may pop so many words more than it pushes, and no more. The head of the rest means
-        nothing. `lay` is the inverse.
+        If there are fewer words, the message has all of them. Pops may take at most ``words`` words more than pushes
+        add. The head of the other stack has no meaning. `lay` is the inverse.
         """
         lifted = wanted = min(words, self.size)
-        layer, parts = self._top, [np.zeros(1, dtype=np.uint32)]  # so that an empty tail is an array too
+        layer, parts = self._top, [np.zeros(1, dtype=np.uint32)]  # so that the array is never empty
         while wanted and layer is not None:
             kept = max(len(layer.words) - wanted, 0)
             parts.append(layer.words[kept:])
@@ -63,7 +63,7 @@ class Stack:
         return message, Stack(LOWER, self.size - lifted, layer)
 
     def lay(self, message: Message) -> Stack:
-        """Return the stack of a message on top of this one, whose head is dropped; the inverse of `lift`."""
+        """Return the stack with a message on top of this one, whose own head is dropped. The inverse of `lift`."""
         size = int(message.size[0])
         top = _Layer(message.tail[:size].copy(), self._top) if size else self._top
         return Stack(int(message.head[0]), self.size + size, top)

@@ -1,7 +1,7 @@
-"""The integer tables of the format, each the correctly rounded value of its formula.
+"""The integer tables of the format. Each entry is the correctly rounded value of its formula.
 
-They are computed with `decimal`, whose exponential and logarithm are correctly rounded on every
-machine; binary floating point would leave the last bit to the C library. See FORMAT.md, "Tables".
+They are computed with `decimal`, whose exponential and logarithm are correctly rounded on every machine. With binary
+floating point, the last bit would depend on the C library. See FORMAT.md, "Tables".
 """
 
 from __future__ import annotations
@@ -15,33 +15,35 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 
 SHAPE_BITS = 30
-"""One in the tables of distribution functions; with weights of 15 bits a sum stays below 2**45."""
+"""In the tables of distribution functions 2**30 stands for one. With weights of 15 bits, sums are at most 2**45."""
 SHAPE_STEP_BITS = 5
-"""32 entries a unit: linear interpolation of the logistic function is wrong by less than 2**-16 of the value."""
+"""The tables have 2**5 entries for each unit. Linear interpolation of the logistic function is then wrong by less than
+2**-16 of the value."""
 SHAPE_RANGE = 20
-"""The tables cover -20..20; beyond, the value is 0 or 2**30 (of the logistic it differs by 2 units of 2**-30)."""
+"""The tables cover -20..20. Beyond, the value is 0 or 2**30; the logistic function differs from it by 2 units of
+2**-30."""
 
 WEIGHT_BITS = 16
 WEIGHT_STEPS = 64
 """Logits of a mixture are in 1/64 of an octave."""
 WEIGHT_COUNT = 1024
-"""Logits 16 octaves below the largest have weight 1 of 2**16, lower ones the same."""
+"""Entries of the table of weights. The last one, almost 16 octaves below the largest, serves all lower logits."""
 
 SCALE_STEPS = 32
-"""Scales of logistics are in 1/32 of an octave: a wrong scale of 1 % costs under 10**-4 bits."""
+"""Scales are in 1/32 of an octave. A scale that is wrong by 1 % costs less than 10**-4 bits."""
 SCALE_MIN, SCALE_MAX = -128, 224
-"""Scales from 2**-4 to 2**7 samples."""
+"""Smallest and largest scale: from 2**-4 to 2**7 grid units."""
 INVERSE_BITS = 20
-"""Inverse scales are in 2**-20: at the widest scale that still leaves 13 bits."""
+"""Inverse scales are in 2**-20. At the widest scale 13 bits are left."""
 
 COMPRESS_UNIT = 64
-"""Context differences: 64 log2(1 + |d| / knee), linear near zero and logarithmic beyond."""
+"""A difference d of contexts enters the network as 64 log2(1 + |d| / knee), linear near zero and logarithmic beyond."""
 
 _EXACT = Context(prec=50)
 _LN2 = _EXACT.ln(Decimal(2))
 _PI = Decimal("3.14159265358979323846264338327950288419716939937511")
 NORMAL_END = 8
-"""Beyond, a normal's distribution function rounds to one."""
+"""From here on the normal's distribution function rounds to one."""
 
 
 def _round(values: list[Decimal]) -> IntArray:
@@ -56,7 +58,7 @@ def _exp2(exponent: Decimal) -> Decimal:
 
 @lru_cache(maxsize=1)
 def logistic() -> IntArray:
-    """Return round(2**30 / (1 + exp(-(i - 640) / 32))) for i = 0..1280."""
+    """Return the logistic function: round(2**30 / (1 + exp(-(i - 640) / 32))) for i = 0..1280, int64 array."""
     half = SHAPE_RANGE << SHAPE_STEP_BITS
     one = Decimal(1 << SHAPE_BITS)
     step = Decimal(1 << SHAPE_STEP_BITS)
@@ -65,7 +67,7 @@ def logistic() -> IntArray:
 
 @lru_cache(maxsize=1)
 def normal() -> IntArray:
-    """Return round(2**30 Phi((i - 640) / 32)) for i = 0..1280, Phi the distribution function of the standard normal."""
+    """Return the standard normal's distribution function Phi: round(2**30 Phi((i - 640) / 32)), i = 0..1280, int64."""
     one = Decimal(1 << SHAPE_BITS)
     step = Decimal(1 << SHAPE_STEP_BITS)
     above = [_EXACT.multiply(one, _normal(i / step)) for i in range((SHAPE_RANGE << SHAPE_STEP_BITS) + 1)]
@@ -73,11 +75,11 @@ def normal() -> IntArray:
 
 
 def _normal(x: Decimal) -> Decimal:
-    """Return Phi(x) of x >= 0.
+    """Return Phi(x), the distribution function of the standard normal, for x >= 0.
 
     Notes
     -----
-    1/2 + phi(x) (x + x**3 / 3 + x**5 / (3 5) + ...), whose terms are all positive: nothing cancels.
+    Phi(x) = 1/2 + phi(x) (x + x**3 / 3 + x**5 / (3 5) + ...). All terms are positive, so that nothing cancels.
     """
     if x > NORMAL_END:
         return Decimal(1)
@@ -92,19 +94,22 @@ def _normal(x: Decimal) -> Decimal:
 
 @lru_cache(maxsize=1)
 def weights() -> IntArray:
-    """Return round(2**(16 - i / 64)) for i = 0..1023: the weight of a logit i steps below the largest."""
+    """Return round(2**(16 - i / 64)) for i = 0..1023, int64 array: the weight of a logit i steps below the largest."""
     return _round([_exp2(WEIGHT_BITS - Decimal(i) / WEIGHT_STEPS) for i in range(WEIGHT_COUNT)])
 
 
 @lru_cache(maxsize=1)
 def inverse_scales() -> IntArray:
-    """Return round(2**(20 - s / 32)) for s = -128..224: the inverse of scale 2**(s / 32)."""
+    """Return round(2**(20 - s / 32)) for s = -128..224, int64 array: the inverses of the scales 2**(s / 32)."""
     return _round([_exp2(INVERSE_BITS - Decimal(s) / SCALE_STEPS) for s in range(SCALE_MIN, SCALE_MAX + 1)])
 
 
 @lru_cache(maxsize=8)
 def compress(largest: int = 255, knee: int = 8) -> IntArray:
-    """Return sign(d) round(64 log2(1 + |d| / knee)) for d = -largest..largest; as it stands, for samples."""
+    """Return sign(d) round(64 log2(1 + |d| / knee)) for d = -largest..largest, int64 array (2 largest + 1,).
+
+    The defaults are those of samples.
+    """
     positive = _round([COMPRESS_UNIT * _EXACT.ln(1 + Decimal(d) / knee) / _LN2 for d in range(largest + 1)])
     table = np.concatenate([-positive[:0:-1], positive])
     table.flags.writeable = False

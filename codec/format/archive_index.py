@@ -1,7 +1,7 @@
-"""What an archive's index says of its blocks: their chains and images, and which names are legal.
+"""The index of an archive: what it says of each block, of its chains and its images, and which names are legal.
 
-A block is messages of chains, one after the other, then the chunks of images. All lengths are in the index,
-so that nothing in a block is read before its checksum was tested. See FORMAT.md, "Archives".
+A block consists of the messages of its chains, one after the other, and the chunks of its images. The index has all
+lengths, so that nothing in a block is read before its checksum is tested. See FORMAT.md, "Archives".
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from codec.format.headers import (
 )
 
 BLOCK_IMAGES = 8
-"""Images of a block by default: what cannot be borrowed is an eighth of what single files pay, some 25 bytes each,
-and to get one image three or four others are decoded on average. 16 would save two bytes an image, and cost twice
-as much time."""
+"""Images of a block by default. The first image that is encoded has nothing to borrow, which costs some 25 bytes. A
+block of 8 pays that once, where single files pay it 8 times. To get one image, three or four others are decoded on
+average. With 16 images, an image would be two bytes shorter and take twice as much time."""
 MAX_BLOCK_IMAGES = (1 << 16) - 1
-"""What its field holds. To get the last image those before it are decoded, a millisecond each if they are tiny; how
-many values they can have follows from the length of the chain (`codec.format.container.holds`)."""
+"""Most images of a block, which is what the field holds. To get the last image, all before it are decoded. That takes
+a millisecond each if they are tiny, and the length of the chain bounds how many values they have
+(`codec.format.container.holds`)."""
 NAME_LIMIT = 1024
-"""Bytes of a name."""
+"""Most bytes of a name."""
 
 _BLOCK = struct.Struct("<IHB")  # block_crc, images, chains
 _CHAIN = struct.Struct(f"<HH{HASH_BYTES}sB")  # model, band_height, weights_hash, lanes; the table of lanes follows
@@ -46,14 +47,14 @@ _STORED = struct.Struct("<I")  # png_bytes
 _CODED = struct.Struct("<BBBBHI")  # chain, latents, dry, lanes, adaptation_bytes, alpha_bytes
 
 CRC_BYTES = 4
-"""Of a checksum: one of each block, and one of each image's samples."""
+"""Bytes of a checksum. Each block has one, and each image has one of its samples."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
 class ChainEntry:
-    """Messages that images of one model share.
+    """A chain as the index describes it: the messages that the images of one model share.
 
     Attributes
     ----------
@@ -61,7 +62,7 @@ class ChainEntry:
     band_height : int
     weights_hash : bytes
     lane_table : tuple of int
-        Words of each lane's message, its head not counted.
+        Number of words of each lane's message, its head not counted.
     """
 
     model: int
@@ -77,18 +78,18 @@ class ChainEntry:
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image, as the index tells of it.
+    """An image as the index describes it.
 
     Attributes
     ----------
     name : str
     header : Header
     coding : CodingHeader or None
-        None of a stored image.
+        None if the image is stored.
     dry : bool
         Whether the last band of each lane borrowed nothing.
     chunks : tuple of int
-        Bytes of metadata, adaptation, alpha and, of a stored image, PNG.
+        Lengths in bytes of the metadata, the adaptation, the alpha and the PNG. Only a stored image has a PNG.
     """
 
     name: str
@@ -98,7 +99,7 @@ class ImageEntry:
     chunks: tuple[int, int, int, int]
 
     def container(self, data: bytes) -> Container:
-        """Return the image's file, whose chunks are ``data``; if it is coded, without its payload."""
+        """Return the image's file, whose chunks are ``data``. If the image is coded, the payload is empty."""
         parts = []
         begin = 0
         for length in self.chunks:
@@ -109,7 +110,7 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class Block:
-    """A block, as the index tells of it: its chains' messages, then its images' chunks.
+    """A block as the index describes it. The block itself is its chains' messages, then its images' chunks.
 
     Attributes
     ----------
@@ -124,7 +125,7 @@ class Block:
 
     @property
     def models(self) -> list[int]:
-        """Numbers of the chains' models, which ascend."""
+        """Numbers of the chains' models, in ascending order."""
         return [chain.model for chain in self.chains]
 
     @property
@@ -138,7 +139,7 @@ class Block:
         Raises
         ------
         CorruptDataError
-            The data is not that of which the index speaks.
+            The data has another length or another checksum than the index says.
         """
         crc = zlib.crc32(data)
         if len(data) != self.length or crc != self.crc:
@@ -158,7 +159,7 @@ class Block:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless a name is legal: a path below some folder on every system."""
+    """Raise ValueError unless a name is legal: on every system it must be a path below a folder."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -312,7 +313,7 @@ def _check_chains(block: Block) -> None:
 
 @contextmanager
 def telling(what: str) -> Iterator[None]:
-    """Begin the message of an error with what it speaks of."""
+    """Put ``archive: what:`` before the message of a CorruptDataError or UnsupportedError of the block."""
     try:
         yield
     except CorruptDataError as error:

@@ -1,9 +1,9 @@
-"""Archives: where they begin, where their sections end, and how the last one is found.
+"""The sections of an archive: how a file begins, how a section ends, and how the last section is found.
 
     magic | version | section | section | ...        section: blocks | index | trailer
 
-Every addition is a section of its own behind those before. A reader takes the last valid trailer, and from
-there goes back from section to section. See FORMAT.md, "Archives".
+Each addition writes a section of its own behind the others. A reader takes the last valid trailer, and goes back from
+there, section by section. See FORMAT.md, "Archives".
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from codec.format.headers import VERSION
 
 MAGIC = b"VLAR"
 START = MAGIC + bytes([VERSION])
-"""Begins an archive; the first section follows."""
+"""The first bytes of an archive. The first section follows."""
 TRAILER_MAGIC = b"VLAR-end"
-"""Eight bytes, so that no payload has them by chance."""
+"""The first bytes of a trailer. They are eight, so that a payload hardly ever has them by chance."""
 
 IMAGE_LIMIT = 1 << 18
-"""Images of an archive: an index of them takes some 200 MiB of memory."""
+"""Most images of an archive. Their index takes some 200 MiB of memory."""
 INDEX_LIMIT = 1 << 26
-"""Bytes of an index: 2^18 images with names of 200 bytes."""
+"""Most bytes of an index. That is enough for 2^18 images with names of 200 bytes."""
 CANDIDATE_LIMIT = 64
-"""Places that look like a trailer and are none, which a reader passes over on its way back to the last valid one."""
+"""Most places that look like a trailer but are none. A reader passes over up to this number, and then gives up."""
 SEARCH_BYTES = 1 << 20
-"""Read at a time on that way."""
+"""Bytes that the reader takes at once while it looks for the last valid trailer."""
 
 _TRAILER = struct.Struct("<8sQII")  # magic, section_bytes, index_bytes, index_crc
 _CRC = struct.Struct("<I")
 TRAILER_BYTES = _TRAILER.size + _CRC.size
 TRAILER_CRC_BYTES = 2 * _CRC.size
-"""Of a trailer: the checksums of the index and of its own other fields."""
+"""Bytes of a trailer's two checksums: that of the index, and that of the trailer's own other fields."""
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file begins as archives do.
+    """Return whether a file begins as an archive.
 
     Raises
     ------
@@ -54,15 +54,15 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
 
 @dataclass(frozen=True)
 class Section:
-    """What one addition wrote.
+    """A section: what one addition wrote.
 
     Attributes
     ----------
     start, end : int
-        Bytes of the archive between which it lies.
+        Byte of the archive at which it begins, and byte after its last.
     index_bytes : int
     blocks : tuple of Block
-        They lie one after the other from ``start``.
+        The blocks lie one after the other from ``start`` on.
     """
 
     start: int
@@ -72,14 +72,14 @@ class Section:
 
 
 def pack_trailer(index: bytes, section_bytes: int) -> bytes:
-    """Return the trailer that ends a section of so many bytes, its own included."""
+    """Return the trailer that ends a section. ``section_bytes`` is the length of the section with its trailer."""
     fields = _TRAILER.pack(TRAILER_MAGIC, section_bytes, len(index), zlib.crc32(index))
     return fields + _CRC.pack(zlib.crc32(fields))
 
 
 @dataclass(frozen=True)
 class _Trailer:
-    """A section's bounds and its index, not yet unpacked."""
+    """What a trailer says: the bounds of its section, and the bytes of the index, not yet unpacked."""
 
     start: int
     end: int
@@ -92,7 +92,7 @@ def _read(file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 def _trailer(file: BinaryIO, end: int) -> _Trailer | None:
-    """Return what the trailer that ends at a byte says, None if there is no valid one."""
+    """Return what the trailer that ends at byte ``end`` says, or None if there is no valid trailer."""
     data = _read(file, max(end - TRAILER_BYTES, 0), end)
     if len(data) != TRAILER_BYTES or _CRC.unpack_from(data, _TRAILER.size)[0] != zlib.crc32(data[: _TRAILER.size]):
         return None
@@ -106,7 +106,7 @@ def _trailer(file: BinaryIO, end: int) -> _Trailer | None:
 
 
 def _last_trailer(file: BinaryIO, length: int) -> _Trailer:
-    """Return the last valid trailer, from behind which whatever a crash left is passed over."""
+    """Return the last valid trailer. Bytes behind it, which a crash may have left, are passed over."""
     low = length
     candidates = 0
     while low > len(START):

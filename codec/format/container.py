@@ -3,8 +3,8 @@
     header | coding header | lane table | metadata | adaptation | alpha | payload     fidelity 1 to 3
     header | metadata | PNG                                                           fidelity 0, stored
 
-All numbers are little-endian. The second checksum covers every byte but its own and is tested
-before any field is believed; limits are checked before anything is allocated.
+All numbers are little-endian. The checksum ``file_crc`` covers all bytes but its own. It is tested before any other
+field is read, and limits are checked before anything is allocated.
 See FORMAT.md, "Container".
 """
 
@@ -54,7 +54,7 @@ class Container:
     coding : CodingHeader or None
         None in a stored file.
     lane_table : tuple of int
-        Words of each lane's message, its head not counted; empty in a stored file.
+        Number of words of each lane's message, its head not counted. Empty in a stored file.
     metadata, adaptation, alpha : bytes
     payload : bytes
         The messages of the lanes, or the PNG of a stored file.
@@ -126,14 +126,14 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
     ----------
     data : bytes
     max_pixels : int, optional
-        Limit on width times height instead of `PIXEL_LIMIT`.
+        Limit on width times height, in place of `PIXEL_LIMIT`.
 
     Raises
     ------
     CorruptDataError
-        Not a file of this format, damaged, cut, extended, or its parts contradict each other.
+        The data is not a file of this format, it is damaged, cut or extended, or its parts contradict each other.
     UnsupportedError
-        Another version of the format, or an image over the pixel limit.
+        The file has another version of the format, or the image is over the pixel limit.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
@@ -198,41 +198,41 @@ def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container
 
 
 def holds(demand: int, payload_bytes: int) -> bool:
-    """Return whether a payload can hold what is asked of it; this bounds decoding time.
+    """Return whether a payload is long enough for the values that a header asks for. This bounds the decoding time.
 
     Parameters
     ----------
     demand : int
-        Sum over all values of the symbols that each could be besides, see `samples_demand`.
+        Sum over all values of the number of symbols that a value can be, less 1; see `samples_demand`.
     payload_bytes : int
         Length of the payload.
 
     Notes
     -----
-    No symbol of n or more costs less than -log2(1 - (n - 1) / 2**24) bits, of which the division in a push
-    can lose 1 in 128. (Posterior bits that bits-back returns could be spent on further values,
-    but a model's real costs are far above this floor. An encoder asks here before it writes.)
+    A value that can be n symbols costs at least -log2(1 - (n - 1) / 2**24) bits. The division in a push can lose 1 of
+    128 of them. (Bits that bits-back returns could in theory pay for further values. But the real costs of a model are
+    far above this bound, and an encoder asks this function before it writes.)
     """
-    # log2(e) * 127 / 128 > 1465 / 1024: the decision is made in integers, alike on every machine.
+    # log2(e) * 127 / 128 > 1465 / 1024. Integers make the same decision on every machine.
     return demand * 1465 <= 8 * payload_bytes << (PRECISION + 10)
 
 
 def holds_samples(container: Container) -> bool:
-    """Return whether the payload of a file that codes samples can hold as many as the header says."""
+    """Return whether the payload of a file that codes samples can hold all samples that its header asks for."""
     return container.coding is None or holds(samples_demand(container.header), len(container.payload))
 
 
 def samples_demand(header: Header) -> int:
-    """Return what a file that codes samples asks of its payload: samples times the symbols each could be besides.
+    """Return the demand of a file that codes samples: samples times (symbols that a sample can be, less 1).
 
-    A sample of black and white could be one.
+    `holds` compares it with the payload. A sample of a black-and-white image can be 2 symbols.
     """
     others = 1 if header.mode == BITS_MODE else LARGEST_SAMPLE // (2 * header.degree + 1)
     return header.width * header.height * header.channels * others
 
 
 def file_bytes(container: Container) -> int:
-    """Return the length of the file, without packing it."""
+    """Return the length of the file in bytes, without packing it."""
     return sum(part_bits(container).values()) // 8
 
 
@@ -265,5 +265,5 @@ def _table_layout(lanes: int) -> struct.Struct:
 
 
 def payload_bytes(lane_table: tuple[int, ...]) -> int:
-    """Return the bytes of the messages of the lanes."""
+    """Return the length in bytes of the lanes' messages."""
     return HEAD_BYTES * len(lane_table) + WORD_BYTES * sum(lane_table)

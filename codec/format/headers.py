@@ -1,4 +1,4 @@
-"""The headers of a file: their fields, what these mean, and which values are refused.
+"""The headers of a file: their fields, the meaning of each, and the values that are refused.
 
 All numbers are little-endian. See FORMAT.md, "Header" and "Coding header".
 """
@@ -14,11 +14,11 @@ from codec.errors import CorruptDataError, UnsupportedError
 
 MAGIC = b"VLAE"
 VERSION = 0
-"""Stays 0 until the format is first released."""
+"""Version of the format. It stays 0 until the format is first released."""
 
 
 class Fidelity(IntEnum):
-    """What the decoded image has to do with the original."""
+    """How close the decoded image is to the original."""
 
     STORED = 0
     LOSSLESS = 1
@@ -35,27 +35,29 @@ class Latents(IntEnum):
 
 
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
-"""Pillow's names; the header has the index."""
+"""Pillow's names of the modes. The header has the index."""
 EQUAL_COLOURS = 4
-"""Added to the index of a mode of three colours that are equal everywhere: one of them is coded."""
+"""Added to the index of a mode with three colours if these are equal everywhere. Then one of them is coded."""
 COLOURED_MODES = ("RGB", "RGBA")
 CODED_MODES = MODES[:4]
-"""Palette indices and bits are no intensities: P is only stored, and 1 by the models that code photographs."""
+"""Modes that models of photographs code. Palette indices and bits are no intensities: P is always stored, and 1 is
+stored or coded by a model of bits."""
 BITS_MODE = "1"
-"""Coded losslessly by models of bits alone."""
+"""Mode of black-and-white images. Only models of bits code it, and only losslessly."""
 
 MAX_ERROR = 10
-"""The models were trained up to this error; beyond, a lossy code is the better choice."""
+"""Largest error of near-lossless files. The models were trained up to it, and beyond it a lossy file is better."""
 MAX_QUALITY = 100
 MAX_LANES = 8
 MAX_BAND_HEIGHT = 1024
-"""The working memory is proportional to the height of a band."""
+"""Most rows of pixels in a band. The working memory of a decoder is proportional to it."""
 PIXEL_LIMIT = 178_956_970
-"""Width times height: where Pillow refuses to open by itself; 512 MiB of RGB."""
+"""Most pixels of an image by default. It is Pillow's own limit; as RGB that is 512 MiB."""
 SIDE_LIMIT = 1 << 18
-"""Width and height of a coded image: the latents' memory grows with a band's width, not its pixels."""
+"""Largest width and height of a coded image. The latents' memory grows with the width of a band, however few its
+pixels are."""
 HASH_BYTES = 4
-"""Enough to notice that the weights are other ones: which they should be is said by the model's number."""
+"""Bytes of a weights hash. They are enough to notice other weights; the model's number says which are expected."""
 
 DEGREES = {Fidelity.NEAR_LOSSLESS: MAX_ERROR, Fidelity.LOSSY: MAX_QUALITY}
 """Largest degree of each fidelity that has one."""
@@ -102,12 +104,12 @@ def _offsets(fields: tuple[Field, ...], start: int) -> dict[str, int]:
 HEADER_BYTES = _layout(HEADER).size
 CODING_HEADER_BYTES = _layout(CODING_HEADER).size
 OFFSETS = _offsets(HEADER, 0) | _offsets(CODING_HEADER, HEADER_BYTES)
-"""Byte of the file at which each field begins."""
+"""Byte of the file at which each field begins, by the names of the fields."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What every file says of its image.
+    """The header of each file: what it says of its image.
 
     Attributes
     ----------
@@ -115,7 +117,7 @@ class Header:
     mode : str
         One of `MODES`.
     degree : int
-        Of a near-lossless file the largest error, of a lossy one its quality, else 0.
+        The largest error of a near-lossless file, the quality of a lossy file, and 0 for others.
     width, height : int
         Pixels, at least 1.
     samples_crc : int
@@ -134,32 +136,32 @@ class Header:
 
     @property
     def max_error(self) -> int | None:
-        """Largest error of a decoded sample, 0 to `MAX_ERROR`; None if it may be any."""
+        """Largest error of a decoded sample, 0 to `MAX_ERROR`; None for a lossy file, where it has no bound."""
         return None if self.fidelity == Fidelity.LOSSY else self.degree
 
     @property
     def quality(self) -> int | None:
-        """Quality 1 to `MAX_QUALITY` of a lossy file."""
+        """Quality of a lossy file, 1 to `MAX_QUALITY`; None for other files."""
         return self.degree if self.fidelity == Fidelity.LOSSY else None
 
     @property
     def condition(self) -> int:
-        """What the file's model is asked for: its largest error, or its quality less 1."""
+        """Row of the model's biases: the largest error, or the quality of a lossy file less 1."""
         return self.degree - (self.fidelity == Fidelity.LOSSY)
 
     @property
     def channels(self) -> int:
-        """Colour channels that are coded: alpha is coded apart."""
+        """Number of coded colour channels. Alpha is not among them."""
         return 3 if self.mode in COLOURED_MODES and not self.grey else 1
 
     @property
     def image_channels(self) -> int:
-        """Channels of the image, alpha among them."""
+        """Number of the image's channels, with alpha."""
         return (3 if self.mode in COLOURED_MODES else 1) + self.has_alpha
 
     @property
     def mode_number(self) -> int:
-        """The field of the header; `mode_of` is the inverse."""
+        """Value of the header's field ``mode``. `mode_of` is the inverse."""
         return MODES.index(self.mode) + EQUAL_COLOURS * self.grey
 
     @property
@@ -170,15 +172,15 @@ class Header:
 
 @dataclass(frozen=True)
 class CodingHeader:
-    """How a coded file was made.
+    """The coding header: how a coded file was made.
 
     Attributes
     ----------
     latents : Latents
     lanes : int
-        Messages side by side, 1 to `MAX_LANES`.
+        Number of messages, 1 to `MAX_LANES`.
     band_height : int
-        Rows of pixels, 1 to `MAX_BAND_HEIGHT`.
+        Rows of pixels in a band, 1 to `MAX_BAND_HEIGHT`.
     model : int
     weights_hash : bytes
         First 4 bytes of the SHA-256 of the model's weights file.
@@ -208,18 +210,18 @@ def read(fields: tuple[Field, ...], data: bytes, offset: int) -> dict[str, int |
 
 
 def number(values: dict[str, int | bytes], name: str) -> int:
-    """Return a field that is a number."""
+    """Return the value of a field that holds a number."""
     return int(values[name])
 
 
 def require(condition: bool, name: str, expected: str, values: dict[str, int | bytes]) -> None:
-    """Raise CorruptDataError, with the field's place in the file, unless the condition holds."""
+    """Raise CorruptDataError unless the condition holds. The error has the place of the field in the file."""
     if not condition:
         raise CorruptDataError(f"header: {name}: expected {expected}, got {values[name]!r}", OFFSETS[name])
 
 
 def mode_of(number: int) -> tuple[str, bool]:
-    """Return the mode that a checked field of the header stands for, and whether its colours are equal."""
+    """Return the mode that the header's field ``mode`` stands for, and whether its three colours are equal."""
     grey = number >= len(MODES)
     return MODES[number - EQUAL_COLOURS * grey], grey
 
@@ -246,7 +248,7 @@ def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     """Raise CorruptDataError or UnsupportedError if a field does not fit its range or the header."""
     latents, lanes, band_height = (number(values, name) for name in ("latents", "lanes", "band_height"))
     require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
-    if header.fidelity == Fidelity.NEAR_LOSSLESS:  # its samples depend on z: no posterior could choose z
+    if header.fidelity == Fidelity.NEAR_LOSSLESS:  # a decoder could not compute the posterior that chose z
         require(latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
     if max(header.width, header.height) > SIDE_LIMIT:
         raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")

@@ -1,6 +1,7 @@
-"""The metadata chunk: ICC profile, EXIF, XMP and names of what is left out, compressed, readable without decoding.
+"""The metadata chunk: ICC profile, EXIF, XMP, and the names of metadata that was dropped.
 
-The chunk is a sequence of entries in the order of their tags, at most one of each:
+It can be read without decoding a pixel. The chunk is a sequence of compressed entries in the order of their tags, at
+most one of each:
 
     tag u8 | length u32 | zlib stream of ``length`` bytes
 
@@ -20,12 +21,13 @@ from PIL import Image
 from codec.errors import CorruptDataError, ImageError
 
 TAGS = {"icc_profile": 1, "exif": 2, "xmp": 3, "dropped": 4}
-"""The keys are those of Pillow's ``Image.info``; the last, ours, has the names of what is not kept."""
+"""Tags of the entries. The keys are those of Pillow's ``Image.info``. The last key is ours: its entry has the names of
+what the original's file said and the codec dropped."""
 KEPT = ("icc_profile", "exif", "xmp")
 NAMES_LIMIT_BYTES = 1 << 10
-"""Limit of the names of what is not kept."""
+"""Most bytes of the entry "dropped", uncompressed."""
 LIMIT_BYTES = 1 << 24
-"""A decompressed entry's limit: profiles and EXIF are far smaller, and zlib can expand 1,000 times."""
+"""Most bytes of another entry, uncompressed. Profiles and EXIF are far smaller, but zlib can expand 1,000 times."""
 
 _ORIENTATION = 274
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
@@ -45,9 +47,9 @@ def collect(image: Image.Image, exif: bytes | None = None) -> dict[str, bytes]:
     Parameters
     ----------
     image : PIL.Image.Image
-        Loaded.
+        A loaded image.
     exif : bytes, optional
-        Of the image, if it is known better than Pillow knows it.
+        The image's EXIF, where the caller knows it better than Pillow.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def collect(image: Image.Image, exif: bytes | None = None) -> dict[str, bytes]:
 
 
 def _exif(image: Image.Image) -> bytes:
-    """Return the EXIF of an image that has it elsewhere than in ``info``: in TIFF tags, in PNG text."""
+    """Return the EXIF of an image that has it outside of ``info``: in TIFF tags or in a text of PNG."""
     try:
         if profile := image.info.get("Raw profile type exif"):
             return bytes.fromhex("".join(profile.split("\n")[3:]))  # after two lines that say what it is
@@ -86,45 +88,45 @@ def _exif(image: Image.Image) -> bytes:
             del exif[tag]
         return exif.tobytes() if len(exif) else b""
     except Exception as error:
-        # Pillow's reader of tags raises whatever damaged tags lead to.
+        # Damaged tags make Pillow's reader raise many kinds of errors.
         raise ImageError(f"image: exif: cannot be read: {error}") from error
 
 
 def _is_made_up(image: Image.Image) -> bool:
-    """Return whether Pillow copies an orientation of XMP, if there is one, to EXIF that has none."""
+    """Return whether an orientation in the image's EXIF would be Pillow's copy of that in XMP."""
     says = any("tiff:Orientation" in str(image.info.get(key, "")) for key in _XMP_KEYS)
     return says and _ORIENTATION not in getattr(image, "tag_v2", {})
 
 
 def pack_names(names: Sequence[str]) -> bytes:
-    """Return the entry of what is not kept: names with ", " between; the inverse of `unpack_names`."""
+    """Return the entry "dropped": the names with ", " between them, cut if they are long. `unpack_names` reads it."""
     entry = re.sub(rb"[^ -~]", b"?", ", ".join(names).encode("ascii", "replace"))
     return entry if len(entry) <= NAMES_LIMIT_BYTES else entry[: NAMES_LIMIT_BYTES - 4].rsplit(b", ", 1)[0] + b", ..."
 
 
 def unpack_names(entry: bytes) -> tuple[str, ...]:
-    """Return the names of what is not kept; the inverse of `pack_names`."""
+    """Return the names in an entry "dropped". The inverse of `pack_names`."""
     return tuple(entry.decode("ascii").split(", ")) if entry else ()
 
 
 def info_of(chunk: bytes) -> dict[str, Any]:
-    """Return what a metadata chunk puts into Pillow's ``info``: bytes, and under "dropped" a tuple of names.
+    """Return the entries of a metadata chunk for Pillow's ``info``: bytes, and for "dropped" a tuple of names.
 
     Raises
     ------
     CorruptDataError
-        As `unpack`.
+        The chunk is damaged, see `unpack`.
     """
     return info_of_entries(unpack(chunk))
 
 
 def info_of_entries(entries: dict[str, bytes]) -> dict[str, Any]:
-    """Return what entries put into Pillow's ``info``, see `info_of`."""
+    """Return unpacked entries for Pillow's ``info``: bytes, and for "dropped" a tuple of names."""
     return {key: unpack_names(entry) if key == "dropped" else entry for key, entry in entries.items()}
 
 
 def pack(entries: dict[str, bytes]) -> bytes:
-    """Return the metadata chunk; the inverse of `unpack`."""
+    """Return the metadata chunk of entries, whose keys are those of `TAGS`. The inverse of `unpack`."""
     parts = []
     for key, tag in TAGS.items():
         if key in entries:
@@ -139,7 +141,8 @@ def unpack(chunk: bytes) -> dict[str, bytes]:
     Raises
     ------
     CorruptDataError
-        Cut, out of order, unknown tag, a damaged zlib stream, an entry over the limit, or names that are not text.
+        The chunk is cut, its entries are out of order, a tag is unknown, a zlib stream is damaged, an entry is over its
+        limit, or the dropped names are not printable ASCII.
     """
     entries: dict[str, bytes] = {}
     offset = last = 0

@@ -1,7 +1,7 @@
 """PNG inside our files: the whole image of a stored file, and the alpha channel of a coded one.
 
-A PNG from a file is not believed: its size and kind are compared with the header, and its chunks
-with a short list, before Pillow sees it. See FORMAT.md, "Stored images" and "Alpha".
+The PNG in a file may be forged. So its size and kind are compared with the file's header, and its chunks with a short
+list, before Pillow reads it. See FORMAT.md, "Stored images" and "Alpha".
 """
 
 from __future__ import annotations
@@ -27,26 +27,28 @@ KINDS = {
     "P": PALETTES,
     "1": ((1, 0),),
 }
-"""The pairs of bit depth and colour type that stand for a mode: of a few colours, a palette is shorter."""
+"""The pairs of bit depth and colour type with which a PNG may stand for a mode. Modes of colours may have a palette,
+which is shorter if the colours are few."""
 MAX_COLOURS = {"L": 16, "RGB": 256, "RGBA": 256}
-"""In an image that gets a palette; an index of 8 bits is no shorter than a grey sample."""
+"""Most colours of an image that gets a palette. Grey images get none above 16 colours, because an index of 8 bits is no
+shorter than a grey sample."""
 CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""No others: text and profiles could expand, and animations hold more than one image."""
+"""Chunks that a PNG may have. Others are refused: text and profiles could expand, and animations have many images."""
 
 U8 = NDArray[np.uint8]
 
 
 def png_bytes(image: Image.Image, *, quick: bool = False) -> bytes:
-    """Return the optimised PNG of an image without its metadata; the inverse of `open_png`.
+    """Return the optimised PNG of an image, without metadata. The inverse of `open_png`.
 
     Palette and transparency are kept. An image of few colours gets a palette where that is shorter.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Of a mode in `KINDS`.
+        An image of one of the modes in `KINDS`.
     quick : bool
-        Compress with the least effort, to learn roughly how long the PNG is.
+        Whether to compress with the least effort. That tells roughly how long the optimised PNG is.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def _written(image: Image.Image, **options: Any) -> bytes:
     try:
         image.save(buffer, "PNG", icc_profile=None, **options)
     except Exception as error:
-        # Pillow raises ValueError, TypeError or OSError by what is wrong in `info`.
+        # Wrong values in `info` make Pillow raise ValueError, TypeError or OSError.
         raise ImageError(f"image: cannot be written as PNG: {error}") from error
     return buffer.getvalue()
 
@@ -74,7 +76,7 @@ def _written(image: Image.Image, **options: Any) -> bytes:
 def fits_palette(image: Image.Image) -> bool:
     """Return whether an image has so few colours that a palette may be shorter.
 
-    A transparent colour has no place in it.
+    An image with a transparent colour gets no palette.
     """
     if image.mode not in MAX_COLOURS or "transparency" in image.info:
         return False
@@ -82,9 +84,9 @@ def fits_palette(image: Image.Image) -> bool:
 
 
 def with_palette(image: Image.Image) -> Image.Image:
-    """Return an image that fits a palette with one: of mode P, of the same pixels."""
+    """Return an image of mode P with the same pixels as an image that fits a palette."""
     colours = np.asarray(image.convert("RGBA"))
-    # Alpha is the highest byte: what is not opaque stands first, so that PNG's list of alphas is short.
+    # Alpha is the highest byte. So the colours that are not opaque stand first, and PNG's list of alphas is short.
     keys = colours.view("<u4")[:, :, 0]
     known = _distinct(keys)
     indexed = Image.fromarray(np.searchsorted(known, keys).astype(np.uint8)).convert("L")
@@ -96,7 +98,10 @@ def with_palette(image: Image.Image) -> Image.Image:
 
 
 def _distinct(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the distinct numbers of a few, ascending: a row at a time, for a sort of all would take seconds."""
+    """Return the distinct values of an array that has few, in ascending order.
+
+    It goes row by row: to sort all values at once would take seconds.
+    """
     known = np.unique(keys[:1])
     for row in keys:
         new = row[known[np.minimum(np.searchsorted(known, row), len(known) - 1)] != row]
@@ -106,7 +111,7 @@ def _distinct(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def _complete_palette(image: Image.Image) -> Image.Image:
-    """Return the image with a palette entry for every index; a short palette would cut the indices' bits."""
+    """Return the image with a palette entry for each index. A shorter palette would cut the indices in the PNG."""
     kind = image.palette.mode if image.palette else "RGB"
     palette = image.getpalette(kind) or []
     missing = (int(np.asarray(image).max()) + 1) * len(kind) - len(palette)
@@ -126,23 +131,23 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
     size : tuple of int
         Width and height that the PNG must have.
     mode : str
-        Mode that the PNG must have, of `KINDS`.
+        Mode that the PNG must have, one of `KINDS`.
 
     Raises
     ------
     CorruptDataError
-        Not a PNG, of another size or kind, with chunks that `png_bytes` never writes, or damaged.
+        The data is not a PNG, is damaged, has another size or kind, or has chunks that `png_bytes` never writes.
     """
     _check_header(data, size, mode)
     _check_chunks(data)
     try:
-        # No other format can be opened, and Pillow's own pixel limit does not apply: the size was checked.
+        # `PngImageFile` opens no other format. Pillow's own pixel limit is not needed: the size was checked.
         image = PngImageFile(BytesIO(data))
         image.load()
         if image.mode == "P" and mode in MAX_COLOURS:
             return _without_palette(image, mode)
     except Exception as error:
-        # Damaged PNG leads Pillow to OSError, SyntaxError, ValueError, struct.error and others.
+        # A damaged PNG makes Pillow raise OSError, SyntaxError, ValueError, struct.error and others.
         raise CorruptDataError(f"png: cannot be read: {error}") from error
     if image.mode != mode or image.size != size:
         raise CorruptDataError(f"png: expected {size} pixels of mode {mode}, got {image.size} of {image.mode}")
@@ -150,7 +155,7 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
 
 
 def _without_palette(image: Image.Image, mode: str) -> Image.Image:
-    """Return an image whose palette stands for colours, and alpha in RGBA; the inverse of `with_palette`."""
+    """Return an image of a mode without palette that has the palette's colours and alpha. Undoes `with_palette`."""
     if mode != "RGBA" and "transparency" in image.info:
         raise CorruptDataError(f"png: expected no transparency beside a palette in mode {mode}")
     if mode == "L":
@@ -161,7 +166,7 @@ def _without_palette(image: Image.Image, mode: str) -> Image.Image:
 
 
 def pack_alpha(alpha: U8) -> bytes:
-    """Return the alpha chunk: one byte if alpha is constant, else a grey PNG; the inverse of `unpack_alpha`.
+    """Return the alpha chunk: one byte if alpha is constant, else a grey PNG. The inverse of `unpack_alpha`.
 
     Parameters
     ----------
@@ -174,7 +179,13 @@ def pack_alpha(alpha: U8) -> bytes:
 
 
 def unpack_alpha(chunk: bytes, size: tuple[int, int]) -> U8:
-    """Return the alpha channel, uint8 array (H, W); the inverse of `pack_alpha`.
+    """Return the alpha channel, uint8 array (H, W). The inverse of `pack_alpha`.
+
+    Parameters
+    ----------
+    chunk : bytes
+    size : tuple of int
+        Width and height of the image.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""One frozen model: what it codes, what it sees, its networks p(x|z), p(z) and q(z|x), and its weights."""
+"""Frozen models: rasters and contexts, the networks of p(x|z), p(z) and q(z|x), and the files of their weights."""

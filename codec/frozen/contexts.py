@@ -1,4 +1,4 @@
-"""Which decoded pixels the likelihood of a pixel may look at, and how they enter the network.
+"""Contexts: the decoded pixels that the likelihood of a pixel may read.
 
 A pixel (y, x) belongs to wave ``x + SLOPE * y``. All pixels of a wave are coded together, so a
 context k rows up and j columns to the right is legal if and only if ``j <= SLOPE * k - 1``:
@@ -47,17 +47,24 @@ def offsets(radius: int) -> IntArray:
 
 
 def window(columns: int, rows: int) -> IntArray:
-    """Return the legal contexts of a window, nearest rows first; as of `offsets`.
+    """Return the legal contexts of a rectangular window, nearest rows first.
 
     Parameters
     ----------
-    columns, rows : int
-        A and B: from ``columns // 2`` to the left to as many to the right, in so many rows above; in the
-        pixel's own row what is to the left.
+    columns : int
+        Width of the window: it has ``columns // 2`` columns on either side of the pixel.
+    rows : int
+        Number of rows above the pixel's own row. In the own row only pixels to the left are contexts.
+
+    Returns
+    -------
+    int64 array (P, 2)
+        Rows up k >= 0 and columns to the right j of each context.
 
     Notes
     -----
-    The windows of Chen et al. (2017), less the contexts of near rows that a wave does not allow.
+    These are the windows A x B of Chen et al. (2017), less those contexts of near rows that belong to the same or a
+    later wave.
     """
     reach = columns // 2
     pairs = [(k, j) for k in range(rows + 1) for j in range(-reach, min(reach, SLOPE * k - 1) + 1)]
@@ -65,12 +72,16 @@ def window(columns: int, rows: int) -> IntArray:
 
 
 def neighbour(y: IntArray, x: IntArray, k: IntArray, j: IntArray, width: int) -> IntArray:
-    """Return where the context (k, j) of the pixel (y, x) is read, as an index into the raster.
+    """Return the place in the raster at which the context (k, j) of the pixel (y, x) is read.
 
-    Inside the image that is (y - k, x + j). Rows above the image are replaced by its first row,
-    with j cut to what is legal there; in the first row by the pixel to the left; columns outside
-    by the nearest column, and left of the first column by the pixel above. The very first pixel
-    has no neighbour and gets -1.
+    If (y - k, x + j) lies in the image, it is that place. Otherwise another pixel stands in:
+
+    - above the image: the image's first row, with j cut to what is legal there;
+    - above the image, if the pixel is in the first row: the pixel to its left;
+    - right of the image: the last column;
+    - left of the image: the first column; in the pixel's own row, the pixel above.
+
+    The very first pixel has no neighbour and gets -1.
 
     Parameters
     ----------
@@ -85,13 +96,13 @@ def neighbour(y: IntArray, x: IntArray, k: IntArray, j: IntArray, width: int) ->
 
     Notes
     -----
-    FORMAT.md, "Waves and contexts". `codec.vlae.wavefront` has the same rule for one pixel.
+    FORMAT.md, "Waves and contexts", has the rule. `codec.frozen.likelihood` compiles it for one pixel.
     """
     k_eff = np.minimum(k, y)
     j_eff = np.where(k_eff == k, j, np.minimum(j, SLOPE * k_eff - 1))
     row = y - k_eff
     column = np.clip(x + j_eff, 0, width - 1)
-    # In the pixel's own row everything that is not strictly to its left is replaced.
+    # In its own row, a pixel can read only what is strictly to its left.
     own = k_eff == 0
     column = np.where(own, np.minimum(column, x - 1), column)
     above = own & (column < 0)

@@ -1,11 +1,11 @@
-"""The networks around z of models whose latents become a map: features beside every pixel.
+"""The networks around z of models whose latents become a map of features, which gives each pixel further inputs.
 
-Both are residual networks over patches of p x p pixels, made of the convolutions of `codec.networks.convolutions`:
+Posterior and map are residual networks over patches of p x p pixels, made of `codec.networks.convolutions`:
 
     posterior:   s = input(patches of x);   blocks;   raw = out(max(s, 0) of a cell's patches)
     features:    s = dense(z of a cell);    blocks;   map = output(max(s, 0)), p x p pixels a patch
 
-where a cell is k x k patches, and the blocks are those of the transforms. Outside the band everything is zero.
+A cell is k x k patches. The blocks are those of the transforms. Outside the band all inputs are zero.
 See FORMAT.md, "Maps of features".
 """
 
@@ -37,29 +37,31 @@ class Limits(NamedTuple):
 
 
 def centred(values: Raster, layout: Layout) -> I16:
-    """Return what the posterior sees of values: samples less 128, bits as -64 and 64."""
+    """Return the inputs of the posterior for values: samples less 128, bits as -64 and 64; an int16 array."""
     wide = values.astype(np.int16)
     return 128 * wide - 64 if layout.high == 1 else wide - 128
 
 
 def largest_centred(layout: Layout) -> int:
-    """Return the largest magnitude of `centred`."""
+    """Return the largest magnitude of a result of `centred`."""
     ends = centred(np.array([layout.low, layout.high]), layout)
     return int(np.abs(ends).max())
 
 
 @dataclass(frozen=True)
 class SpatialNetworks:
-    """Posterior and map of features; a `codec.frozen.model.LatentNetworks`.
+    """The posterior and the map of features. It is a `codec.frozen.model.LatentNetworks`.
 
     Attributes
     ----------
     patch, cell : int
-        p and k.
+        p and k: side of a patch in pixels, and side of a cell in patches.
     bias_count : int
-        Biases of the likelihood, which z leaves alone.
-    input, blocks, out : of the posterior
-    dense, feature_blocks, output : of the map
+        Number of the likelihood's biases. The latents do not change them.
+    input, blocks, out : Layer, pairs of Layer, Layer
+        The posterior.
+    dense, feature_blocks, output : Layer, pairs of Layer, Layer
+        The map of features.
     """
 
     layout: Layout
@@ -93,11 +95,11 @@ class SpatialNetworks:
         return latent_parameters(results.reshape(-1, 2 * self.latents), self.grid)
 
     def moved(self, z: I64 | None, tiles: int) -> I64:
-        """Return zeros (tiles, bias count): z says what it has to say by the features."""
+        """Return zeros (tiles, bias count): in these models z acts by the features alone."""
         return np.zeros((tiles, self.bias_count), dtype=np.int64)
 
     def features(self, z: I64 | None, down: int, across: int) -> I16:
-        """Return the map (rows, columns, F) of the latents z (down across, latents) of a band; zeros without them."""
+        """Return the map (rows, columns, F) of a band's latents z (down * across, latents); zeros if z is None."""
         p, k = self.patch, self.cell
         h, w = down * k, across * k
         count = len(self.output.shift) // p**2
@@ -131,5 +133,5 @@ class SpatialNetworks:
 
 
 def _within(plane: I16, shape: tuple[int, int], channels: int) -> I16:
-    """Return what is within a plane's border of zeros, (h, w, channels)."""
+    """Return the inner part (h, w, channels) of a plane, without its border of zeros; a view."""
     return plane.reshape(shape[0] + 2, shape[1] + 2, channels)[1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""The weights of the networks of `codec.frozen.features`: which tensors they are and what is refused."""
+"""The weights of the networks of `codec.frozen.features`: which tensors a file has, and what is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RANGES = {
     "hidden_limit": (1, 32767),
     "feature_limit": (1, 32767),
 }
-"""Whole numbers in a weights file's metadata, and their ranges."""
+"""Integers in the metadata of a weights file, and their ranges."""
 PREFIXES = ("posterior", "features")
 LIMIT_NAMES = ("stream_limit", "hidden_limit", "feature_limit")
 
@@ -36,19 +36,19 @@ def _tile(config: Config) -> int:
 
 
 def _check(config: Config) -> None:
-    """Raise ModelError if a band has more rows than a file can say."""
+    """Raise ModelError if a band has more rows than a file's header can hold."""
     if config["band"] * _tile(config) > MAX_BAND_HEIGHT:
         raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * _tile(config)}")
 
 
 def _contexts(config: Config) -> tuple[contexts.IntArray, int]:
-    """Return the window's contexts, and how far they reach."""
+    """Return the window's contexts (P, 2), and how far they reach in rows or columns."""
     columns, rows = config["window_columns"], config["window_rows"]
     return contexts.window(columns, rows), max(columns // 2, rows)
 
 
 def _shapes(tensors: Tensors, config: Config, channels: int, *_: int) -> Shapes:
-    """Return the type and shape of every tensor; widths and blocks are read from some."""
+    """Return the type and shape of each tensor. Widths and the number of blocks are taken from the tensors."""
     latents, area, patches = config["latents"], config["patch"] ** 2, config["cell"] ** 2
     shapes: Shapes = {}
     streams = {
@@ -73,12 +73,12 @@ def _shapes(tensors: Tensors, config: Config, channels: int, *_: int) -> Shapes:
 
 
 def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, _: int, bias_count: int) -> SpatialNetworks:
-    """Return the networks of a weights file's tensors, whose shapes are right.
+    """Return the networks of a weights file's tensors, whose shapes were checked.
 
     Raises
     ------
     ModelError
-        A sum could leave int32, or a network has no units.
+        The sum of a layer could leave int32, or a network has no units.
     """
     for name in ("posterior.input", "features.dense"):
         if not tensors[f"{name}.weight"].size:
@@ -121,4 +121,4 @@ FAMILY = Family(
     shapes=_shapes,
     build=_build,
 )
-"""Models whose latents become a map of features."""
+"""The family of models whose latents become a map of features."""

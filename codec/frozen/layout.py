@@ -1,8 +1,8 @@
-"""What is coded: the channels of a raster, their values, and the places in which they are coded.
+"""Rasters, which the VLAE coder codes: their channels, values, and the places at which channels are coded.
 
-There are three kinds of rasters: the samples of an image, the bits of one of black and white, and tensors, the
-quantised latents of a learned transform. The coder is the same for all of them. It reads from a `Kind` and a `Layout`
-where they differ. See FORMAT.md, "Rasters".
+There are three kinds: the samples of an image, the bits of a black-and-white image, and tensors, which are the
+quantised latents of a learned transform. The coder is the same for all. A `Kind` and a `Layout` say how they differ.
+See FORMAT.md, "Rasters".
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from codec.frozen.contexts import ORDER
 from codec.networks.transform import PATCH
 
 TENSOR_KNEE = 2
-"""Differences up to which `codec.entropy.tables.compress` is about linear: tensors hold small numbers."""
+"""Up to about this, `codec.entropy.tables.compress` is linear. It is small, because tensors hold small numbers."""
 TENSOR_LIMIT = 16383
-"""Largest limit of a tensor: differences of two values have 16 bits."""
+"""Largest magnitude of a tensor's values, so that the difference of two has 16 bits."""
 
 BITS_KNEE = 1
-"""With it 1 is `codec.entropy.tables.COMPRESS_UNIT`."""
+"""With this knee, a difference of 1 is compressed to `codec.entropy.tables.COMPRESS_UNIT`."""
 
 I64 = NDArray[np.int64]
 
@@ -38,17 +38,17 @@ class Kind:
     Attributes
     ----------
     name : str
-        The word in weights files.
+        The word for it in weights files.
     dtype : np.dtype
-        Of its values.
+        Type of the values.
     may_be_grey : bool
         Whether one channel may stand for all, as in a grey image.
     is_rounded : bool
         Whether the condition of a model is the largest error within which values are coded.
     patch : int
-        Side of the square of an image's pixels that a position stands for.
+        A position of the raster stands for patch x patch pixels of the image.
     white : int
-        Difference of an image's samples for each 1 in the raster: an image of black and white has samples 0 and 255.
+        Factor from the raster's values to an image's samples. It is 255 for bits and 1 for samples.
     """
 
     name: str
@@ -66,29 +66,35 @@ KINDS = {kind.name: kind for kind in (SAMPLES, BITS, TENSOR)}
 
 
 class Layout(NamedTuple):
-    """The channels of a raster, and the places that code them one after the other.
+    """The channels of a raster, and the places, which code the channels of a position one after the other.
 
-    A channel's v is its value minus its reference.
+    Each channel has a residual v: its value minus its reference, which is a prediction from contexts.
 
     Attributes
     ----------
-    order : int64 array (channels,), channels in coding order
+    order : int64 array (channels,)
+        The channels in coding order.
     begins : int64 array (places + 1,)
         Place p codes the channels ``order[begins[p]:begins[p + 1]]``.
-    low, high : int, range of values
-    missing : int, value of neighbours that do not exist
+    low, high : int
+        Range of the values.
+    missing : int
+        Value of neighbours that do not exist.
     references : int
-        So many channels, the first of the raster, are predicted by a reference; that of others is 0.
-    level_shift : int, from a reference's distance to ``missing`` to an input
+        The first ``references`` channels of the raster have a reference. That of the others is 0.
+    level_shift : int
+        A reference less ``missing``, shifted to the right by this, is an input of the network.
     grey : bool
-        Whether contexts show the grey of red, green and blue alone, from which all three have their reference.
-    compress : int16 array (2 (high - low) + 1,), entry d + high - low is that of the difference d
+        Whether contexts show only the grey of red, green and blue. Then all three have the same reference, made of it.
+    compress : int16 array (2 (high - low) + 1,)
+        Entry d + high - low is the input for the difference d.
     features : int64 array (features, 2)
-        What places see of the channels coded before: v of the first, minus v of the second unless it is -1.
+        Inputs of places from the channels coded before: v of the first channel, minus v of the second unless that is
+        -1.
     feature_begins : int64 array (places + 1,)
-        Place p sees the features ``feature_begins[p]`` up to the next one's.
+        Place p sees the features from ``feature_begins[p]`` up to ``feature_begins[p + 1]``, without the latter.
     coefficients : int64 array (places,)
-        By so many v, of the first channels in coding order, a place may move its means.
+        A place may move its means by the v of this number of channels, the first ones in coding order.
     """
 
     order: I64
@@ -106,23 +112,23 @@ class Layout(NamedTuple):
 
     @property
     def largest_input(self) -> int:
-        """Largest absolute value that the layout gives a network: a compressed difference, or a level."""
+        """Largest absolute input that the layout gives a network: a compressed difference, or a level."""
         levels = [(value - self.missing) >> self.level_shift for value in (self.low, self.high)]
         return max(int(self.compress[-1]), -levels[0], levels[1])
 
     @property
     def sizes(self) -> list[int]:
-        """Channels of each place."""
+        """Number of channels of each place."""
         return [int(end - begin) for begin, end in pairwise(self.begins)]
 
     def inputs(self, contexts: int) -> int:
-        """Return how many inputs of a network so many contexts and the references are."""
+        """Return the number of a network's inputs from ``contexts`` contexts and from the references."""
         return contexts + 1 if self.grey else contexts * len(self.order) + self.references
 
 
 @lru_cache(maxsize=2)
 def samples(*, grey: bool = False) -> Layout:
-    """Return the layout of an image's samples: red, green, blue; each place codes a channel."""
+    """Return the layout of an image's samples: red, green and blue. Each place codes one channel."""
     red, green, _ = sorted(ORDER)
     return Layout(
         order=np.array(ORDER, dtype=np.int64),
@@ -142,7 +148,7 @@ def samples(*, grey: bool = False) -> Layout:
 
 @lru_cache(maxsize=1)
 def bits() -> Layout:
-    """Return the layout of an image of black and white: 0 and 1."""
+    """Return the layout of a black-and-white image, whose values are 0 and 1."""
     return Layout(
         order=np.zeros(1, dtype=np.int64),
         begins=np.arange(2, dtype=np.int64),
@@ -161,7 +167,10 @@ def bits() -> Layout:
 
 @lru_cache(maxsize=8)
 def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
-    """Return the layout of a tensor of values -limit..limit, whose channels are coded in equal groups."""
+    """Return the layout of a tensor of values -limit..limit.
+
+    Each place codes one of ``groups`` equal groups of channels. The first ``references`` channels have a reference.
+    """
     begins = np.arange(0, channels + 1, channels // groups, dtype=np.int64)
     seen = begins[:-1]
     channel = np.concatenate([np.arange(count, dtype=np.int64) for count in seen])

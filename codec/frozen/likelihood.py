@@ -1,8 +1,8 @@
-"""The likelihood p(x|z) of pixels: contexts in, the raw parameters of a mixture for each channel out.
+"""The likelihood p(x|z) of pixels: a network from contexts to the raw parameters of a mixture for each channel.
 
-A small network of integers runs at every pixel (of a tensor: at every position); its biases are set by
-the tile's latents, the condition and the file's adaptation. The head of a place (`codec.frozen.layout`) sees
-the channels coded before.
+A small network of integers runs at each pixel, or at each position of a tensor. Its biases depend on the tile's
+latents, on the condition, and on the file's adaptation. The head of a place (`codec.frozen.layout`) also sees the
+channels of the pixel that were coded before.
 See FORMAT.md, "Waves and contexts" and "Likelihood".
 """
 
@@ -20,26 +20,37 @@ from codec.networks.products import I16, I32, activate, padded_columns, padded_r
 
 I64 = NDArray[np.int64]
 Raster = NDArray[Any]
-"""Samples are uint8, tensors int16; kernels are compiled for each."""
+"""Type of rasters: samples and bits are uint8, tensors int16. Kernels are compiled for both."""
 
 
 class Network(NamedTuple):
-    """The likelihood's weights for the loop.
+    """The likelihood's weights, as the pixel loop reads them.
 
     Attributes
     ----------
-    offsets : int64 array (P, 2), contexts
-    reference : int64 array (4, 2), place among the contexts and weight; (0, 2) where nothing has a reference
+    offsets : int64 array (P, 2)
+        Rows up and columns to the right of each context.
+    reference : int64 array (4, 2)
+        Index of a context and its weight in the reference. The shape is (0, 2) if no channel has a reference.
     layout : Layout
     w1, w2, w3, split : int16 arrays, from `codec.networks.products.pack`
-    shift1, shift2, shift3, shift_heads : int32 arrays (units,), of the activations
-    conditioning : int32 array (features, head), what each feature of the layout adds
-    outputs : int16 array (places, ...), `codec.networks.products.pack` of each place's
+        Weights of the three hidden layers, and of the layer that feeds the heads.
+    shift1, shift2, shift3, shift_heads : int32 arrays (units,)
+        Shifts from sums to activations.
+    conditioning : int32 array (features, head)
+        What each feature of the layout adds to the sums of a head.
+    outputs : int16 array (places, ...)
+        Output weights of each place's head, from `codec.networks.products.pack`.
     output_bias, multiplier : int64 arrays (places, outputs)
-        Of each channel 3 M, then the coefficients; places of fewer than the most leave some unused.
-    shift : int, of all outputs
-    limit : int, largest activation
-    mixtures, tile : int
+        For each channel 3 M outputs, then those of the coefficients. Places with fewer channels leave some unused.
+    shift : int
+        Shift of all outputs.
+    limit : int
+        Largest activation.
+    mixtures : int
+        M, the components of a mixture.
+    tile : int
+        Side of a tile in pixels.
     radius : int
         How far contexts reach, in rows or columns.
     """
@@ -67,27 +78,33 @@ class Network(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Where a band lies in its image, and what its pixels are coded with.
+    """A band: its place in the image, and everything that its pixels are coded with.
 
     Attributes
     ----------
     image : uint8 or int16 array (H * W * channels,)
-        Decoded samples, a grey image has its channel three times; or those of a tensor.
+        The decoded values of the whole raster. A grey image has its channel three times.
     source : array like ``image``
-        What is coded. Of a decoded image the raster itself: its samples lie in the same bins.
+        The values to be coded. For a decoded image it is the raster itself, whose samples lie in the same bins.
     width : int
+        Columns of the raster.
     top, rows : int
-    places : int, all of the layout, or 1: the first one's channel stands for all
+        First row of the band, and number of its rows.
+    places : int
+        Number of coded places: all of the layout, or 1 for a grey image, whose first channel stands for all.
     max_error : int
+        Largest error of a sample.
     known : int
-        Places whose values are those of ``source``, where the others' are decoded; 0 but for samples of the model.
+        DECODE takes the values of this number of places from ``source`` and pops only the others. It is 0, except when
+        a preview or a sample of the model is drawn.
     prices : int64 array (channels,), or empty
-        What `codec.entropy.rate_distortion.cheapest` weighs errors with, where values are chosen.
+        Prices of errors for `codec.entropy.rate_distortion.cheapest`, where values are chosen.
     worth : int64 array (H * W,), or empty
-        Of errors at a position where values are chosen, see `codec.encoder.masking.worth`.
+        Factors of the prices at each position, in 1/256, where values are chosen; see `codec.encoder.masking.worth`.
     biases : int32 array (tiles of the band, bias count)
+        The likelihood's biases in each tile.
     features : int16 array (rows * width, F)
-        What latents say of each pixel; F may be 0.
+        Inputs of each pixel that the latents make; F may be 0.
     """
 
     image: Raster
@@ -105,7 +122,7 @@ class Band(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Buffers of one thread; ``ys`` (rows in the band) and ``xs`` say which pixels are worked."""
+    """The buffers of one thread. ``ys`` (rows in the band) and ``xs`` are the coordinates of the pixels in work."""
 
     inputs: I16
     h1: I16
@@ -128,7 +145,7 @@ class Work(NamedTuple):
 
 
 def make_work(network: Network, pixels: int) -> Work:
-    """Return buffers for ``pixels`` pixels at once."""
+    """Return buffers for ``pixels`` pixels."""
     rows = padded_rows(pixels)
     width = padded_columns(len(network.shift2))
     head = network.conditioning.shape[1]
@@ -165,7 +182,7 @@ def make_work(network: Network, pixels: int) -> Work:
 
 @njit
 def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
-    """Return `codec.frozen.contexts.neighbour` of one pixel."""
+    """Return what `codec.frozen.contexts.neighbour` returns, for one pixel."""
     up = min(k, y)
     if up < k:
         j = min(j, SLOPE * up - 1)
@@ -185,7 +202,7 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
     inputs, ref, compress = work.inputs, work.ref, layout.compress
     contexts, channels, features = len(offsets), len(layout.order), band.features
     shown = 1 if layout.grey else channels
-    zero = layout.high - layout.low  # where the table has the difference 0
+    zero = layout.high - layout.low  # entry of the table for the difference 0
     for p in range(contexts):
         steps[p] = channels * (offsets[p, 1] - offsets[p, 0] * width)
     for i in range(count):
@@ -225,7 +242,7 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
 def _hidden(
     count: int, x: I16, weight: I16, sums: I32, at: int, shift: I32, tiles: I64, band: Band, limit: int, out: I16
 ) -> None:
-    """Fill the activations of a layer whose biases begin at ``at``."""
+    """Fill ``out`` with the activations of a layer whose biases begin at ``at``."""
     product(count, x, weight, sums)
     for i in range(count):
         activate(sums[i], band.biases[tiles[i], at : at + len(shift)], shift, limit, out[i])
@@ -233,7 +250,7 @@ def _hidden(
 
 @njit
 def run_body(count: int, band: Band, network: Network, work: Work) -> None:
-    """Fill ``work`` up to the heads' sums for the first ``count`` pixels of its ``ys`` and ``xs``."""
+    """Run the network up to the sums of the heads, for the first ``count`` pixels of ``work``."""
     tiles, limit = work.tiles, network.limit
     units = len(network.shift2)
     across = (band.width + network.tile - 1) // network.tile
@@ -249,7 +266,7 @@ def run_body(count: int, band: Band, network: Network, work: Work) -> None:
 
 @njit
 def _see(place: int, count: int, band: Band, network: Network, work: Work) -> None:
-    """Add to the sums of a place's head what the channels before say."""
+    """Add the features of the channels coded before to the sums of a place's head."""
     layout, image, ref, heads = network.layout, band.image, work.ref, work.heads
     channels, head = len(layout.order), network.conditioning.shape[1]
     zero = layout.high - layout.low
@@ -269,9 +286,9 @@ def _see(place: int, count: int, band: Band, network: Network, work: Work) -> No
 
 @njit
 def run_head(place: int, count: int, band: Band, network: Network, work: Work) -> None:
-    """Fill ``act``, and ``raw`` parameters with the ``shifts`` of their means, of a place's channels.
+    """Fill the ``raw`` parameters of a place's channels, the ``shifts`` of their means, and the head's ``act``.
 
-    Its head sees the channels before.
+    The head sees the channels that were coded before.
     """
     layout, heads, act, out, raw, ref = network.layout, work.heads, work.act, work.out, work.raw, work.ref
     order, head = layout.order, network.conditioning.shape[1]

@@ -1,7 +1,8 @@
-"""Frozen models: what one is.
+"""A frozen model, and the interface of its networks around z.
 
-`codec.frozen.weights` makes one of a weights file, `codec.frozen.shipped` loads those that ship. The networks around z
-are of two kinds: `codec.frozen.modulation` and `codec.frozen.features`. See FORMAT.md, "Models" and "Exact networks".
+`codec.frozen.weights` makes a model of a weights file, and `codec.frozen.shipped` loads the models that ship. There are
+two families of networks around z: `codec.frozen.modulation` and `codec.frozen.features`. See FORMAT.md, "Models" and
+"Exact networks".
 """
 
 from __future__ import annotations
@@ -24,65 +25,69 @@ from codec.networks.transform import Transforms
 
 I64 = NDArray[np.int64]
 Config = dict[str, Any]
-"""Configuration in the metadata of a weights file."""
+"""The configuration in the metadata of a weights file."""
 Tensors = dict[str, NDArray[Any]]
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
-"""Type and shape of tensors by their names."""
+"""Type and shape of each tensor, by its name."""
 
 
 class LatentNetworks(Protocol):
-    """The networks around z."""
+    """The networks around z: the posterior, and what z does to the likelihood."""
 
     def posterior(self, area: Raster, condition: int) -> I64:
-        """Return the raw parameters (tiles * latents, 3) of q(z|x) for the decoded pixels (rows, columns, channels).
+        """Return the raw parameters of q(z|x), int64 array (tiles * latents, 3).
 
-        They are those of a band, filled up to whole tiles.
+        ``area`` has the decoded pixels (rows, columns, channels) of a band, filled up to whole tiles.
         """
 
     def moved(self, z: I64 | None, tiles: int) -> I64:
-        """Return what latents z (tiles, latents), or their absence, add to the likelihood's biases (tiles, count)."""
+        """Return what is added to the likelihood's biases, int64 array (tiles, bias count), for z (tiles, latents).
+
+        If z is None, the model codes without latents.
+        """
 
     def features(self, z: I64 | None, down: int, across: int) -> I16:
-        """Return the features (rows, columns, F) that the latents of a band of ``down`` x ``across`` tiles make."""
+        """Return the features, int16 array (rows, columns, F), that z makes in a band of down x across tiles."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What sets apart the models with one form of networks around z, for `codec.frozen.weights`.
+    """A family: the models with the same form of networks around z. `codec.frozen.weights` reads their files with it.
 
-    A configuration is the one of a weights file. A new family is a module with one of these, named in
-    `codec.frozen.weights.FAMILIES`.
+    To add a family, write a module with one of these, and name it in `codec.frozen.weights.FAMILIES`. A configuration
+    is that of a weights file.
 
     Attributes
     ----------
     kinds : tuple of Kind
-        What its models may code.
+        The kinds of rasters that its models may code.
     ranges : dict of str to (int, int)
-        Whole numbers that its configurations have besides those of all models.
+        Integers that its configurations have besides those of all models, and their ranges.
     is_conditional : bool
-        Whether biases may have several rows: one for each condition.
+        Whether biases may have several rows, one for each condition.
     is_adaptable : bool
-        Whether files of samples may change its biases.
+        Whether files of samples may adapt its biases.
     needs_latents : bool
         See `Model`.
     has_own_units : bool
-        Whether hidden units of the prior belong to a latent each and see the latents before it.
+        Whether each hidden unit of the prior belongs to one latent of the tile and sees the latents before it.
     check : callable
-        Raises ModelError if a configuration, whose numbers are in their ranges, cannot be worked.
+        Called with a configuration whose numbers are in their ranges. Raises ModelError if they contradict each other.
     contexts : callable
-        Returns the contexts (P, 2) of a configuration, and how far they reach.
+        Called with a configuration. Returns its contexts (P, 2), and how far they reach.
     tile, band, neighbours : callables
-        Return the side of a tile in pixels, the rows of tiles in a band, and the neighbouring tiles that the prior
-        sees, of a configuration.
+        Called with a configuration. They return the side of a tile in pixels, the rows of tiles in a band, and
+        the number of neighbouring tiles that the prior sees.
     features : callable
-        Returns how many features a pixel has, and their largest magnitude, of a configuration.
+        Called with a configuration. Returns the number of features of a pixel, and their largest magnitude.
     shapes : callable
-        Returns type and shape of each tensor of the networks around z, from tensors (widths of hidden layers are taken
-        from some), the configuration, the raster's channels, the rows of biases, and the biases of the likelihood.
+        Called with the tensors (from which widths of hidden layers are taken), the configuration, and the numbers of
+        channels, of rows of biases, and of biases of the likelihood. Returns the type and shape of each tensor of the
+        networks around z.
     build : callable
-        Returns the networks around z, from tensors of these shapes, the configuration, the layout, the grid of latents,
-        the number of conditions, and the biases of the likelihood. It raises ModelError if a layer could leave
-        the range in which it is exact.
+        Called with tensors of these shapes, the configuration, the layout, the grid of latents, and the numbers of
+        conditions and of biases of the likelihood. Returns the networks around z. Raises ModelError if a layer could
+        leave the range in which it is exact.
     """
 
     kinds: tuple[Kind, ...]
@@ -103,34 +108,36 @@ class Family:
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen model: what `codec.vlae.coders` needs of it.
+    """A frozen model.
 
     Attributes
     ----------
-    number, name : identity
+    number, name : int, str
+        The number in files, and the name for people.
     hash : bytes
         First 4 bytes of the SHA-256 of the weights file.
     kind : Kind
-        What it codes: samples of images, their bits, or a tensor.
+        The rasters that it codes: samples of images, their bits, or tensors.
     tile : int
-        Pixels of a tile's side.
+        Side of a tile in positions of the raster.
     band : int
         Rows of tiles in a band.
     latents : int
-        Latents of a tile.
+        Number of latents of a tile.
     conditions : int
-        Rows of biases it has: one for each d of samples, for each quality of a tensor.
+        Rows of biases: one for each largest error of samples, or for each quality of a tensor.
     grid : Grid
-        Of latents.
+        The grid of latents.
     normal : bool
-        Whether latents have normal distributions, or logistic ones.
+        Whether latents have normal distributions; if not, logistic ones.
     adaptable : bool
-        Whether files may change its biases.
+        Whether files may adapt its biases.
     needs_latents : bool
-        Whether the likelihood never did without latents in training: images that find bits to borrow have them.
+        Whether the likelihood was never trained without latents. Then images that find bits to borrow have latents.
     networks : LatentNetworks
+        The networks around z.
     transforms : Transforms or None
-        Between samples and the tensor that is coded, if the model has them.
+        The transforms between samples and the coded tensor, if the model has them.
     """
 
     number: int
@@ -154,22 +161,26 @@ class Model:
 
     @property
     def layout(self) -> Layout:
-        """What is coded."""
+        """The layout of the rasters that the model codes."""
         return self.network.layout
 
     @property
     def latent_tables(self) -> Tables:
-        """Tables of the distributions of latents."""
+        """The tables of the latents' distributions."""
         return load_tables(normal=self.normal)
 
     def biases(self, z: I64 | None, condition: int, tiles: int, adaptation: I64 | None) -> I32:
-        """Return the likelihood's biases (tiles, bias count).
+        """Return the likelihood's biases, int32 array (tiles, bias count).
 
         Parameters
         ----------
-        z : int64 array (tiles, latents), or None: latents off
+        z : int64 array (tiles, latents) or None
+            The latents; None codes without them.
+        condition : int
+            The largest error d of an image, or quality - 1 of a tensor.
+        tiles : int
         adaptation : int64 array (bias count,) or None
-            What the file's adaptation adds, in units of `adaptation_units`.
+            u of the file's adaptation, in `adaptation_units`.
         """
         moved = self.networks.moved(z, tiles)
         if adaptation is not None:
@@ -179,7 +190,7 @@ class Model:
 
     @property
     def adaptation_units(self) -> I64:
-        """Return by how much a unit of the adaptation moves each bias, (bias count,)."""
+        """Return by how much a unit of the adaptation moves each bias, int64 array (bias count,)."""
         net = self.network
         shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads])
         return ADAPTATION_STEP << shifts.astype(np.int64)

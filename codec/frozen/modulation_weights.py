@@ -1,4 +1,4 @@
-"""The weights of the networks of `codec.frozen.modulation`: which tensors they are and what is refused."""
+"""The weights of the networks of `codec.frozen.modulation`: which tensors a file has, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ RANGES = {
     "tile": (16, 1024),
     "posterior_limit": (1, 8191),
 }
-"""Whole numbers in a weights file's metadata, and their ranges. Four times the posterior's limit has 16 bits."""
+"""Integers in the metadata of a weights file, and their ranges. Four times the posterior's limit must have 16 bits."""
 TILE_UNITS = {"samples": 64, "tensor": 16}
-"""What the side of a tile is a multiple of."""
+"""The side of a tile is a multiple of this."""
 SAMPLE_PLANES = 9
-"""Input planes of the posterior of samples."""
+"""Number of input planes of a posterior that sees samples."""
 
 
 def _check(config: Config) -> None:
-    """Raise ModelError if tiles have no side that the networks can work."""
+    """Raise ModelError if the networks cannot work tiles of this side."""
     if config["tile"] % TILE_UNITS[config["kind"]]:
         raise ModelError(f"tile: expected a multiple of {TILE_UNITS[config['kind']]}, got {config['tile']}")
 
 
 def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) -> Shapes:
-    """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
+    """Return the type and shape of each tensor. Widths of hidden layers are taken from the tensors."""
     n = config["latents"]
     planes = SAMPLE_PLANES if config["kind"] == "samples" else config["posterior_channels"]
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
@@ -61,7 +61,7 @@ def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) 
 
 
 def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, conditions: int, _: int) -> ModulationNetworks:
-    """Return the networks of a weights file's tensors, whose shapes are right.
+    """Return the networks of a weights file's tensors, whose shapes were checked.
 
     Raises
     ------
@@ -111,4 +111,4 @@ FAMILY = Family(
     shapes=_shapes,
     build=_build,
 )
-"""Models whose latents modulate the likelihood, tile by tile."""
+"""The family of models whose latents modulate the likelihood, tile by tile."""

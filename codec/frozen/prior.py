@@ -1,4 +1,4 @@
-"""The prior p(z): autoregressive over the tiles of a band and their channels, in one fixed order.
+"""The prior p(z): an autoregressive network over the tiles of a band and the latents of a tile, in a fixed order.
 
 See FORMAT.md, "Prior".
 """
@@ -18,7 +18,7 @@ from codec.entropy.rans import Message
 from codec.networks.products import I16, I32, activate
 
 NEIGHBOURS = ((0, -1), (1, 0), (1, -1), (1, 1), (0, -2), (2, 0))
-"""Tiles (rows up, columns to the right) that a prior may see: a model takes the first so many."""
+"""Tiles (rows up, columns to the right) that a prior may see. A model takes the first ones; its file says how many."""
 
 I64 = NDArray[np.int64]
 
@@ -30,27 +30,29 @@ class Prior(NamedTuple):
     ----------
     neighbours : int64 array (K, 2)
         Rows up and columns to the right of the tiles that are seen.
-    weight : int16 array (K (latents + 1), hidden), rows: of each neighbour z, and whether it exists
+    weight : int16 array (K (latents + 1), hidden)
+        Weights of the neighbours: each has a row for each latent, and one that counts whether it exists.
     own : int16 array (latents, hidden)
-        Of the tile's own channels; of a unit only those before its own channel are used.
+        Weights of the tile's own latents. A unit uses only those before its own latent.
     begins : int64 array (latents + 1,)
-        Hidden units ``begins[c]`` up to the next one's belong to channel c, and are seen from it on.
-    bias : int32 array (hidden,), of one condition
+        Hidden units ``begins[c]`` to ``begins[c + 1] - 1`` belong to latent c. Latent c and later ones see them.
+    bias : int32 array (hidden,)
+        Biases for one condition.
     shift : int32 array (hidden,)
     limit : int
     out : int16 array (2 latents, hidden)
     out_bias : int32 array (2 latents,)
     channels : int32 array (2 latents, latents)
-        Only channels before the row's own are used. A latent moves a mean by its own size, so in units of the sums
-        these weights leave 16 bits: shipped ones reach 145,904. Products with latents, of 11 bits, have 32 all the
-        same, since the sum's bound counts them.
+        Direct weights from a tile's earlier latents to means and scales. A row uses only the latents before its own. In
+        units of the sums these weights do not fit 16 bits: shipped ones reach 145,904. Their products with latents, of
+        11 bits, still fit 32 bits, because the bound of the sums counts them.
     multiplier : int64 array (2 latents,)
     out_shift : int
 
     Notes
     -----
-    A tile has too few latents for the tiles of `codec.networks.products`: sums run over rows of weights, and the
-    compiler makes vectors of them.
+    A tile has too few latents for the matrix products of `codec.networks.products`. So sums run over rows of weights,
+    which the compiler turns into vector instructions.
     """
 
     neighbours: I64
@@ -77,7 +79,7 @@ def _add(value: int, weights: I16, sums: I32) -> None:
 
 @njit
 def _see_neighbours(t: int, z: I64, across: int, prior: Prior, sums: I32) -> None:
-    """Fill the sums of the hidden units before the tile's own channels are added."""
+    """Fill the sums of the hidden units with what the neighbours add, and the biases."""
     latents = z.shape[1]
     row, column = divmod(t, across)
     sums[:] = 0
@@ -94,9 +96,9 @@ def _see_neighbours(t: int, z: I64, across: int, prior: Prior, sums: I32) -> Non
 
 @njit
 def _parameters(channel: int, own: I64, prior: Prior, sums: I32, active: I16, limit: int, raw: I64) -> None:
-    """Fill the raw parameters (logit, mean, scale) of one channel given the channels before it.
+    """Fill the raw parameters (logit, mean, scale) of one latent given the latents of its tile before it.
 
-    Its own hidden units turn from ``sums`` to activations here.
+    This also turns the sums of the latent's own hidden units into activations.
     """
     latents = len(own)
     middle = 1 << (prior.out_shift - 1)
@@ -135,11 +137,13 @@ def code_latents(
     Parameters
     ----------
     decode : bool
-        Whether z is popped from the message and filled, tile by tile and channel by channel.
+        Whether z is popped from the message, tile by tile and latent by latent. If not, intervals are filled.
+    z : int64 array (tiles, latents)
+        Filled if ``decode``, else read.
     across : int
-        Tiles in a row of them.
+        Number of tiles in a row.
     starts, freqs : uint32 arrays (tiles, latents)
-        Filled if not ``decode``; the message is left as it is.
+        Filled unless ``decode``; then the message is left as it is.
     """
     tiles, latents = z.shape
     limit = (grid.count - 1) // 2

@@ -1,7 +1,7 @@
 """The models that ship with the package: their numbers, weights and cards.
 
-A bitstream has no meaning without its model, so the weights ship with the package and a file names
-its model by number and by a hash of the weights.
+A file has no meaning without its model. So the weights ship with the package, and a file names its model by a number
+and by a hash of the weights.
 See FORMAT.md, "Models".
 """
 
@@ -18,7 +18,7 @@ from codec.frozen.weights import parse_model
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
-"""Numbers of the models that `compress` uses."""
+"""Numbers of the models that `codec.compress` uses by default."""
 
 
 def weights_path(name: str) -> Path:
@@ -27,7 +27,7 @@ def weights_path(name: str) -> Path:
     Raises
     ------
     ValueError
-        There is no such model; says which there are.
+        There is no such model. The message names those that exist.
     """
     paths = {path.stem.rpartition("-")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
     if name not in paths:
@@ -36,12 +36,26 @@ def weights_path(name: str) -> Path:
 
 
 def named_model(name: str) -> Model:
-    """Return a model that ships, by its name; errors are those of `weights_path` and `load_model`."""
+    """Return a model that ships, by its name.
+
+    Raises
+    ------
+    ValueError
+        There is no such model.
+    ModelError
+        Its file is damaged.
+    """
     return load_model(int(weights_path(name).stem.rpartition("-")[2]))
 
 
 def model_for(max_error: int | None) -> Model:
-    """Return the model with which `compress` codes images within ``max_error``, None if lossily; as of `load_model`."""
+    """Return the model with which `codec.compress` codes images within ``max_error``, or lossily if that is None.
+
+    Raises
+    ------
+    ModelError
+        It is not installed, or its file is damaged.
+    """
     if max_error is None:
         return load_model(LOSSY)
     return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
@@ -63,5 +77,5 @@ def load_model(number: int = LOSSLESS) -> Model:
 
 
 def model_cards() -> list[dict[str, Any]]:
-    """Return the cards of all models that ship: data, training, machine, figures."""
+    """Return the cards of all models that ship. A card tells data, training, machine and figures of a model."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS.glob("*.json"))]

@@ -1,6 +1,6 @@
-"""The weights of the transforms: which tensors they are, and what is refused.
+"""The weights of the transforms: which tensors a file has, and what is refused.
 
-Their layers are read as those around z are, and their residual blocks as those of `codec.frozen.features`.
+The families of networks around z use the functions `layer`, `blocks` and `packed` for their own layers, too.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from codec.networks.products import I16, pack
 from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
 
 MULTIPLIER_LIMIT = 1 << 30
-"""Two products with sums of 2**31 stay below 2**62 together."""
+"""Largest multiplier. The sum of two products of a multiplier with a sum of 2**31 then stays below 2**62."""
 NETWORK = "int8"
-"""Type of the networks' weights; the linear maps have int16."""
+"""Type of the networks' weights. Those of the linear maps are int16."""
 CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
-"""Whole numbers in a weights file's metadata, and their ranges."""
+"""Integers in the metadata of a weights file, and their ranges."""
 PREFIXES = ("analysis.", "synthesis.")
-"""Of the names of their tensors."""
+"""The names of the transforms' tensors begin with these."""
 
 
 def block_count(tensors: Tensors, prefix: str) -> int:
-    """Return how many residual blocks a network has."""
+    """Return the number of residual blocks of the network whose tensors' names begin with ``prefix``."""
     count = 0
     while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
         count += 1
@@ -35,12 +35,12 @@ def block_count(tensors: Tensors, prefix: str) -> int:
 
 
 def tensor_shapes(tensors: Tensors) -> Shapes:
-    """Return the type and shape of every tensor of the transforms; widths, blocks and levels are read from some.
+    """Return the type and shape of each tensor of the transforms. Widths, blocks and levels are taken from the tensors.
 
     Raises
     ------
     KeyError, ValueError, IndexError
-        A tensor that says how wide the others are is missing or misshapen.
+        A tensor from which the widths of others are taken is missing or misshapen.
     """
     conditions, channels = tensors["synthesis.steps"].shape
     levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
@@ -68,7 +68,7 @@ def tensor_shapes(tensors: Tensors) -> Shapes:
 
 
 def _check(tensors: Tensors, config: Config) -> None:
-    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    """Raise ModelError for what the kernels could not work: wrong shapes or types, numbers out of range."""
     checks.check_numbers({name: config.get(name) for name in CONFIG}, CONFIG)
     try:
         expected = tensor_shapes(tensors)
@@ -86,7 +86,10 @@ def _check(tensors: Tensors, config: Config) -> None:
 
 
 def packed(tensors: Tensors, name: str, largest: int | NDArray[np.float64], biases: I64, bound: int = SUM_LIMIT) -> I16:
-    """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could exceed ``bound``."""
+    """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could exceed ``bound``.
+
+    ``largest`` is the largest magnitude of the inputs: one number, or one for each input.
+    """
     weight = tensors[f"{name}.weight"]
     checks.check_bound(name, weight, largest, np.abs(biases).max(0), bound)
     return pack(weight)
@@ -102,7 +105,13 @@ def layer(
     bound: int = SUM_LIMIT,
     stride: int = 1,
 ) -> Layer:
-    """Return a layer whose inputs are within ``largest``; ModelError if a sum could exceed ``bound``."""
+    """Return the layer of the tensors that begin with ``name``, whose inputs are within ``largest``.
+
+    Raises
+    ------
+    ModelError
+        A sum could exceed ``bound``.
+    """
     levels = f"{name}.biases"
     rows = tensors[levels] if levels in tensors else tensors[f"{name}.bias"][None]
     biases = checks.between_levels(rows, conditions)
@@ -120,7 +129,13 @@ def output_layer(tensors: Tensors, name: str, largest: int, shift: int) -> Outpu
 def blocks(
     tensors: Tensors, prefix: str, stream_limit: int, hidden_limit: int, conditions: int
 ) -> tuple[tuple[Layer, Layer], ...]:
-    """Return the residual blocks of a network, each a hidden and a residual layer; ModelError as of `layer`."""
+    """Return the residual blocks of a network; each is a hidden and a residual layer.
+
+    Raises
+    ------
+    ModelError
+        A sum could leave int32.
+    """
     return tuple(
         (
             layer(tensors, f"{prefix}.block{i + 1}.hidden", 3, stream_limit, conditions),
@@ -133,7 +148,7 @@ def blocks(
 def _transform(
     tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
 ) -> Transform:
-    """Return a transform whose inputs are within ``largest``."""
+    """Return the transform of the tensors that begin with ``prefix``, whose inputs are within ``largest``."""
     conditions = len(tensors["synthesis.steps"])
     linear, output = f"{prefix}.linear", f"{prefix}.output"
     bias = tensors[f"{output}.bias"].astype(np.int64)
@@ -150,19 +165,19 @@ def _transform(
 
 
 def parse(tensors: Tensors, config: Config) -> Transforms:
-    """Return the transforms of a weights file's tensors, those named ``analysis.`` and ``synthesis.``.
+    """Return the transforms of a weights file's tensors, whose names begin with ``analysis.`` and ``synthesis.``.
 
     Parameters
     ----------
     tensors : dict of arrays
-        As `tensor_shapes` has them; others are left alone.
+        The tensors that `tensor_shapes` names; others are not read.
     config : dict
-        Has the entries of `CONFIG`; others are left alone.
+        The entries of `CONFIG`; others are not read.
 
     Raises
     ------
     ModelError
-        A tensor is missing, unknown, of another type or shape or out of range, or a sum could leave int32.
+        A tensor is missing, unknown, out of range, or of another type or shape; or a sum could leave int32.
     """
     own = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIXES)}
     _check(own, config)

@@ -29,7 +29,7 @@ from codec.networks.products import I32, pack
 from codec.networks.transform import Transforms
 
 MULTIPLIER_LIMIT = 1 << 38
-"""With sums of 2**24 a product stays below 2**62."""
+"""Largest multiplier. Its product with a sum of 2**24 stays below 2**62."""
 
 CONFIG = {
     "number": (0, 65535),
@@ -39,7 +39,7 @@ CONFIG = {
     "activation_limit": (1, 32767),
     "output_shift": (30, 40),
 }
-"""Whole numbers in a weights file's metadata, and their ranges."""
+"""Integers in the metadata of a weights file, and their ranges."""
 TENSOR_CONFIG = {
     "channels": (1, 1024),
     "groups": (1, 1024),
@@ -48,19 +48,19 @@ TENSOR_CONFIG = {
     "posterior_channels": (1, 1024),
     "conditions": (1, 100),
 }
-"""Those that only models of tensors have; references and posterior_channels are at most channels."""
+"""Integers that only models of tensors have. References and posterior_channels are at most channels."""
 FAMILIES: dict[str, Family] = {"modulation": modulation_weights.FAMILY, "spatial": features_weights.FAMILY}
-"""By the word for their networks around z."""
+"""The families of models, by the word for their networks around z."""
 DISTRIBUTIONS = ("logistic", "normal")
-"""Of latents."""
+"""The words for the distributions of latents."""
 SHOWN = ("colours", "grey")
-"""What contexts show of samples."""
+"""The words for what contexts show of samples."""
 USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "logistic", "window_shows": "colours"}
-"""What a configuration need not say."""
+"""Defaults of a configuration, which need not have these entries."""
 
 
 def config_layout(config: Config) -> Layout:
-    """Return what a model codes."""
+    """Return the layout of what a model codes."""
     if config["kind"] == "tensor":
         return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
     return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()

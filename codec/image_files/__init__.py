@@ -1,1 +1,1 @@
-"""Image files of other formats, read and written through Pillow, and what Pillow does not tell of them."""
+"""Image files of other formats: read and written through Pillow, with checks for what Pillow would lose in silence."""

@@ -1,6 +1,6 @@
-"""Names of what an image file says besides its samples that is not kept: we keep ICC profile, EXIF and XMP.
+"""The names of the metadata that an image file has and the codec drops. The codec keeps ICC profile, EXIF and XMP.
 
-Each name is short, and stands for all things of its kind in the file.
+Each name is short, and stands for all data of its kind in the file.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _INFO = {
     "spacing": "brush spacing",
     "Comment": "comment",
 }
-"""Keys of Pillow's ``info``."""
+"""Names of dropped metadata, by its key in Pillow's ``info``."""
 _RESOURCES = {1005: "resolution", 1028: "IPTC", 1039: "", 1058: "EXIF", 1060: "XMP"}
-"""Photoshop's resources; that of the ICC profile is kept."""
+"""Names of Photoshop's resources, by their numbers. Number 1039, the ICC profile, is kept and has no name."""
 
 Kept = Mapping[str, bytes]
 
 
 def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
-    """Return the names of what is not kept.
+    """Return the names of the metadata that is dropped.
 
     Parameters
     ----------
     image : PIL.Image.Image
     data : bytes
-        The file, or b"" if it is no longer at hand: then only what the image says of itself is known.
+        The image's file, or b"" if it is no longer available. Then only the image's own attributes are looked at.
     kept : mapping
-        What is kept, as of `codec.format.metadata.collect`.
+        The metadata that is kept, from `codec.format.metadata.collect`.
     """
     found = set(_of_info(image, kept))
     look = _LOOKS.get((image.format or "").upper())
@@ -71,7 +71,7 @@ def _of_info(image: Image.Image, kept: Kept) -> Iterator[str]:
     for key, name in _INFO.items():
         if info.get(key) is not None:
             yield name
-    # JPEGs have densities without a unit, and Pillow makes one up if there is EXIF.
+    # A JPEG may have a density without a unit. Pillow makes a unit up if there is EXIF.
     unit, density = info.get("jfif_unit"), info.get("jfif_density", (1, 1))
     says = bool(unit) or density[0] != density[1] if image.format in ("JPEG", "MPO") else "dpi" in info
     if says and image.format != "TIFF" and not _in_exif(kept.get("exif", b"")):
@@ -90,7 +90,7 @@ def _in_exif(exif: bytes) -> bool:
             found.load(exif)
             return EXIF_RESOLUTION in found
         except Exception:
-            # Pillow's reader of tags raises whatever damaged tags lead to.
+            # Damaged tags make Pillow's reader raise many kinds of errors.
             return False
 
 
@@ -252,4 +252,4 @@ _LOOKS: dict[str, Callable[[Image.Image, bytes, Kept], Iterator[str]]] = {
     "TGA": _tga,
     "WEBP": _webp,
 }
-"""By Pillow's names; TIFF's tags are kept as EXIF."""
+"""Functions that yield the names for each format, by Pillow's names. TIFF needs none: its tags are kept as EXIF."""

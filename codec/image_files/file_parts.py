@@ -1,6 +1,6 @@
-"""Parts of image files of other formats, found without decoding: chunks, segments, boxes.
+"""The parts of image files, found without decoding: chunks, segments, boxes.
 
-Nothing here believes a length: a part that runs over the end of the file ends the walk.
+Lengths in files may be wrong. A part that goes beyond the end of the file ends the walk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BARE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 
 
 def whole(file: BinaryIO) -> bytes:
-    """Return the bytes of a file that can seek, which is then where it was."""
+    """Return all bytes of a file that can seek. Its position stays as it was."""
     if isinstance(file, BytesIO):
         return file.getvalue()
     place = file.tell()
@@ -34,7 +34,7 @@ def whole(file: BinaryIO) -> bytes:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the types and bodies of a PNG's chunks; after IEND, type b"" and what follows, if anything does."""
+    """Yield the types and bodies of a PNG's chunks. If bytes follow IEND, they come last, with the type b""."""
     at = len(PNG_MAGIC)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -47,7 +47,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the markers and bodies of a JPEG's segments; of the last, its end, the body is what follows."""
+    """Yield the markers and bodies of a JPEG's segments. The body of the end marker is what follows it."""
     at = 2
     while found := _MARKER.search(data, at):
         marker = found[1][0]
@@ -79,7 +79,7 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the types and bodies of the chunks of a RIFF file (WebP); type b"" and what follows, if anything does."""
+    """Yield the types and bodies of a RIFF file's (WebP) chunks. If bytes follow, they come last, with the type b""."""
     end = 8 + int.from_bytes(data[4:8], "little")
     at = 12
     while at + 8 <= min(end, len(data)):

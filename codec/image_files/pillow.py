@@ -1,6 +1,6 @@
-"""Pillow in and out: which images can be coded, their samples, and files of images.
+"""Images from and to Pillow: which images can be coded, their samples, and image files.
 
-An image is coded exactly, stored exactly, or refused in one line; it is never changed in silence.
+An image that must come back exactly is coded, stored, or refused with a message. It is never changed in silence.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ _limit_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Pixels:
-    """The samples of an image, its colour apart from its alpha.
+    """The samples of an image, with its alpha apart from its colours.
 
     Attributes
     ----------
     mode : str
         One of `codec.format.headers.MODES`.
     samples : uint8 array (H, W, C)
-        C = 3 for RGB and RGBA, but 1 if their colours are equal everywhere; else 1. Palette indices for P, 0 and 255
-        for 1.
+        C is 3 for RGB and RGBA, unless their three colours are equal everywhere; else it is 1. They are palette indices
+        for mode P, and 0 or 255 for mode 1.
     alpha : uint8 array (H, W) or None
     metadata : bytes
-        See `codec.format.metadata`.
+        The metadata chunk, see `codec.format.metadata`.
     codable : bool
-        Whether the samples are intensities and say all there is; if not, the image is stored.
+        Whether the samples are intensities and describe the image completely. If not, an exact file is stored.
     keyed : bool
-        Whether one of the colours means transparent, which only PNG says.
+        Whether one of the colours means transparent. Only a stored PNG can say that.
     """
 
     mode: str
@@ -78,23 +78,26 @@ class Pixels:
 
 
 def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
-    """Return an image, fully loaded; ``info["dropped"]`` has the names of what its file says that is not kept.
+    """Return a loaded image. ``info["dropped"]`` has the names of the file's metadata that the codec drops.
 
     Parameters
     ----------
     source : path, bytes, bytearray, memoryview or binary file
+        The image's file. A str is a path.
     max_pixels : int, optional
-        Limit on width times height instead of `PIXEL_LIMIT`; checked before anything is decoded.
+        Limit on width times height, in place of `PIXEL_LIMIT`. It is checked before anything is decoded.
 
     Raises
     ------
     ImageError
-        Not an image, truncated, over the limit, animated, of a mode that is not supported, or the file holds
-        more than Pillow hands down: see `codec.image_files.source_depth`.
+        The source is not an image, is truncated, over the limit or animated, has an unsupported mode, or holds more
+        than Pillow returns (see `codec.image_files.source_depth`).
     OSError
         The file cannot be opened.
-    TypeError, ValueError
-        The source is none, or a closed file.
+    TypeError
+        The source has another type.
+    ValueError
+        The source is a closed file.
     """
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
@@ -111,7 +114,7 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
         except UnidentifiedImageError as error:
             raise ImageError(f"{name}: not an image that Pillow knows") from error
         except Exception as error:
-            # A damaged header leads Pillow's plugins to any exception.
+            # A damaged header can make Pillow's plugins raise any exception.
             raise ImageError(f"{name}: cannot be read: {error}") from error
         image.info.update(metadata.info_of_entries(_check(image, name, max_pixels)))
         return image
@@ -119,7 +122,7 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
 
 @contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Replace Pillow's global limit, which would warn below ours and refuse at an override."""
+    """Replace Pillow's global limit, which would warn below our limit and refuse images that ``max_pixels`` allows."""
     with _limit_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
@@ -130,7 +133,10 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 
 def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
-    """Load an image, refusing what would be changed by it; return its metadata, by the keys of `metadata.TAGS`."""
+    """Load an image, and return its metadata by the keys of `metadata.TAGS`.
+
+    Raise ImageError if loading would change or lose samples.
+    """
     limit = max_pixels or PIXEL_LIMIT
     if image.width * image.height > limit:
         raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
@@ -147,40 +153,49 @@ def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, b
         if not fault:
             image.load()
     except Exception as error:
-        # Damaged data leads Pillow's plugins to any exception.
+        # Damaged data can make Pillow's plugins raise any exception.
         raise ImageError(f"{name}: cannot be read: {error}") from error
     if fault:
         raise ImageError(f"{name}: {fault}")
     if frames > 1:
         raise ImageError(f"{name}: expected 1 frame, got {frames}")
-    if image.mode not in MODES:  # some icons tell when they are loaded
+    if image.mode not in MODES:  # some icons have their true mode only after loading
         raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
-    # Of TIFF's tags Pillow would write text as ASCII, and types by guess.
+    # From TIFF tags, Pillow would make EXIF with text as ASCII and with guessed types. So we copy the tags ourselves.
     entries = metadata.collect(image, tiff.exif_of(data) if image.format == "TIFF" else None)
-    before = image.info.get("dropped")  # or PNG's text of that name
+    before = image.info.get("dropped")  # it may also be a text of a PNG with this key
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
     return {key: value for key, value in entries.items() if value}
 
 
 def _file_of(image: Image.Image) -> bytes:
-    """Return the file that an image was opened from; b"" if it is closed, or made in memory."""
+    """Return the file that an image was opened from; b"" if the file is closed or the image was made in memory."""
     file = getattr(image, "fp", None)
     if file is None or getattr(file, "closed", False):
         return b""
     data = whole(file)
-    # Some plugins put samples that they decoded in the place of the file.
+    # Some plugins replace the file by samples that they decoded.
     _, accepts = Image.OPEN.get(image.format or "", (None, None))
     return b"" if accepts and not accepts(data[:16]) else data
 
 
 def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
-    """Return the samples and metadata of an image; the inverse of `to_pillow` if codable.
+    """Return the samples and metadata of an image. If they are codable, `to_pillow` is the inverse.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        It is loaded if it was not.
+    max_pixels : int, optional
+        Limit on width times height, in place of `PIXEL_LIMIT`.
 
     Raises
     ------
     ImageError
-        As `load_image`.
+        The image is truncated, over the limit or animated, has an unsupported mode, or holds more than Pillow returns.
+    ValueError
+        The image was not loaded, and its file is closed.
     """
     entries = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
@@ -190,9 +205,9 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
 
 
 def without_palette(image: Image.Image) -> Image.Image:
-    """Return an image of one of `CODED_MODES` that shows the same as one with a palette or a transparent colour.
+    """Return an image without palette or transparent colour, of one of `CODED_MODES`, that looks the same.
 
-    It is LA for L, RGBA for RGB; for P it is RGB, or RGBA if something shines through.
+    The mode L becomes LA, and RGB becomes RGBA. P becomes RGB, or RGBA if some colours are transparent.
     """
     if image.mode == "L":
         return image.convert("LA")
@@ -202,7 +217,7 @@ def without_palette(image: Image.Image) -> Image.Image:
 
 
 def planes(image: Image.Image) -> tuple[U8, U8 | None]:
-    """Return the samples (H, W, C) and alpha (H, W) or None of an image of any of `MODES`."""
+    """Return the samples, uint8 (H, W, C), and the alpha, uint8 (H, W) or None, of an image of one of `MODES`."""
     if image.mode == "1":
         return np.asarray(image.convert("L"))[:, :, None], None
     array = np.asarray(image)
@@ -212,7 +227,7 @@ def planes(image: Image.Image) -> tuple[U8, U8 | None]:
 
 
 def without_equal(samples: U8) -> U8:
-    """Return samples (H, W, C), one channel of them if all are equal everywhere."""
+    """Return samples (H, W, C), or only one channel (H, W, 1) if all channels are equal everywhere."""
     first = samples[:, :, :1]
     for channel in range(1, samples.shape[2]):
         if not np.array_equal(samples[:, :, channel : channel + 1], first):
@@ -221,7 +236,7 @@ def without_equal(samples: U8) -> U8:
 
 
 def to_pillow(pixels: Pixels) -> Image.Image:
-    """Return the image of coded pixels, with its metadata in ``info``; the inverse of `from_pillow`.
+    """Return the image of coded pixels, with its metadata in ``info``. The inverse of `from_pillow`.
 
     Raises
     ------
@@ -242,7 +257,7 @@ def to_pillow(pixels: Pixels) -> Image.Image:
 
 
 def samples_crc(samples: U8, alpha: U8 | None) -> int:
-    """Return the CRC-32 of the samples in raster order, then of alpha: ``samples_crc`` of the header.
+    """Return the CRC-32 of the samples in raster order and of alpha, which is the header's ``samples_crc``.
 
     Parameters
     ----------
@@ -254,7 +269,7 @@ def samples_crc(samples: U8, alpha: U8 | None) -> int:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError if the suffix is not that of a format that keeps images exactly."""
+    """Raise ValueError if the path's suffix is not that of a format that keeps images exactly."""
     suffix = Path(path).suffix.lower()
     if suffix not in OUTPUTS:
         raise RequestError(
@@ -263,16 +278,23 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write an image exactly, in the format of the suffix, with the metadata that the format takes.
+    """Write an image exactly, in the format of the path's suffix, with the metadata that the format can hold.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    path : path
+    force : bool
+        Whether to replace an existing file.
 
     Raises
     ------
     ValueError
-        The format is not lossless, or does not keep images of this mode; or, without ``force``, the file exists.
+        The format is not lossless or does not keep images of this mode; or the file exists and ``force`` is false.
     ImageError
         The format cannot hold the image, for example its size.
     OSError
-        The file cannot be written; an old file is then as it was.
+        The file cannot be written. An old file then stays as it was.
     """
     check_output(path)
     suffix = Path(path).suffix.lower()
@@ -283,7 +305,13 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
-    """Return the file of an image in one of Pillow's lossless formats, with the metadata that it takes.
+    """Return the file of an image in a lossless format, with the metadata that the format can hold.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    kind : str
+        Pillow's name of the format, one of those in `OUTPUTS`.
 
     Raises
     ------
@@ -296,13 +324,13 @@ def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
             return tiff.tiff_bytes(image, _writable(image, kind))
         image.save(buffer, kind, **_options(image, kind))
     except Exception as error:
-        # Pillow raises by plugin: OSError, ValueError, struct.error for sizes that do not fit.
+        # For sizes that do not fit, Pillow's plugins raise OSError, ValueError or struct.error.
         raise ImageError(f"image: cannot be written as {kind}: {error}") from error
     return buffer.getvalue()
 
 
 def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of an image's metadata that a file at a path does not take; without a known suffix, a PNG."""
+    """Return the names of an image's metadata that a file at a path cannot hold. Without a known suffix it is a PNG."""
     kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
     written = _writable(image, kind)
     names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
@@ -312,7 +340,7 @@ def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...
 
 
 def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
-    """Return the metadata of an image that a format takes, and that Pillow reads again."""
+    """Return the metadata of an image that a format can hold and Pillow can read again."""
     entries: dict[str, bytes] = {key: image.info[key] for key in metadata.KEPT if image.info.get(key)}
     if kind == "PNG":
         if len(entries.get("icc_profile", b"")) > PROFILE_LIMIT_BYTES:
@@ -325,7 +353,7 @@ def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
 
 
 def _utf8(xmp: bytes) -> bytes:
-    """Return a packet of XMP in UTF-8; b"" if it has no encoding that XMP may have, or names another one."""
+    """Return an XMP packet in UTF-8; b"" if its encoding is none that XMP may have, or not the one that it names."""
     for encoding in ("utf-8", "utf-32", "utf-16", "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
         try:
             text = xmp.decode(encoding)
@@ -340,13 +368,13 @@ def _utf8(xmp: bytes) -> bytes:
 def _options(image: Image.Image, kind: str) -> dict[str, Any]:
     entries: dict[str, Any] = _writable(image, kind)
     xmp = entries.pop("xmp", None)
-    # Pillow takes a profile from `info` if it is told none.
+    # Pillow takes a profile from `info` unless the option is given.
     options = {"icc_profile": None} | entries
     if kind == "PNG" and xmp:
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", xmp.decode())
         return options | {"pnginfo": text}
     if kind == "WEBP":
-        # Without `exact` WebP clears the colour under alpha 0.
+        # Without `exact`, WebP clears the colours under alpha 0.
         return options | {"xmp": xmp or b"", "lossless": True, "exact": True}
     return options if kind == "PNG" else {}

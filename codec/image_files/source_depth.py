@@ -1,7 +1,8 @@
-"""What an image file holds, format by format: Pillow hands down 8 bits of more, and leaves out channels in silence.
+"""Checks that Pillow returns all that an image file holds. Pillow cuts deeper samples to 8 bits, and drops channels.
 
-`CHECKS` says for each of Pillow's formats how a file tells that it holds more than Pillow hands down. A format
-of neither `CHECKS` nor `WHOLE` is refused: it cannot be told, or Pillow draws, shrinks or makes up what it shows.
+`CHECKS` has for each format a function that finds out whether a file holds more than Pillow returns. Formats that are
+neither in `CHECKS` nor in `WHOLE` are refused: nothing in their files tells, or Pillow draws, shrinks or invents what
+it shows.
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ WHOLE = frozenset({
     "DCX", "FLI", "FTEX", "GBR", "GIF", "IMT", "JPEG", "MPO", "MSP", "PCX", "PIXAR", "QOI", "SPIDER", "TGA", "WEBP",
     "XBM", "XVTHUMB",
 })  # fmt: skip
-"""Formats of which Pillow hands down all samples, or a mode that is refused, or nothing."""
+"""Formats that need no check: Pillow returns all samples, or a mode that we refuse, or raises an error."""
 REFUSED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"})
-"""Pillow's other formats: drawings, films, data that need other programs, and the small copies of a PhotoCD."""
+"""Pillow's other formats, which are refused: drawings, films, data for other programs, and PhotoCD, of which Pillow
+reads only a small copy."""
 
 _DEEP = re.compile(r";(12|16[BLNS])|^SGI16$")
-"""Raw modes and decoders of more than 8 bits; ``BGR;16`` packs a pixel in 16 bits."""
+"""Pillow's raw modes and decoders of more than 8 bits a sample. ``BGR;16`` is none: it packs a pixel in 16 bits."""
 _FRAMES = "expected 1 frame, got more"
 
 
 def fault(image: Image.Image, data: bytes) -> str:
-    """Return what a file holds that Pillow would cut or leave out, "" if that is nothing.
+    """Return a message about what Pillow would cut or drop of a file, or "" if Pillow returns everything.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        As Pillow opened it, not loaded yet.
+        The image as Pillow opened it, not loaded yet.
     data : bytes
-        The file, or b"" if it is no longer at hand: then only what the image says of itself is known.
+        The image's file, or b"" if it is no longer available. Then only the image's own attributes are looked at.
     """
     kind = (image.format or "").upper()
     if kind and kind not in WHOLE and kind not in CHECKS:
@@ -61,12 +63,12 @@ def _channels(expected: int, got: int) -> str:
 
 
 def _avif(image: Image.Image, data: bytes) -> str:
-    """Read the sequence flags of every picture in the file, in whichever box: of colour, alpha and grids."""
+    """Look at the sequence headers of all pictures in the file, in any box: of colour, alpha and grids."""
     for found in re.finditer(rb"av1C\x81.(.)", data, re.DOTALL):
         flags = found[1][0]
         if flags & 0x40:
             return _deep(12 if flags & 0x20 else 10)
-    # A sample transform makes 16 bits of pictures of 8.
+    # A sample transform combines pictures of 8 bits into one of 16.
     return _deep(16) if re.search(rb"infe.{8,10}sato", data, re.DOTALL) else ""
 
 
@@ -90,13 +92,13 @@ def _jpeg2000(image: Image.Image, data: bytes) -> str:
 def _png(image: Image.Image, data: bytes) -> str:
     depth, colour = data[24:26]
     if colour == 0 and depth in (2, 4) and any(kind == b"tRNS" for kind, _ in png_chunks(data)):
-        # Pillow widens the samples, but not the grey that is transparent.
+        # Pillow scales the samples to 8 bits, but not the transparent grey.
         return f"expected a transparent grey of 8 bits, got {depth}"
     return _deep(depth)
 
 
 def _icon_png(data: bytes) -> str:
-    """Check a PNG of which Pillow takes the samples without their transparent colours."""
+    """Check a PNG within an icon. Pillow ignores its transparent colours."""
     if any(kind == b"tRNS" for kind, _ in png_chunks(data)):
         return "expected an icon of RGB or RGBA, got a PNG with transparent colours"
     return _deep(data[24])
@@ -112,7 +114,7 @@ def _tiff(image: Image.Image, data: bytes) -> str:
         return "expected unsigned samples, got others"
     if 1 in extra:
         return "expected alpha apart from the colours, got colours that are multiplied by it"
-    if 330 in tags or 50706 in tags:  # of raw photographs the first image is a thumbnail
+    if 330 in tags or 50706 in tags:  # the first image of a raw photograph is a thumbnail
         return "expected 1 image, got images within the image"
     return _deep(max(bits)) or _channels(len(image.getbands()), tags.get(277, 1))
 
@@ -134,7 +136,7 @@ def _sgi(image: Image.Image, data: bytes) -> str:
 
 
 def _fourth(image: Image.Image, data: bytes) -> str:
-    """Look whether the fourth bytes of pixels, which Pillow leaves out, say anything: they often are alpha."""
+    """Look whether the fourth bytes of pixels, which Pillow drops, vary. Often they are alpha."""
     for name, (_, _, right, lower), offset, arguments in getattr(image, "tile", []):
         raw = arguments[0] if isinstance(arguments, tuple) else arguments
         if isinstance(raw, str) and len(raw) == 4 and "X" in raw:
@@ -229,7 +231,7 @@ def _xpm(image: Image.Image, data: bytes) -> str:
 
 
 def _blp(image: Image.Image, data: bytes) -> str:
-    # Pillow takes alpha from the palette, or none, where it stands in a plane of its own.
+    # If alpha stands in a plane of its own, Pillow takes the palette's alpha instead, or none.
     planar = data[8:12] != bytes(4) if data.startswith(b"BLP1") else data[8] == 1 and data[9] != 0
     return "expected alpha with the colours, got a plane of its own" if planar else ""
 
@@ -255,4 +257,4 @@ CHECKS: dict[str, Callable[[Image.Image, bytes], str]] = {
     "TIFF": _tiff,
     "XPM": _xpm,
 }
-"""By Pillow's names: how a file tells; each returns what there is too much of, or ""."""
+"""The checks of formats, by Pillow's names. Each returns a message about what Pillow would drop, or ""."""

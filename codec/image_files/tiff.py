@@ -1,7 +1,7 @@
-"""TIFF files of images: strips compressed with deflate, and EXIF tag by tag as it was.
+"""Writing TIFF files: samples in strips that are compressed with deflate, and EXIF copied tag by tag.
 
-EXIF is a TIFF file without pixels: its values are copied as bytes, with its byte order and its own directories.
-(Pillow writes compressed TIFF by way of libtiff, which takes no directories within EXIF.)
+EXIF is a TIFF file without pixels. Its values are copied as bytes, with their byte order and their directories.
+(Pillow writes compressed TIFF through libtiff, which takes no directories within EXIF.)
 """
 
 from __future__ import annotations
@@ -19,36 +19,46 @@ from PIL import Image
 from codec.format.metadata import LAYOUT_TAGS
 
 STRIP_BYTES = 1 << 20
-"""A strip has about so many samples: readers decompress it whole."""
+"""About the number of bytes in a strip, uncompressed. A reader decompresses a strip as a whole."""
 DEFLATE = 8
 BYTE, SHORT, LONG, UNDEFINED = 1, 3, 4, 7
 STRIP_OFFSETS, ORIENTATION, STRIP_LENGTHS, XMP, ICC_PROFILE = 273, 274, 279, 700, 34675
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 POINTERS = {EXIF: (INTEROPERABILITY,), GPS: (), INTEROPERABILITY: ()}
-"""Tags of directories within a directory, and those within them."""
+"""The tags that point at directories, and for each the tags within it that point at further directories."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-"""Bytes of a value, by types."""
+"""Bytes of a value, by its type."""
 _FORMATS = {BYTE: "B", SHORT: "H", LONG: "I", UNDEFINED: "B"}
 _LAYOUTS = {"1": (1, 1), "L": (1, 8), "P": (3, 8), "LA": (1, 8), "RGB": (2, 8), "RGBA": (2, 8)}
-"""Photometric interpretation and bits a sample."""
+"""Photometric interpretation and bits a sample, by Pillow's mode."""
 
 
 @dataclass
 class _Directory:
-    """Tags with their types, numbers of values and bytes, and directories within, by the tags that point at them."""
+    """A directory of TIFF.
+
+    Attributes
+    ----------
+    order : str
+        Byte order, as in `struct`.
+    values : dict
+        Type, number of values and bytes, by tag.
+    inner : dict
+        Directories within this one, by the tag that points at each.
+    """
 
     order: str
     values: dict[int, tuple[int, int, bytes]] = field(default_factory=dict)
     inner: dict[int, _Directory] = field(default_factory=dict)
     following: int = 0
-    """Where the next directory begins, 0 if there is none."""
+    """Byte at which the next directory begins, 0 if there is none."""
 
     def put(self, tag: int, kind: int, *values: int) -> None:
         self.values[tag] = kind, len(values), struct.pack(f"{self.order}{len(values)}{_FORMATS[kind]}", *values)
 
     def pack(self, offset: int) -> bytes:
-        """Return the directory and what it points at, for a place in the file that is even."""
+        """Return the bytes of the directory and of what it points at; ``offset``, their place in the file, is even."""
         tags = sorted({*self.values, *self.inner})
         entries = [struct.pack(f"{self.order}H", len(tags))]
         end = offset + 2 + 12 * len(tags) + 4
@@ -75,7 +85,7 @@ def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
     ----------
     image : PIL.Image.Image
     metadata : mapping
-        Any of "icc_profile", "exif" and "xmp"; of EXIF what `takes` allows.
+        Any of "icc_profile", "exif" and "xmp". For the EXIF, `takes` must be true.
     """
     channels = len(image.getbands())
     photometric, bits = _LAYOUTS[image.mode]
@@ -103,7 +113,7 @@ def tiff_bytes(image: Image.Image, metadata: Mapping[str, bytes]) -> bytes:
             tags.put(tag, kind, *metadata[key])
     lengths = [len(strip) for strip in strips]
     tags.put(STRIP_LENGTHS, LONG, *lengths)
-    tags.put(STRIP_OFFSETS, LONG, *lengths)  # of the same length as those that are known then
+    tags.put(STRIP_OFFSETS, LONG, *lengths)  # placeholders: the length of the tags must be known for the true offsets
     begin = 8 + len(tags.pack(8))
     tags.put(STRIP_OFFSETS, LONG, *accumulate(lengths[:-1], initial=begin))
     return _head(tags.order) + tags.pack(8) + b"".join(strips)
@@ -114,9 +124,9 @@ def _head(order: str) -> bytes:
 
 
 def exif_of(data: bytes) -> bytes | None:
-    """Return the tags of a TIFF file that do not describe a layout, as EXIF; b"" without such, None if it is damaged.
+    """Return the tags of a TIFF file that do not describe its layout, as EXIF. None if the file's tags are damaged.
 
-    The orientation is not among them: Pillow turns the samples of TIFF.
+    The result is b"" if there are no such tags. The orientation is left out, because Pillow turns the samples of TIFF.
     """
     try:
         tags = _read(data)
@@ -128,7 +138,7 @@ def exif_of(data: bytes) -> bytes | None:
 
 
 def takes(exif: bytes) -> bool:
-    """Return whether EXIF can be written as tags of a TIFF file: it may be damaged."""
+    """Return whether EXIF can be written as tags of a TIFF file. If it is damaged, it cannot."""
     try:
         _read(exif)
     except ValueError:
@@ -137,7 +147,7 @@ def takes(exif: bytes) -> bool:
 
 
 def has_thumbnail(exif: bytes) -> bool:
-    """Return whether EXIF, of which `takes` is true, has a second image, which is not written."""
+    """Return whether EXIF has a thumbnail, which is not written into TIFF. `takes` must be true."""
     return _read(exif).following != 0
 
 

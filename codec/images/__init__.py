@@ -1,1 +1,1 @@
-"""Pictures and fidelities: a fidelity maps an image to an integer tensor, which the VLAE coder codes, and back."""
+"""Files of one image: a fidelity maps the image to an integer raster, which the VLAE coder codes, and back."""

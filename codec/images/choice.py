@@ -1,8 +1,8 @@
-"""Which file of an image meets a goal best: the shortest, and of lossy ones none that is worse at a higher quality.
+"""The choice of an image's file: the shortest one that meets the caller's goal.
 
-A lossy file gives way to an exact one that is shorter, and to one within an error that is shorter and no worse.
-Drawn pictures need more care than photographs: there a higher quality is now and then a little further from the
-image, and exact files are as short as lossy ones.
+A shorter exact file takes the place of a lossy one. So does a shorter near-lossless file that is no worse. A file of
+higher quality is never further from the image than one of lower quality. Drawn pictures need more care for this than
+photographs: their lossy files sometimes get a little worse with higher quality, and exact files are as short.
 """
 
 from __future__ import annotations
@@ -25,47 +25,48 @@ from codec.images.goals import Goal, Kind
 from codec.images.rate_control import last_below
 
 BRIEF_BPP = 0.02
-"""A stored file of at most so many bits a pixel is taken at once: no lossy file is much shorter, and a large one takes
-a minute."""
+"""A stored file of a drawn picture with at most this many bits a pixel is taken at once. No lossy file is much shorter,
+and to make one of a large picture takes a minute."""
 QUICK_FACTOR = 1.6
 """An optimised PNG is tried if a quick one is shorter than this times the coded file."""
 LEAST_SHARE = 0.1
-"""A lossless file is hardly ever a smaller share of a quick PNG; of photographs it is 0.6."""
+"""Smallest share of a quick PNG's length that a lossless file has, with hardly an exception."""
 SEARCH_SHARE = 0.6
-"""The search for an adaptation hardly ever makes a lossless file shorter than this times its estimate."""
+"""Smallest share of its estimated length that a lossless file has after the search for an adaptation."""
 EXACT_SHARE = 0.6
-"""A lossless file of a photograph is about this much of a quick PNG."""
+"""Typical share of a quick PNG's length that a photograph's lossless file has."""
 ERROR_SHARE = 0.62
-"""A file within d is about 1 / (1 + d ERROR_SHARE) of a lossless one."""
+"""The length of a file within error d is about 1 / (1 + d ERROR_SHARE) of a lossless one's."""
 SIZE_SLOPE = 0.035
-"""By how much the logarithm of a lossy file's length grows with quality, about."""
+"""About how much the natural logarithm of a lossy file's length grows when quality grows by one."""
 PSNR_SLOPE = 0.2
-"""By how many dB its PSNR grows."""
+"""About how many dB the PSNR of a lossy file grows when quality grows by one."""
 DRAWN_BPSP = 2.0
-"""A picture whose quick PNG has fewer bits a visible sample is taken for a drawn one; photographs have 4 to 6."""
+"""A picture counts as drawn if its quick PNG has fewer bits for each visible sample. Photographs have 4 to 6."""
 SMOOTH_BPSP, SMOOTH_LOSSLESS_BPSP = 3.5, 1.5
-"""So is one whose quick PNG has fewer than the first, and a lossless file fewer than the second: PNG is poor at
-gradients."""
+"""A picture also counts as drawn if its quick PNG has fewer bits for each visible sample than the first number, and its
+lossless file fewer than the second. PNG is poor at gradients, so that the first alone would miss smooth drawings."""
 WATCHED_PIXELS = 1 << 17
-"""Drawn pictures up to this size are compared with lower qualities, each of which takes as long as the first."""
+"""Largest drawn picture, in pixels, whose file is compared with lower qualities. Each takes as long as the first."""
 DIP = 3.0
-"""Of the PSNR of a drawn picture, dB: it falls less than this while quality grows. Of eighteen it fell by 2.8 at most,
-where large places are smooth."""
+"""Most dB by which the PSNR of a drawn picture falls while its quality grows. Of eighteen pictures it fell by at most
+2.8 dB, in those with large smooth places."""
 FINE_PSNR, FINE_DIP = 42.0, 10.0
-"""From this PSNR on errors of flat places are 1 or 2, and come and go: it fell by 9 dB."""
+"""From the first PSNR on, the second number takes the place of `DIP`, in dB. Errors of flat places are then 1 or 2, and
+come and go with quality: the PSNR fell by up to 9 dB."""
 MOST_LOOKS = 24
-"""Lower qualities that are looked at, should PSNR hardly grow."""
+"""Most lower qualities that are tried. It bounds the work where PSNR hardly grows with quality."""
 
 Lossy = Callable[[int], File]
 
 
 def pixels_for(image: Image.Image, goal: Goal, max_pixels: int | None = None) -> Pixels:
-    """Return what is coded of an image; a goal that allows any error does without palettes and transparent colours.
+    """Return the samples of an image that are coded. A lossy goal turns a palette or a transparent colour into RGB(A).
 
     Raises
     ------
     ImageError
-        As of `codec.image_files.pillow.from_pillow`.
+        The image cannot be read, or not be coded without changing it.
     """
     pixels = pillow.from_pillow(image, max_pixels)
     if pixels.codable or pixels.mode == BITS_MODE or goal.kind == Kind.MAX_ERROR:
@@ -84,7 +85,7 @@ def reach(encoder: Encoder, goal: Goal) -> File:
     ModelError
         The weights are missing or damaged.
     ValueError
-        No file meets the goal; says which comes nearest.
+        No file meets the goal. The message gives the length of the shortest file.
     """
     if encoder.model is not None:
         return _or_stored(encoder, encoder.by_model(encoder.model))
@@ -105,7 +106,7 @@ def _pixels(encoder: Encoder) -> int:
 
 
 def _limit_bytes(encoder: Encoder, goal: Goal) -> float:
-    """Return the largest length that a goal allows."""
+    """Return the largest length in bytes that a goal allows."""
     return {Kind.SIZE: goal.value, Kind.BPP: goal.value * _pixels(encoder) / 8}.get(goal.kind, math.inf)
 
 
@@ -124,7 +125,7 @@ def _is_drawn(encoder: Encoder) -> bool:
 
 
 def _within(encoder: Encoder, file: File, goal: Goal) -> File:
-    """Return the file; ValueError if it is longer than the goal allows, as the shortest that there is."""
+    """Return the file, which is the shortest one; ValueError if it is longer than the goal allows."""
     if file.size > _limit_bytes(encoder, goal):
         bpp = 8 * file.size / _pixels(encoder)
         raise RequestError(
@@ -135,10 +136,10 @@ def _within(encoder: Encoder, file: File, goal: Goal) -> File:
 
 
 def _of_quality(encoder: Encoder, lossy: Lossy, quality: int) -> File:
-    """Return the file of a quality, or a better one.
+    """Return the file of a quality, or a better one that is no longer.
 
-    If length and PSNR of lossy files grow with quality, those of this one do, too. Where they dip, lower qualities
-    are looked at, until their PSNR is so low that below there is none as high.
+    The PSNR of the result must not fall while quality grows. The PSNR of a drawn picture's lossy files may fall. So
+    lower qualities are tried, too, until one is so much worse that none below it can be better.
     """
     best, longest = lossy(quality), lossy(quality).size
     file = _or_better(encoder, best)
@@ -156,7 +157,7 @@ def _of_quality(encoder: Encoder, lossy: Lossy, quality: int) -> File:
 
 
 def _search(encoder: Encoder, lossy: Lossy, goal: Goal) -> File:
-    """Return the lossy file of the highest quality within a length, or of the lowest that reaches a PSNR."""
+    """Return the lossy file of the highest quality within a length, or of the lowest quality that reaches a PSNR."""
     if goal.kind == Kind.PSNR:
         short = np.nextafter(goal.value, 0)
         quality = 1 + last_below(lambda q: lossy(q).psnr, MAX_QUALITY, short, PSNR_SLOPE)
@@ -167,7 +168,7 @@ def _search(encoder: Encoder, lossy: Lossy, goal: Goal) -> File:
 
 
 def _reaching(encoder: Encoder, psnr: float) -> File:
-    """Return the shortest file within some error that reaches a PSNR; a lossless one reaches any."""
+    """Return the near-lossless file of the largest error that reaches a PSNR, or the lossless file."""
     for error in range(_largest_error(psnr), 0, -1):
         file = encoder.exact(error)
         if file.psnr >= psnr:
@@ -183,7 +184,7 @@ def _or_stored(encoder: Encoder, file: File) -> File:
 
 
 def _exact_within(encoder: Encoder, size: int) -> File | None:
-    """Return the shortest exact file, if it is no longer than so many bytes."""
+    """Return the shortest exact file, or None if it is longer than ``size`` bytes."""
     found = []
     if fits_palette(encoder.image) or encoder.quick_png_bytes < QUICK_FACTOR * size:
         found.append(encoder.stored)
@@ -194,12 +195,12 @@ def _exact_within(encoder: Encoder, size: int) -> File | None:
 
 
 def _or_better(encoder: Encoder, file: File) -> File:
-    """Return a lossy file, or an exact one, or of a photograph one within an error, that is shorter and no worse."""
+    """Return a lossy file, or one that is shorter and no worse: an exact one, or a photograph's near-lossless one."""
     exact = _exact_within(encoder, file.size)
     if exact is not None:
         return exact
     error = _largest_error(file.psnr)
-    # The errors of drawn pictures are far from even, so that these files would not get better with quality.
+    # The errors of a drawn picture are not evenly distributed, so that the PSNR of these files may fall with quality.
     if (
         error
         and not _is_drawn(encoder)
@@ -212,6 +213,6 @@ def _or_better(encoder: Encoder, file: File) -> File:
 
 
 def _largest_error(psnr: float) -> int:
-    """Return the largest error that near-lossless files may have to reach a PSNR, about: errors are even within it."""
+    """Return the largest error with which a near-lossless file reaches a PSNR, if errors are evenly distributed."""
     allowed = 255**2 / 10 ** (psnr / 10)
     return max(error for error in range(MAX_ERROR + 1) if error * (error + 1) / 3 <= allowed)

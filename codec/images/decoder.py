@@ -1,4 +1,4 @@
-"""Images of files: from a container, and what its messages hold, to the checked image."""
+"""Decoding a file: from its container to the image, whose checksum is tested."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from codec.vlae.pipeline import Progress
 
 @dataclass(frozen=True)
 class Opened:
-    """A file whose messages are decoded; `opened` makes it.
+    """A file whose messages are decoded. `opened` makes it.
 
     Attributes
     ----------
     file : Container
     raster : codec.vlae.image.Image or None
-        Samples, or the tensor of a lossy file, with latents and adaptation; None of a stored file.
+        The samples, or the tensor of a lossy file, with latents and adaptation. None if the file is stored.
     alpha : uint8 array (H, W) or None
+        The alpha channel of a coded file, if the image has one.
     """
 
     file: Container
@@ -50,7 +51,14 @@ class Opened:
         return coded_image(self.file, self.raster.model, self.raster.samples, self.alpha, threads=threads)
 
     def preview(self, seed: int | None = None, threads: int | None = None) -> Image.Image:
-        """Return what the latents alone hold, see `codec.vlae.preview`; a ``seed`` draws what is left out.
+        """Return the image that the latents hold alone, with its metadata in ``info``; see `codec.vlae.preview`.
+
+        Parameters
+        ----------
+        seed : int or None
+            Seed with which the model draws the detail. With None there is no detail.
+        threads : int or None
+            Largest number of threads.
 
         Raises
         ------
@@ -66,12 +74,20 @@ class Opened:
 def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:
     """Return a file with its messages decoded.
 
+    Parameters
+    ----------
+    file : Container
+    threads : int or None
+        Largest number of threads; None allows one for each lane.
+    progress : callable or None
+        Called with the bands done and the bands in all.
+
     Raises
     ------
     CorruptDataError
         Messages, alpha or metadata are damaged.
     ModelError
-        The model is missing, or has other weights.
+        The file's model is missing, or has other weights.
     """
     if file.coding is None:
         return Opened(file, None, None)
@@ -96,9 +112,9 @@ def stored_image(file: Container) -> Image.Image:
 
 
 def unpack_alpha(file: Container) -> pillow.U8 | None:
-    """Return the alpha channel (H, W) of a coded file, or None; its metadata is checked, too.
+    """Return the alpha channel, uint8 array (H, W), of a coded file, or None. Its metadata is checked, too.
 
-    What is cheap to check comes before what takes a second.
+    These checks are cheap, so they come before the decoding of pixels.
 
     Raises
     ------
@@ -117,7 +133,7 @@ def load_model(coding: CodingHeader) -> Model:
     Raises
     ------
     ModelError
-        It is missing, or has other weights.
+        The model is missing, or has other weights.
     """
     model = shipped.load_model(coding.model)
     if model.hash != coding.weights_hash:
@@ -139,10 +155,12 @@ def coded_image(
     Parameters
     ----------
     values : uint8 or int16 array (H, W, C)
-        What `codec.vlae.coders` decoded: samples, or the tensor of a lossy file.
+        Values as `codec.vlae.decoding` returns them: samples, or the tensor of a lossy file.
     alpha : uint8 array (H, W) or None
     exact : bool
-        Whether they are the file's own values, so that their samples have its checksum.
+        Whether the values are those of the file, not of a preview. Then the checksum of the samples is tested.
+    threads : int or None
+        Largest number of threads.
 
     Raises
     ------

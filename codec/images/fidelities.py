@@ -1,4 +1,7 @@
-"""Files of one image: stored, within an error, or of a quality; `codec.images.choice` says which meets a goal best."""
+"""The files that can be made of one image: stored, within an error, or of a quality.
+
+`codec.images.choice` chooses the one that meets a goal best.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +43,16 @@ from codec.vlae.pipeline import Progress
 
 @dataclass(frozen=True)
 class Chain:
-    """Images of one model, of an archive's block, that are encoded already: those after the next one.
+    """A chain of an archive's block while it is encoded: the images of one model that are already encoded.
+
+    They are decoded after the images that are encoded next.
 
     Attributes
     ----------
     messages : tuple of Stack
-        One a lane, as many as the image with the most lanes has.
+        The message of each lane. There are as many as the image with the most lanes has.
     demand : int
-        Sum of `codec.vlae.decoding.demand`.
+        Sum of the images' `codec.vlae.decoding.demand`.
     """
 
     messages: tuple[Stack, ...] = ()
@@ -56,18 +61,18 @@ class Chain:
 
 @dataclass(frozen=True)
 class File:
-    """A file that was made.
+    """A file of an image, as `Encoder` makes it.
 
     Attributes
     ----------
     container : Container
-        Of a coded image without its payload, which is what the chain's messages hold.
+        The file. If the image is coded, the payload is left empty; the chain's messages hold it.
     psnr : float
-        Of what is visible of its colour samples, dB; infinite if that is exact.
+        PSNR of the colour samples in dB, weighted by alpha. Infinite if all visible samples are exact.
     size : int
-        Its bytes, less those of the chain before.
+        Length of the file in bytes. In an archive, the length by which the image makes the chain longer is counted.
     chain : Chain or None
-        With this image; None of a stored one.
+        The chain with this image; None if the image is stored.
     dry : bool
         Whether the image borrowed nothing from the chain before.
     """
@@ -79,7 +84,7 @@ class File:
     dry: bool = True
 
     def whole(self) -> Container:
-        """Return the container with its payload, in an archive that of the whole chain."""
+        """Return the container with its payload. In an archive the payload is that of the whole chain."""
         if self.chain is None:
             return self.container
         return replace(self.container, payload=lanes.write_lanes(self.chain.messages))
@@ -87,22 +92,26 @@ class File:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Makes files of an image.
+    """Makes the files of one image.
 
     Attributes
     ----------
     image : PIL.Image.Image
-        What is stored.
+        The image, as a stored file holds it.
     pixels : Pixels
-        What is coded: of the image, or in a lossy file of one that shows the same.
+        The samples that a coded file holds. For a lossy file they may be those of another image that looks the same.
     latents : Latents or None
+        How latents are coded; None takes the shortest way.
     effort : int
+        Effort of lossy files, one of `codec.images.goals.EFFORTS`.
     threads : int or None
+        Largest number of threads.
     progress : callable or None
+        Called with the bands done and the bands in all, for each encoding.
     chains : mapping of int to Chain
-        In an archive, by the models' numbers.
+        The chains of an archive's block, by the numbers of their models. Empty for a single file.
     model : Model or None
-        That codes lossless files, in place of the usual one.
+        The model that the caller named for lossless files.
     """
 
     image: Image.Image
@@ -116,21 +125,27 @@ class Encoder:
 
     @cached_property
     def lossless_bytes(self) -> float:
-        """About the length of a lossless file's payload, without the search for an adaptation and for latents."""
+        """Estimated length in bytes of a lossless file's payload, without adaptation and without latents."""
         return estimates.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
 
     @cached_property
     def quick_png_bytes(self) -> int:
-        """Length of a PNG that is made with the least effort."""
+        """Length in bytes of the image's PNG, made with the least effort."""
         return len(png.png_bytes(self.image, quick=True))
 
     def exact(self, error: int) -> File:
-        """Return the file within an error, or the stored one if a decoder would refuse that."""
+        """Return the file within an error, or the stored file if a decoder would refuse the coded one."""
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
         return self._by(model_for(error), fidelity, error, self.pixels.samples)
 
     def by_model(self, model: Model) -> File:
-        """Return the lossless file that the named model makes."""
+        """Return the lossless file that a model makes, or the stored file if the image cannot be coded.
+
+        Raises
+        ------
+        ImageError
+            The model does not code images of this mode.
+        """
         pixels = self.pixels
         bits = model.kind is BITS and pixels.mode == BITS_MODE
         if not bits and (model.kind is not SAMPLES or pixels.mode not in CODED_MODES):
@@ -145,7 +160,7 @@ class Encoder:
         return self._coded(fidelity, error, model, encoded, encoded.samples * model.kind.white)
 
     def lossy(self, quality: int) -> File:
-        """Return the file of a quality, or the stored one if a decoder would refuse that."""
+        """Return the lossy file of a quality, or the stored file if a decoder would refuse the lossy one."""
         model = model_for(None)
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         coded = lossy_encoder.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
@@ -186,14 +201,14 @@ class Encoder:
 
     @cached_property
     def _visible(self) -> pillow.U8:
-        """Samples that differ from the image's where alpha hides them, and are cheaper to code there."""
+        """The samples, except where alpha hides them completely. There they are replaced by others that cost less."""
         if self.pixels.alpha is None:
             return self.pixels.samples
         return pillow.without_equal(filled(self.pixels.samples, self.pixels.alpha > 0))
 
     @cached_property
     def stored(self) -> File:
-        """The stored file of the image, palette and all."""
+        """The stored file of the image, with its palette."""
         samples, alpha = pillow.planes(self.image)
         header = self._header(Fidelity.STORED, 0, self.image.mode, samples, alpha)
         stored = container.stored(header, self.pixels.metadata, png.png_bytes(self.image))
@@ -201,7 +216,7 @@ class Encoder:
 
 
 def chosen_model(name: str | None, goal: Goal) -> Model | None:
-    """Return the model that a caller named, or None.
+    """Return the model that a caller named, or None if none was named.
 
     Raises
     ------
@@ -217,7 +232,7 @@ def chosen_model(name: str | None, goal: Goal) -> Model | None:
 
 
 def check_model(name: str | None, goal: Goal) -> None:
-    """Raise ValueError if a caller named a model that there is not, or for another goal than a lossless file."""
+    """Raise ValueError if a caller named a model that does not exist, or if the goal is not a lossless file."""
     if name is None:
         return
     if goal != Goal(Kind.MAX_ERROR, 0):

@@ -1,4 +1,4 @@
-"""What a file is asked to be: exact, within an error, of a quality, or within a length or an error in the mean."""
+"""Goals: a caller asks for a lossless file, a largest error, a quality, a largest length, or a least PSNR."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from codec.system.sources import number, whole
 
 DEFAULT_QUALITY = 65
 EFFORTS = (1, 2, 3)
-"""Of lossy files: 1 takes the nearest numbers; 2, the default, those that cost least; 3 refines y for them, too."""
+"""Efforts of lossy files. 1 rounds y to the nearest integers. 2, the default, rounds it to those that cost least, and
+refines y once. 3 refines y several times."""
 DEFAULT_EFFORT = 2
 
 
 class Kind(Enum):
-    """What a goal's value is, by the names that `codec.compress` has for it."""
+    """The kinds of goals, with the names of their parameters in `codec.compress`."""
 
     MAX_ERROR = "max_error"
     QUALITY = "quality"
@@ -28,13 +29,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Goal:
-    """What a file is asked to be.
+    """What a caller asks of a file.
 
     Attributes
     ----------
     kind : Kind
     value : float
-        A largest error (0 is lossless), a quality, bits of the file per pixel, bytes, or dB.
+        The largest error (0 is lossless), the quality, bits a pixel, bytes, or dB, by the kind.
     """
 
     kind: Kind
@@ -45,12 +46,14 @@ _WHOLE = {Kind.MAX_ERROR: (0, MAX_ERROR), Kind.QUALITY: (1, MAX_QUALITY)}
 
 
 def goal_of(*, lossless: bool = False, **given: float | None) -> Goal:
-    """Return the goal of `codec.compress`'s parameters; without any it is the default quality.
+    """Return the goal that parameters of `codec.compress` name. Without any it is the default quality.
 
     Raises
     ------
-    ValueError, TypeError
-        Two goals, or one out of range.
+    ValueError
+        There are two goals, or the value is out of range.
+    TypeError
+        The value has a wrong type.
     """
     goals = [_checked(Kind(name), value) for name, value in given.items() if value is not None]
     if lossless:
@@ -61,7 +64,7 @@ def goal_of(*, lossless: bool = False, **given: float | None) -> Goal:
 
 
 def checked_effort(effort: int) -> int:
-    """Return an effort as int; ValueError or TypeError if it is none of `EFFORTS`."""
+    """Return an effort as int; ValueError or TypeError if it is not one of `EFFORTS`."""
     if whole("effort", effort) not in EFFORTS:
         raise RequestError(f"effort: expected {EFFORTS[0]} to {EFFORTS[-1]}, got {effort}")
     return int(effort)

@@ -1,4 +1,4 @@
-"""Samples where alpha hides them: a lossy file may hold any, so an encoder takes those that cost least."""
+"""Samples that alpha hides: a lossy file may hold any values there, so the encoder takes some that cost little."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ U8 = NDArray[np.uint8]
 
 
 def filled(samples: U8, visible: NDArray[np.bool_]) -> U8:
-    """Return samples (H, W, C) that are what they were where visible (H, W), and smooth elsewhere.
+    """Return samples, uint8 array (H, W, C), that are unchanged where visible (H, W) is true and smooth elsewhere.
 
-    Hidden samples are means of the visible ones in the smallest square of 2, 4, 8, ... pixels a side that has some.
-    So a visible edge goes on beyond alpha, and a transform meets no step there.
+    A hidden sample becomes the mean of the visible ones in a square of 2, 4, 8, ... pixels a side, the smallest that
+    has any. So visible colours go on smoothly beyond the edge of alpha, and a transform meets no step there.
     """
     if visible.all():
         return samples

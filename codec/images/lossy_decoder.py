@@ -3,8 +3,8 @@
     samples -> analysis -> y -> quantised y -> VLAE coder          compress
     samples <- synthesis <- y <- quantised y <- VLAE coder         decompress
 
-Quality sets the steps of the quantisation and moves biases everywhere. All of it is exact: every decoder
-returns the same samples, and the encoder knows them. Grey images are worked as three equal channels.
+Quality sets the steps of the quantisation, and the biases of all networks depend on it. All arithmetic is exact: all
+decoders return the same samples, and the encoder knows them. A grey image is worked as three equal channels.
 See FORMAT.md, "Transforms".
 """
 
@@ -24,13 +24,13 @@ from codec.networks.transform import Transforms, positions, synthesise
 from codec.system.threads import pool_of
 
 POSITIONS = 64
-"""For each so many one more thread works the transforms: fewer are worked in the time that threads take."""
+"""Positions for each thread that works the transforms. To start a thread takes as long as working fewer positions."""
 
 U8 = NDArray[np.uint8]
 
 
 def workers_of(threads: int | None, shape: tuple[int, ...]) -> int:
-    """Return how many threads work the transforms of an image of a shape (H, W, ...)."""
+    """Return the number of threads that work the transforms of an image of a shape (H, W, ...), at most ``threads``."""
     most = (os.cpu_count() or 1) if threads is None else threads
     return min(most, 1 + prod(positions(*shape[:2])) // POSITIONS)
 
@@ -41,7 +41,7 @@ def transforms_of(model: Model) -> Transforms:
     Raises
     ------
     ModelError
-        It has none.
+        The model has none.
     """
     if model.transforms is None:
         raise ModelError(f"model {model.number}: has no transforms")
@@ -49,7 +49,18 @@ def transforms_of(model: Model) -> Transforms:
 
 
 def decoded(model: Model, tensor: Raster, quality: int, shape: tuple[int, ...], threads: int | None = None) -> U8:
-    """Return the samples, uint8 array of a shape (H, W, 3 or 1), of a tensor of quantised y.
+    """Return the samples of a tensor of quantised y, uint8 array of the given shape.
+
+    Parameters
+    ----------
+    model : Model
+    tensor : int16 array (h, w, C)
+    quality : int
+        1 to the conditions of the model.
+    shape : tuple of int
+        (H, W, 3), or (H, W, 1) for a grey image.
+    threads : int or None
+        Largest number of threads.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The encoder of lossy files: chooses y, which the VLAE coder codes; `codec.images.lossy_decoder` tells the rest."""
+"""The encoder of lossy files, which chooses the quantised y. `codec.images.lossy_decoder` has the outline."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from codec.system.threads import pool_of
 from codec.vlae.pipeline import Progress
 
 PASSES = (0, 2, 4)
-"""In which y is chosen, at each effort: the first time as analysis makes it, then refined. The first refinement makes
-files 2 to 3 % smaller, two more about 0.5 %."""
+"""Number of passes that choose the cheapest integers near y, at each effort. The first pass takes y from analysis. Each
+further pass refines it: the first refinement makes files 2 to 3 % smaller, two more about 0.5 %."""
 REFINEMENT = 3
-"""Quarters of the way that y goes to where synthesis would be right."""
+"""A refinement moves y by 3/4 of the way to where, to first order, synthesis would return the image."""
 
 U8 = NDArray[np.uint8]
 
@@ -50,18 +50,25 @@ def encode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Lossy:
-    """Return the code of an image (H, W, 3 or 1) of uint8; `decoded` is its inverse but for what is lost.
+    """Return the lossy code of an image. `codec.images.lossy_decoder.decoded` goes back from its tensor to samples.
 
     Parameters
     ----------
+    model : Model
+        A model of tensors, with transforms.
+    samples : uint8 array (H, W, 3 or 1)
     quality : int
         1 to the conditions of the model.
     latents : Latents or None
-        None takes what makes the code shortest.
+        How latents are coded; None takes the shortest way.
     effort : int
         One of `codec.images.goals.EFFORTS`.
     onto : sequence of Stack
-        As of `codec.encoder.encoding.encode`.
+        The messages of the lanes that already hold the images to be decoded after this one.
+    threads : int or None
+        Largest number of threads.
+    progress : callable or None
+        Called with the bands done and the bands in all; each pass counts all bands.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def encode(
                 moved *= REFINEMENT
                 moved >>= 2
                 y += moved
-                del values, back, moved  # as large as several images
+                del values, back, moved  # together they are as large as several images
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
             tensor = rounding.optimise(

@@ -1,4 +1,4 @@
-"""How far two images are apart: PSNR and MS-SSIM, for people who choose a quality; no byte depends on them."""
+"""PSNR and MS-SSIM of two images."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ F64 = NDArray[np.float64]
 Plane = NDArray[np.uint8] | NDArray[np.float64]
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Exponents of the scales, the finest first."""
+"""Exponents of the scales in MS-SSIM, the finest first."""
 WINDOW, SIGMA = 11, 1.5
 _GAUSS = [math.exp(-((i - WINDOW // 2) ** 2) / (2 * SIGMA**2)) for i in range(WINDOW)]
 TAPS = [tap / sum(_GAUSS) for tap in _GAUSS]
 MEAN_TERM, DEVIATION_TERM = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-"""C1 and C2, which keep the quotients of dark and of smooth places stable."""
+"""C1 and C2 of SSIM, which keep the quotients stable in dark places and in smooth places."""
 
 MS_SSIM_SIDE_PX = (WINDOW - 1) << (len(WEIGHTS) - 1)
-"""Sides must be longer: the window has to fit at the coarsest scale."""
+"""Both sides must be longer than this, so that the window fits into the coarsest scale."""
 STRIP_ROWS = 32
-"""Rows compared at once: so few stay in a core's cache, and take no memory that grows with height."""
+"""Rows that are compared at once. They are few enough for a core's cache, and memory does not grow with height."""
 
 
 def psnr(a: U8, b: U8, alpha: U8 | None = None) -> float:
-    """Return 10 log10(255**2 / MSE) in dB, the MSE being over all samples; inf if there is no difference.
+    """Return the PSNR, 10 log10(255**2 / MSE), in dB. The MSE is over all samples; without any error the PSNR is inf.
 
     Parameters
     ----------
     a, b : uint8 arrays (H, W, C)
     alpha : uint8 array (H, W), optional
-        By which squared errors are weighted: what it hides does not count.
+        Weights of the squared errors. A sample that alpha hides does not count.
     """
     _check(a, b)
     # Strip by strip: little memory, and integers keep the sum exact.
@@ -47,19 +47,19 @@ def psnr(a: U8, b: U8, alpha: U8 | None = None) -> float:
 
 
 def ms_ssim(a: U8, b: U8) -> float | None:
-    """Return the multi-scale structural similarity, 0 to 1, the mean of the channels'; None for small images.
+    """Return the multi-scale structural similarity, 0 to 1, averaged over the channels; None for a small image.
 
     Parameters
     ----------
     a, b : uint8 arrays (H, W, C)
-        The smaller side is above `MS_SSIM_SIDE_PX`, else there is no value.
+        If the smaller side is not above `MS_SSIM_SIDE_PX`, the result is None.
 
     Notes
     -----
-    Z. Wang, E. Simoncelli and A. Bovik, *Multiscale structural similarity for image quality assessment*,
-    Asilomar 2003, in the form that most results in the literature have, that of the library
-    pytorch-msssim: windows lie within the image, a row or column of zeros stands before sides that are
-    odd when they are halved, and a negative mean of a scale counts as 0.
+    Z. Wang, E. Simoncelli and A. Bovik, *Multiscale structural similarity for image quality assessment*, Asilomar 2003.
+    Details are those of the library pytorch-msssim, on which most results in the literature rest: windows lie within
+    the image; before an odd side is halved, a row or column of zeros is put in front; and a negative mean of a scale
+    counts as 0.
     """
     _check(a, b)
     if min(a.shape[:2]) <= MS_SSIM_SIDE_PX:
@@ -86,7 +86,7 @@ def _plane_ms_ssim(x: Plane, y: Plane) -> float:
 
 
 def _halved(x: Plane) -> F64:
-    """Return means of 2 x 2."""
+    """Return the means of squares of 2 x 2."""
     even = np.pad(x, ((len(x) % 2, 0), (x.shape[1] % 2, 0)))
     rows: F64 = np.add(even[0::2], even[1::2], dtype=np.float64)
     halved: F64 = (rows[:, 0::2] + rows[:, 1::2]) / 4
@@ -94,7 +94,7 @@ def _halved(x: Plane) -> F64:
 
 
 def _similarities(x: Plane, y: Plane) -> tuple[float, float]:
-    """Return the means of SSIM and of its part without luminance, contrast and structure."""
+    """Return two means: that of SSIM, and that of SSIM without its luminance factor."""
     down, across = len(x) - WINDOW + 1, x.shape[1] - WINDOW + 1
     whole = contrast = 0.0
     for begin in range(0, down, STRIP_ROWS):
@@ -109,14 +109,14 @@ def _similarities(x: Plane, y: Plane) -> tuple[float, float]:
 
 
 def _blurred(x: F64) -> F64:
-    """Return the means of x under the window, where it lies within."""
+    """Return the weighted means of x under the window, at all places where the window lies within x."""
     down, across = x.shape[0] - WINDOW + 1, x.shape[1] - WINDOW + 1
     x = _mean([x[i : i + down] for i in range(WINDOW)])
     return _mean([x[:, i : i + across] for i in range(WINDOW)])
 
 
 def _mean(parts: list[F64]) -> F64:
-    """Return the mean of as many arrays as the window has taps; it is symmetric."""
+    """Return the weighted mean of arrays, one for each tap of the window, which is symmetric."""
     middle = WINDOW // 2
     total = TAPS[middle] * parts[middle]
     for i in range(middle):

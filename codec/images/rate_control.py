@@ -1,22 +1,24 @@
-"""Finding the quality that meets a target, in few encodings."""
+"""Rate control: the search for the quality that meets a target, with few encodings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 BISECT_EVERY = 3
-"""Each so many-th trial halves what is left, should interpolation creep."""
+"""Each third trial halves the range that is left, because interpolation alone may be slow."""
 
 
 def last_below(measure: Callable[[int], float], most: int, target: float, slope: float) -> int:
-    """Return the largest of 1..``most`` that measures at most ``target``, or 0.
+    """Return the largest number in 1..``most`` whose ``measure`` is at most ``target``, or 0 if there is none.
 
     Parameters
     ----------
     measure : callable
-        Grows with its argument, about linearly; called few times: six to nine of a hundred at most.
+        Maps an int to a float. It should grow about linearly. With ``most`` = 100 it is called at most nine times.
+    most : int
+    target : float
     slope : float
-        How fast it grows, about: for a guess while only one side is known.
+        About how much ``measure`` grows for each step. It serves guesses while only one bound is known.
     """
     low, high = 0, most + 1
     values: dict[int, float] = {}

@@ -1,1 +1,1 @@
-"""Layers of integer networks: products, convolutions, transforms. Every machine gets the same result."""
+"""Integer networks: products, convolutions, transforms. All machines compute the same results."""

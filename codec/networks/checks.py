@@ -1,11 +1,11 @@
-"""What frozen networks must keep to, so that every machine gets the same result: bounds of sums, ranges, shapes.
+"""Checks of frozen networks, so that all machines compute the same results: bounds of sums, ranges, shapes.
 
-Weights and activations are integers of 16 bits, and sums are integers of 32 (`codec.networks.products`). They
-never wrap, since of every layer the bound
+Weights and activations are integers of 16 bits, and sums are integers of 32 bits (`codec.networks.products`). Sums
+never wrap, because this bound is checked for each layer when a model is loaded:
 
     max over outputs of  sum |weight| * (largest |input|) + largest |bias|  <=  EXACT
 
-is checked when a model is loaded; convolutions of transforms and of maps of features may go up to 2**31 - 1.
+Sums of transforms and of maps of features may go up to 2**31 - 1.
 See FORMAT.md, "Exact networks".
 """
 
@@ -34,11 +34,15 @@ def check_bound(
 
     Parameters
     ----------
+    name : str
+        The layer's name, for the message.
     weight : array (inputs, outputs) of integers
     largest_input : float or float64 array (inputs,)
+        Largest magnitude of all inputs, or of each.
     largest_bias : float or array (outputs,)
+        Largest magnitude of the bias of all outputs, or of each.
     limit : int
-        At most 2**53, which float64 holds.
+        At most 2**53, up to which float64 holds integers.
     """
     per_input = np.abs(weight.astype(np.float64)) * np.reshape(largest_input, (-1, 1))
     bound = float((per_input.sum(0) + largest_bias).max())
@@ -47,7 +51,7 @@ def check_bound(
 
 
 def check_numbers(config: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]]) -> None:
-    """Raise ModelError if a value of a configuration is no whole number in its range, KeyError if it has none."""
+    """Raise ModelError if a value of a configuration is no integer in its range, KeyError if the value is missing."""
     for name, (low, high) in ranges.items():
         value = config[name]
         if type(value) is not int or not low <= value <= high:
@@ -62,7 +66,7 @@ def check_tensors(
     Parameters
     ----------
     whole : str
-        What the tensors make up, for the message.
+        What the tensors belong to, for the message.
     expected : dict
         Type and shape of every tensor.
     """
@@ -80,9 +84,9 @@ def check_tensors(
 
 
 def between_levels(rows: NDArray[Any], conditions: int) -> I64:
-    """Return the rows of all conditions (E, units), those of levels (L, units) interpolated and rounded down.
+    """Return a row for each condition, int64 array (E, units), interpolated between the rows of L levels.
 
-    With L = E they are what they were.
+    Results are rounded down. If L = E, the rows are returned as they are.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Layers of frozen networks: integers from plane to plane, so that every machine gets the same result.
+"""Layers of frozen networks: integers from plane to plane, so that all machines compute the same results.
 
-A plane holds the channels of h x w positions within a border of zeros: convolutions of 3 x 3 read it where
-the image ends. A dense layer is a convolution of 1 x 1. Inputs and weights are int16, and sums stay in int32:
+A plane holds the channels of h x w positions within a border of zeros. Convolutions of 3 x 3 read the border where the
+image ends. A dense layer is a convolution of 1 x 1. Inputs and weights are int16, and sums stay in int32, because
 
     sum |weight| * (largest |input|) + largest |bias|  <=  2**31 - 1        for every output
 
-is checked when a model is loaded (`codec.networks.checks`), so the order of sums, threads and machines
-change nothing. Shifts round down: biases carry what rounds to nearest.
+is checked when a model is loaded (`codec.networks.checks`). So results do not depend on the order of sums, on threads
+or on machines. Shifts round down; biases include the half that makes it rounding to nearest.
 See FORMAT.md, "Exact networks" and "Transforms".
 """
 
@@ -23,23 +23,23 @@ from codec.constants import OUTPUT_SHIFT
 from codec.networks.products import COLUMNS, I16, I32, ROWS, activate, product
 
 POSITIONS = 16 * ROWS
-"""Positions of a product: the patches of so many stay in a core's second cache."""
+"""Positions that one matrix product works. Their patches stay in a core's second-level cache."""
 
 I64 = NDArray[np.int64]
 
 
 class Layer(NamedTuple):
-    """A convolution with results of int16.
+    """A convolution whose results are int16.
 
     Attributes
     ----------
     weight : int16 array, from `codec.networks.products.pack`
-        Of a matrix (side * side * channels, outputs), inputs in the order row, column, channel.
+        The matrix (side * side * channels, outputs), whose inputs are in the order row, column, channel.
     biases : int32 array (levels, outputs)
     shift : int32 array (outputs,)
     side : int, 1 or 3
     stride : int
-        Positions of the plane that is read, for one of the results down and across.
+        Distance, in positions of the input plane, between the places of two neighbouring results.
     """
 
     weight: I16
@@ -50,12 +50,14 @@ class Layer(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A dense layer whose results are parameters in fixed units: ((x W + b) m + 2**(shift - 1)) >> shift.
+    """A dense layer with results in fixed units: ((x W + b) m + 2**(shift - 1)) >> shift.
 
     Attributes
     ----------
     weight : int16 array, from `codec.networks.products.pack`
+        W.
     bias, multiplier : int64 arrays (outputs,)
+        b and m.
     shift : int
     """
 
@@ -66,14 +68,14 @@ class Output(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The sum of the linear map and the network's output.
+    """The last layer of a transform: the sum of its linear map and of its network's output.
 
     Attributes
     ----------
     linear, weight : int16 arrays, from `codec.networks.products.pack`
     linear_multiplier, bias, multiplier : int64 arrays (outputs,)
     side : int, 1 or 3
-        Of the output; the linear map is 1 x 1.
+        Side of the output's convolution. The linear map is 1 x 1.
     """
 
     linear: I16
@@ -88,7 +90,7 @@ class Last(NamedTuple):
 def _multiply(
     begin: int, count: int, across: int, x: I16, side: int, stride: int, weight: I16, patches: I16, sums: I32
 ) -> None:
-    """Fill ``sums`` of ``count`` positions from ``begin`` on; ``x`` is a plane as `blank_plane` makes it."""
+    """Fill ``sums`` for ``count`` positions from ``begin`` on; ``x`` is a plane as `blank_plane` makes it."""
     channels = x.shape[1] // (stride * across + 2)
     run = side * channels
     before = side // 2
@@ -112,20 +114,24 @@ def run_layer(
     adds: bool,
     out: I16,
 ) -> None:
-    """Fill a plane with the results of a hidden layer, or of one that ``adds`` to what is there.
+    """Fill a plane with the results of a hidden layer, or add the results of a residual layer to a plane.
 
     Parameters
     ----------
     worker, workers : int
         Each worker fills its share of the positions.
     shape : (h, w)
-        Of the results.
+        Shape of the results.
     x, out : int16 arrays (at least h + 2, (w + 2) channels)
-        Planes as of `blank_plane`; ``out`` may not be ``x``, which has h and w times the stride.
+        Input and output planes as `blank_plane` makes them. ``out`` may not be ``x``. The height and width of ``x`` are
+        h and w times the stride.
+    layer : Layer
     level : int
         Row of the biases.
     limit : int
-        Results are clipped to 0..limit, or sums to -limit..limit if the layer ``adds``.
+        Results are clipped to 0..limit, or to -limit..limit if the layer ``adds``.
+    adds : bool
+        Whether the results are added to those in ``out`` before they are clipped.
     """
     down, across = shape
     patches = np.empty((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
@@ -163,10 +169,14 @@ def run_last(
 
     Parameters
     ----------
-    worker, workers, shape
-        As of `run_layer`.
+    worker, workers : int
+        Each worker fills its share of the positions.
+    shape : (h, w)
+        Shape of the results.
     x, stream : int16 arrays (at least h + 2, (w + 2) channels)
-        Planes that the linear map and the output read.
+        The planes that the linear map reads, and that the network's output reads.
+    last : Last
+    centre, least, most : int
     """
     down, across = shape
     inputs = np.empty((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
@@ -189,7 +199,7 @@ def run_last(
 def run_output(x: I16, layer: Output, out: I64) -> None:
     """Fill ``out`` (N, outputs) with the results of an output layer for ``x`` (N, inputs)."""
     count, inputs = x.shape
-    # Of an odd number of inputs the weights are filled up to pairs with zeros.
+    # Weights hold pairs of inputs. If the number of inputs is odd, the last pair is filled up with zeros.
     rows = np.zeros((POSITIONS, 2 * layer.weight.shape[1]), dtype=np.int16)
     sums = np.empty((POSITIONS, layer.weight.shape[0] * COLUMNS), dtype=np.int32)
     half = 1 << (layer.shift - 1)
@@ -203,7 +213,7 @@ def run_output(x: I16, layer: Output, out: I64) -> None:
 
 
 def dense(x: NDArray[Any], layer: Layer, level: int, limit: int) -> I16:
-    """Return the results (N, units) within 0..limit of a dense layer for integers (N, inputs) of 16 bits.
+    """Return the results of a dense layer, int16 array (N, units) within 0..limit, for integers (N, inputs) of 16 bits.
 
     Parameters
     ----------
@@ -220,14 +230,14 @@ def dense(x: NDArray[Any], layer: Layer, level: int, limit: int) -> I16:
 
 
 def output(x: I16, layer: Output) -> I64:
-    """Return the parameters (N, outputs) that an output layer makes of ``x`` (N, inputs)."""
+    """Return the results of an output layer, int64 array (N, outputs), for ``x``, int16 array (N, inputs)."""
     out = np.empty((len(x), len(layer.bias)), dtype=np.int64)
     run_output(np.ascontiguousarray(x), layer, out)
     return out
 
 
 def blank_plane(shape: tuple[int, int], channels: int) -> tuple[I16, I16]:
-    """Return a plane of zeros (h + 2, (w + 2) channels), and what is within its border (h, w, channels)."""
+    """Return a plane of zeros (h + 2, (w + 2) channels), and a view (h, w, channels) of what is within its border."""
     down, across = shape[0] + 2, shape[1] + 2
     plane = np.zeros((down, across * channels), dtype=np.int16)
     return plane, plane.reshape(down, across, channels)[1:-1, 1:-1]

@@ -1,14 +1,13 @@
 """Matrix products of small integers for compiled code: int16 times int16, summed in int32.
 
-Processors have an instruction that multiplies neighbouring pairs of int16 and adds each pair (pmaddwd
-of x86): twice the multiply-adds of float32, and no product needs a library. A tile of the result stays
-in registers while the inputs go by in pairs:
+Processors have an instruction that multiplies neighbouring pairs of int16 and adds each pair (pmaddwd on x86). It does
+twice the multiply-adds of float32. A tile of the result stays in registers, while the inputs are read in pairs:
 
     out[r, o] = sum over pairs p of  x[r, 2p] w[2p, o] + x[r, 2p + 1] w[2p + 1, o]
 
-The tile is written in the compiler's own language (LLVM), as vectors whose patterns it knows; on
-processors without the instruction it comes out as ordinary products. Integers wrap and never round, so
-the order of sums does not matter; `codec.networks.checks` sees to it that none wraps.
+The code of a tile is written in the compiler's own language (LLVM), as vectors whose pattern the compiler recognises.
+On processors without the instruction it becomes ordinary products. Sums of integers do not round, so their order does
+not matter, and `codec.networks.checks` makes sure that no sum wraps.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 ROWS = 6
-"""Rows of a tile: with COLUMNS, twelve registers of sums, and what is left of sixteen for operands."""
+"""Rows of a tile. With COLUMNS they take twelve registers for sums, and leave four of sixteen for operands."""
 LANES = 8
 COLUMNS = 2 * LANES
-"""Columns of a tile: two vectors of eight sums."""
+"""Columns of a tile, which are two vectors of sums."""
 
 I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 
 
 def padded_rows(count: int) -> int:
-    """Return the rows that a product of ``count`` rows reads and writes."""
+    """Return the number of rows that a product of ``count`` rows reads and writes: whole tiles."""
     return -(-count // ROWS) * ROWS
 
 
 def padded_columns(count: int) -> int:
-    """Return the columns that a product with ``count`` outputs writes."""
+    """Return the number of columns that a product with ``count`` outputs writes: whole tiles."""
     return -(-count // COLUMNS) * COLUMNS
 
 
 def pack(weight: NDArray[Any]) -> I16:
     """Return a weight (inputs, outputs) of integers as tiles: int16 array (tiles, pairs, COLUMNS, 2).
 
-    Inputs are filled up with zeros to pairs, outputs to whole tiles.
+    Zeros fill the inputs up to whole pairs and the outputs up to whole tiles. `unpack` is the inverse.
     """
     inputs, outputs = weight.shape
     pairs = (inputs + 1) // 2
@@ -56,14 +55,14 @@ def pack(weight: NDArray[Any]) -> I16:
 
 
 def unpack(packed: I16) -> I16:
-    """Return the weight (inputs, outputs) of tiles, filled up with zeros as `pack` has it."""
+    """Return the weight (inputs, outputs) of tiles, with the zeros that `pack` added."""
     rows = packed.transpose(1, 3, 0, 2)
     return rows.reshape(2 * packed.shape[1], -1)
 
 
 @intrinsic
 def _tile(context: Any, x: Any, x_row: Any, weight: Any, pairs: Any, out: Any, out_row: Any) -> Any:
-    """Fill a tile of ROWS x COLUMNS sums; addresses and distances between rows are in bytes."""
+    """Fill a tile of ROWS x COLUMNS sums. Addresses and distances between rows are in bytes."""
     signature = types.void(*[types.intp] * 6)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -119,7 +118,7 @@ def _tile(context: Any, x: Any, x_row: Any, weight: Any, pairs: Any, out: Any, o
 
 @njit
 def product(count: int, x: I16, packed: I16, out: I32) -> None:
-    """Fill the first ``count`` rows of ``out`` with x W; for compiled functions.
+    """Fill the first ``count`` rows of ``out`` with x W. Only compiled functions call it.
 
     Parameters
     ----------
@@ -129,8 +128,8 @@ def product(count: int, x: I16, packed: I16, out: I32) -> None:
 
     Notes
     -----
-    ``x`` and ``out`` have at least ``padded_rows(count)`` rows: those beyond ``count`` are computed too.
-    Nothing is checked here: arrays that are too small are read and written beyond their end.
+    ``x`` and ``out`` must have at least ``padded_rows(count)`` rows, because the rows beyond ``count`` are computed,
+    too. Nothing is checked: arrays that are too small are read and written beyond their end.
     """
     tiles, pairs = packed.shape[0], packed.shape[1]
     x_row, out_row = x.strides[0], out.strides[0]
@@ -143,7 +142,7 @@ def product(count: int, x: I16, packed: I16, out: I32) -> None:
 
 @intrinsic
 def _shift_right(context: Any, value: Any, shift: Any) -> Any:
-    """Shift int32 to the right by int32, rounding down; numba itself would widen both to int64."""
+    """Shift int32 to the right by int32, rounding down. numba's own shift would widen both to int64."""
     signature = types.int32(types.int32, types.int32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -154,7 +153,7 @@ def _shift_right(context: Any, value: Any, shift: Any) -> Any:
 
 @njit
 def activate(sums: I32, bias: I32, shift: I32, limit: int, out: I16) -> None:
-    """Fill a row ``out`` with clip((sums + bias) >> shift, 0, limit), for as many units as ``shift`` has."""
+    """Fill the first ``len(shift)`` units of a row ``out`` with clip((sums + bias) >> shift, 0, limit)."""
     zero, most = np.int32(0), np.int32(limit)
     for i in range(len(shift)):
         value = _shift_right(np.int32(sums[i] + bias[i]), shift[i])

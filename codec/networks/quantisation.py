@@ -1,11 +1,13 @@
-"""Quantisation of y, the latents between the transforms: steps, units, and the way there and back.
+"""Quantisation and dequantisation of y, the latents between the transforms.
 
 See FORMAT.md, "Transforms".
 
-Units are binary fractions of a sample. Analysis returns y in 1/256, of which the finest step of use, 1/4,
-has 64. Steps are in 1/65536, so that 1/4 is known within 3e-5 of itself.
-Dequantised y is in 1/16, since synthesis takes int16: rows of norm 1 reach 128 sqrt(192) < 1774 samples,
-28378 of 32767. It is off by at most 1/32, and not at all where a step is a multiple of 1/16.
+All units are binary fractions of a sample:
+
+- y from analysis is in 1/256. The finest useful step, 1/4, has 64 of them.
+- Steps are in 1/65536, so that a step of 1/4 is exact within a factor of 1 + 3e-5.
+- Dequantised y is in 1/16, because synthesis takes int16. Rows of norm 1 reach 128 sqrt(192) < 1774 samples, which is
+  28378 of 32767. The rounding is at most 1/32, and zero where a step is a multiple of 1/16.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def _quantise(y: I32, steps: I32, limit: int, rounding: int, out: I16) -> None:
     for i in range(len(y)):
         for c in range(len(steps)):
             step = np.int64(steps[c])
-            # |y| / step + rounding / 256, all in 2**-24 sample
+            # |y| + rounding / 256 of a step, in 2**-24 sample, is divided by the step.
             scaled = abs(np.int64(y[i, c])) << (STEP_BITS - Y_BITS + 8)
             magnitude = min(int((scaled + rounding * step) // (step << 8)), limit)
             out[i, c] = -magnitude if y[i, c] < 0 else magnitude
@@ -51,7 +53,7 @@ def quantise(y: I32, steps: I32, limit: int, rounding: int = NEAREST) -> I16:
         Row of `codec.networks.transform.Transforms.steps`.
     limit : int, 1 to 32767
     rounding : int, 0 to 128
-        The encoder's affair: below 128, more become zero than with the nearest step.
+        128 takes the nearest step. With less, more values become zero. An encoder may choose it freely.
     """
     q = np.empty(y.shape, dtype=np.int16)
     _quantise(y.reshape(-1, len(steps)), steps, limit, rounding, q.reshape(-1, len(steps)))

@@ -1,10 +1,10 @@
-"""The learned transforms of the lossy mode, in integers: analysis from samples to y, synthesis back.
+"""The learned transforms of the lossy mode, in integers: analysis from samples to y, and synthesis back.
 
-docs/FORMAT.md, "Transforms", has what a decoder needs of them.
+See FORMAT.md, "Transforms", for what a decoder needs.
 
-Both work at an eighth of the image's resolution. The image less 128, its last row and column repeated
-up to multiples of 8, is cut into 8 x 8 patches u (h, w, 192), channel 64 c + 8 dy + dx. A transform is a
-linear map of each position, and a network whose residual stream s a few blocks add to:
+Both work at an eighth of the image's resolution. 128 is taken from the samples, and the last row and column are
+repeated up to multiples of 8. Then the image is cut into 8 x 8 patches u (h, w, 192), channel 64 c + 8 dy + dx. A
+transform is the sum of a linear map of each position and of a network with a residual stream s:
 
     s = clip(input(x) >> shift, -stream_limit, stream_limit)
     for every block:
@@ -12,16 +12,16 @@ linear map of each position, and a network whose residual stream s a few blocks 
         s = clip(s + (residual(t) >> shift), -stream_limit, stream_limit)
     result = (linear(x) l + output(max(s, 0)) m + 2**31) >> 32
 
-where x is u or y, and the result is clipped to y or, with 128 added, to samples. Input, hidden, residual
-and output are convolutions with biases; those of hidden depend on the quality. Each output has shifts
-and multipliers l and m of its own. Analysis' input and synthesis' output are 1 x 1, the others 3 x 3 with
-zeros outside. `codec.networks.convolutions` says why all of it is exact, `codec.networks.quantisation` in which units y
-is.
+x is u in analysis and y in synthesis. The result is clipped to the range of y or, with 128 added, of samples. Input,
+hidden, residual and output are convolutions with biases; the biases of hidden depend on the quality. Each output has
+shifts and multipliers l and m of its own. Analysis' input and synthesis' output are 1 x 1. The other convolutions are
+3 x 3, with zeros outside of the image. `codec.networks.convolutions` says why all of it is exact, and
+`codec.networks.quantisation` has the units of y.
 
-Memory: an image is worked in strips of `STRIP_ROWS` rows of patches. Beside image and y, which are held
-whole (3, and 4 C / 64 or 2 C / 64 bytes a pixel), planes of a strip take, for each of its pixels,
-(4 W + 384) / 64 bytes in analysis and (4 W + 2 C + 192) / 64 in synthesis, with W units in the stream and
-C channels of y: 18 and 19 at W = 192, C = 128. That grows with the image's width alone.
+Memory: an image is worked in strips of `STRIP_ROWS` rows of patches. The image takes 3 bytes a pixel, and y takes
+4 C / 64 in analysis and 2 C / 64 in synthesis, where C is its number of channels. The planes of a strip take, for each
+of its pixels, (4 W + 384) / 64 bytes in analysis and (4 W + 2 C + 192) / 64 in synthesis, with W units in the stream.
+At W = 192 and C = 128 that is 18 and 19 bytes. It grows with the width of the image, but not with its height.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from codec.networks.products import I16, I32
 
 PATCH = 8
 SAMPLES = 3 * PATCH**2
-"""Samples of a patch."""
+"""Number of samples in a patch."""
 CENTRE = 128
-"""Taken from samples: inputs of analysis are -128..127."""
+"""Subtracted from samples, so that the inputs of analysis are -128..127."""
 
 STRIP_ROWS = 128
-"""Rows of patches worked at once: many beside those that neighbouring strips both compute, one or two a layer."""
+"""Rows of patches in a strip. They are many, because neighbouring strips both compute one or two rows a layer."""
 PROJECTED_ROWS = 16
-"""Rows of patches projected at once, in eight bytes a number."""
+"""Rows of patches that are projected at once. They are few, because the results take eight bytes each."""
 
 U8 = NDArray[np.uint8]
 
@@ -66,7 +66,7 @@ class Transforms(NamedTuple):
     ----------
     steps : int32 array (levels, C), in 1/65536 sample
     prices : int32 array (levels, C)
-        What a squared error of one step is worth, in 1/256 bit: for encoders that choose among steps.
+        What a squared error of one step is worth, in 1/256 bit. Only encoders use it, to choose q.
     stream_limit, hidden_limit : int
         Largest magnitudes in the residual stream and in hidden layers.
     """
@@ -80,7 +80,7 @@ class Transforms(NamedTuple):
 
 
 def positions(height: int, width: int) -> tuple[int, int]:
-    """Return (h, w), the patches that an image has down and across."""
+    """Return (h, w), the numbers of patches that an image has down and across."""
     return -(-height // PATCH), -(-width // PATCH)
 
 
@@ -92,7 +92,7 @@ class _Strip(NamedTuple):
     down: int
 
     def rows(self, more: int) -> tuple[int, int]:
-        """Return the strip with so many rows more on either side, as far as the image goes."""
+        """Return the first row, and the one after the last, of the strip and up to ``more`` rows on either side."""
         return max(self.begin - more, 0), min(self.end + more, self.down)
 
 
@@ -101,7 +101,7 @@ def _strips(down: int) -> Iterator[_Strip]:
 
 
 def _reach(transform: Transform) -> int:
-    """Return how many rows of ``x`` above and below a row its result depends on."""
+    """Return the number of rows of ``x`` above a row, and below it, on which the row's result depends."""
     sides = [transform.input.side, *(layer.side for block in transform.blocks for layer in block), transform.last.side]
     return sum(side // 2 for side in sides)
 
@@ -119,8 +119,8 @@ def _run(
 ) -> None:
     """Fill ``out`` (rows of the strip, w, outputs) from a plane; ``limits`` are `run_last`'s centre, least and most.
 
-    ``x`` has `_reach` rows more on either side, and each layer is computed for the rows that those after
-    it see. So a plane's border of zeros is read only where the image ends.
+    ``x`` has `_reach` rows more on either side. Each layer is computed for all rows that later layers read. So a
+    plane's border of zeros is read only where the image ends.
     """
     if not 0 <= level < len(transforms.steps):
         raise ValueError(f"level: expected 0 to {len(transforms.steps) - 1}, got {level}")
@@ -148,20 +148,20 @@ def _run(
 
 
 def _cut(full: NDArray[Any]) -> NDArray[Any]:
-    """Return the patches (h, w, 3, 8, 8) of whole ones (8 h, 8 w, 3), a view."""
+    """Return the patches (h, w, 3, 8, 8) of samples (8 h, 8 w, 3); a view."""
     h, w = positions(*full.shape[:2])
     return full.reshape(h, PATCH, w, PATCH, 3).transpose(0, 2, 4, 1, 3)
 
 
 def patches(samples: U8) -> U8:
-    """Return the patches (h, w, 3, 8, 8) of samples (H, W, 3); the last row and column are repeated."""
+    """Return the patches (h, w, 3, 8, 8) of samples (H, W, 3). The last row and column are repeated to fill patches."""
     h, w = positions(*samples.shape[:2])
     more = (PATCH * h - samples.shape[0], PATCH * w - samples.shape[1])
     return _cut(np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
 
 
 def _inputs(samples: U8) -> I16:
-    """Return the plane of patches less `CENTRE`."""
+    """Return the input plane of analysis: the patches of samples (H, W, 3), less `CENTRE`."""
     h, w = shape = positions(*samples.shape[:2])
     plane, inner = blank_plane(shape, SAMPLES)
     inner.reshape(h, w, 3, PATCH, PATCH)[...] = patches(samples)
@@ -170,15 +170,16 @@ def _inputs(samples: U8) -> I16:
 
 
 def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, workers: int) -> I32:
-    """Return y, int32 array (h, w, C) in 1/256 sample within `Y_LIMIT`; `synthesise` goes back.
+    """Return y, int32 array (h, w, C) in 1/256 sample, within `Y_LIMIT`. `synthesise` is the inverse direction.
 
     Parameters
     ----------
     samples : uint8 array (H, W, 3)
     level : int
-        Of quality: a row of ``steps``.
+        Quality - 1: a row of ``transforms.steps``.
     pool : Executor
-        Takes ``workers`` pieces at once; their number changes nothing.
+        Takes ``workers`` pieces at once. Their number changes no result.
+    workers : int
 
     Raises
     ------
@@ -198,18 +199,18 @@ def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, wor
 
 
 def project(samples: U8, restored: U8, transforms: Transforms) -> I32:
-    """Return what `analyse`'s linear map alone makes of samples less restored ones, int32 array (h, w, C) in 1/256.
+    """Return the linear map of analysis, applied to ``samples - restored``: int32 array (h, w, C) in 1/256 sample.
 
     Parameters
     ----------
     samples, restored : uint8 arrays (H, W, 3)
-        Beyond the last row and column their difference is zero.
+        Beyond the last row and column their difference counts as zero.
 
     Notes
     -----
-    The linear maps are nearly orthonormal, each about the transpose of the other: to first order it is the
-    change of y that takes the difference away. Its sums stay below 2**31: 192 differences within 255 times weights
-    of 16 bits.
+    The two linear maps are nearly orthonormal, and each is about the transpose of the other. So to first order, the
+    result is the change of y that removes the difference. Its sums stay below 2**31: they have 192 differences within
+    255, times weights of 16 bits.
     """
     y = np.empty((*positions(*samples.shape[:2]), transforms.steps.shape[1]), dtype=np.int32)
     for begin in range(0, len(y), PROJECTED_ROWS):
@@ -231,7 +232,7 @@ def _project(difference: I16, transforms: Transforms) -> I32:
 def synthesise(
     values: I16, transforms: Transforms, level: int, height: int, width: int, pool: Executor, workers: int
 ) -> U8:
-    """Return samples, uint8 array (H, W, 3), of dequantised y; the inverse direction of `analyse`.
+    """Return the samples of dequantised y, uint8 array (H, W, 3). `analyse` is the inverse direction.
 
     Parameters
     ----------
@@ -239,8 +240,11 @@ def synthesise(
         From `codec.networks.quantisation.dequantise`.
     height, width : int
         H and W.
-    level, pool, workers
-        As of `analyse`.
+    level : int
+        Quality - 1: a row of ``transforms.steps``.
+    pool : Executor
+        Takes ``workers`` pieces at once. Their number changes no result.
+    workers : int
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What the codec needs of the machine: outputs, folders, sources of bytes, signals, threads, processes."""
+"""The codec's access to the machine: outputs, folders, sources of bytes, signals, threads, processes."""

@@ -1,4 +1,4 @@
-"""The images of folders: by what files hold, and a word for what is left out."""
+"""The images of folders, which are known by their content or their suffix, and a message about files left out."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ KNOWN_BY_CONTENT = (
     "TIFF",
     "WEBP",
 )
-"""Formats whose first bytes no other kind of file has by chance: a file that begins so is an image under any name."""
+"""Formats whose first bytes no other file has by chance. A file that begins so is an image, whatever its name is."""
 
 NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
-"""Formats that Pillow knows by name and cannot, or not by itself, decode: documents, data, films."""
+"""Formats that Pillow knows but cannot decode by itself: documents, data, films. They do not count as images."""
 
 NAMES_SAID = 3
-"""Of files that are left out."""
+"""Most names of left-out files in a message."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Found:
     Attributes
     ----------
     images : list of Path
-        In the order of their names.
+        The images, in the order of their names.
     others : list of Path
         Files that are no images.
     unreadable : list of Path
@@ -70,9 +70,9 @@ class Found:
 
 
 def find_images(folder: Path, *, below: bool) -> Found:
-    """Return the images of a folder; ``below`` says whether also those of the folders in it.
+    """Return the images of a folder and, if ``below``, of all folders in it.
 
-    Linked files and folders are followed, except to a folder that they lie in.
+    Links are followed, except a link to a folder in which the link itself lies.
     """
     Image.init()
     known = tuple(kind for kind in KNOWN_BY_CONTENT if kind in Image.OPEN)
@@ -96,7 +96,7 @@ def _decodes(kind: str) -> bool:
 
 
 def _files(folder: Path, below: bool, found: Found, within: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Yield what is in a folder and is no folder; ``within`` are the numbers of the folders that it lies in."""
+    """Yield the paths in a folder that are not folders. ``within`` has device and inode of the folders around it."""
     try:
         status = os.stat(folder)
         entries = list(os.scandir(folder))
@@ -114,10 +114,13 @@ def _files(folder: Path, below: bool, found: Found, within: tuple[tuple[int, int
 
 
 def _opens(path: Path, formats: tuple[str, ...] | None) -> bool | None:
-    """Return whether a file begins as an image of one of the formats, or of any; None if it cannot be opened."""
+    """Return whether a file begins as an image of one of the formats, or of any format if None is given.
+
+    The result is None if the file cannot be opened.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return False  # to open a pipe would wait for who writes into it
+            return False  # to open a pipe would wait until somebody writes into it
         file = path.open("rb")
     except OSError:
         return None
@@ -129,5 +132,5 @@ def _opens(path: Path, formats: tuple[str, ...] | None) -> bool | None:
         except Image.DecompressionBombError:
             return True
         except Exception:
-            # A file of another kind leads Pillow's plugins to any exception.
+            # A file of another kind can make Pillow's plugins raise any exception.
             return False

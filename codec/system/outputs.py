@@ -1,8 +1,8 @@
-"""Outputs: a file is claimed and written whole or not at all; a pipe or a device is written into, never replaced.
+"""Outputs: a file is written completely or not at all. A pipe or a device is written into, and never replaced.
 
-A new file is written under a temporary name beside it and gets its own name at the end. Without ``force`` that is a
-hard link, which fails if something of this name has appeared meanwhile: of two processes that write one file, one is
-refused. What must not stay if the process ends on the way is undone by `undo_all`, which a signal may call.
+A new file is written under a temporary name in the same folder, and gets its own name at the end. Without ``force``, it
+gets the name by a hard link. That fails if a file of this name has appeared meanwhile, so that of two processes that
+write the same file one is refused. `undo_all` removes what is unfinished; a signal may call it before the process ends.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ AnyPath = str | os.PathLike[str]
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|[0-9]+))/fd/([0-9]+)")
 _LINK_LIMIT = 40
-"""Links to a link that are followed, as by Linux."""
+"""Most links to links that are followed. Linux has the same limit."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
-"""Errors of pipes and devices, which have no disk to wait for."""
+"""Errors of ``fsync`` for pipes and devices, which have no disk to wait for."""
 
 _undo: list[Callable[[], object]] = []
 _lock = threading.Lock()
-"""Held while a file gets a name, and for ever by `undo_all`: after it no file appears."""
+"""Held while a file gets a name. `undo_all` keeps it for ever, so that no file appears afterwards."""
 
 
 class _Output(io.FileIO):
-    """A file whose errors name the output, not what it is called meanwhile."""
+    """A file whose errors have the name of the output, not the temporary name."""
 
     def __init__(self, file: AnyPath | int, mode: str, name: str) -> None:
         super().__init__(file if isinstance(file, int) else os.fspath(file), mode)
@@ -54,7 +54,7 @@ class _Output(io.FileIO):
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Let errors of the system name what is written."""
+    """Put the name of the output into an OSError of the block."""
     try:
         yield
     except OSError as error:
@@ -75,7 +75,7 @@ def undoing(undo: Callable[[], object]) -> Iterator[None]:
 
 
 def undo_all() -> None:
-    """Undo what is unfinished, for the process ends now: no output of it appears after this."""
+    """Undo all unfinished outputs, before the process ends. No output appears after this call."""
     _lock.acquire()
     for undo in reversed(_undo):
         with suppress(OSError):
@@ -83,9 +83,9 @@ def undo_all() -> None:
 
 
 def descriptor(path: AnyPath) -> int | None:
-    """Return the descriptor that a path like ``/dev/stdout`` or ``/dev/fd/63`` names, None of other paths.
+    """Return the descriptor that a path like ``/dev/stdout`` or ``/dev/fd/63`` names, or None for other paths.
 
-    To open such a path anew would lose the place at which the descriptor writes.
+    Such a path must not be opened anew, because the new descriptor would write from the beginning.
     """
     name = os.path.abspath(path)
     for _ in range(_LINK_LIMIT):
@@ -98,13 +98,13 @@ def descriptor(path: AnyPath) -> int | None:
 
 
 def is_stream(path: AnyPath) -> bool:
-    """Return whether a path names a descriptor, a pipe or a device: what is written into and not replaced."""
+    """Return whether a path names a descriptor, a pipe or a device. They are written into, and never replaced."""
     special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     return special or descriptor(path) is not None
 
 
 def check_free(path: AnyPath, force: bool) -> None:
-    """Raise ValueError if a path is a folder or, without ``force``, a file or a disk."""
+    """Raise ValueError if a path is a folder, or if it exists, is not a stream, and ``force`` is false."""
     if os.path.isdir(path):
         raise RequestError(f"output {os.fspath(path)}: is a folder")
     if force or descriptor(path) is not None or not os.path.lexists(os.path.realpath(path)):
@@ -115,14 +115,14 @@ def check_free(path: AnyPath, force: bool) -> None:
 
 
 def check_output(path: AnyPath, force: bool) -> None:
-    """Raise ValueError if `output` would refuse a path, or have no folder for it: before any work is done.
+    """Check that `output` will accept a path, before any work is done.
 
     Raises
     ------
     ValueError
-        It would.
+        The path is empty or a folder, it exists and ``force`` is false, or its folder is missing or cannot be written.
     OSError
-        The path is that of a descriptor that is closed, or open for reading.
+        The path names a descriptor that is closed, or open for reading only.
     """
     name = os.fspath(path)
     if not name:
@@ -143,7 +143,7 @@ def check_output(path: AnyPath, force: bool) -> None:
 
 
 def check_descriptor(number: int, name: str) -> None:
-    """Raise OSError, which has a name, unless a descriptor is open for writing."""
+    """Raise OSError with the given name unless a descriptor is open for writing."""
     with _naming(name):
         os.write(number, b"")
 
@@ -153,30 +153,45 @@ def _exists(name: str) -> str:
 
 
 def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
-    """Write a file, or into a pipe or a device; parameters and errors are those of `output`."""
+    """Write data to a file, a pipe or a device.
+
+    Parameters
+    ----------
+    path : path
+    data : bytes
+    force : bool
+        Whether to replace an existing file.
+
+    Raises
+    ------
+    ValueError
+        The path is a folder, or the file exists and ``force`` is false.
+    OSError
+        The folder is missing, or the file cannot be written.
+    """
     with output(path, force=force) as file:
         file.write(data)
 
 
 @contextmanager
 def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
-    """Yield a file for writing from its beginning to its end, which gets its name when the block ends.
+    """Yield a file that is open for writing. It gets its name when the block ends.
 
-    If the block fails, an old file is as it was and nothing new is there. A link's target is written, not the link.
-    What is no regular file is written directly.
+    If the block fails, an old file stays as it was, and no new file appears. If the path is a link, its target is
+    written. A pipe or a device is written directly.
 
     Parameters
     ----------
     path : path
     force : bool
-        Replace an existing file.
+        Whether to replace an existing file.
 
     Raises
     ------
     ValueError
-        It exists, or appeared meanwhile.
+        The path is a folder; or ``force`` is false, and the file exists or has appeared meanwhile.
     OSError
-        The folder is missing or the file cannot be written.
+        The folder is missing, or the file cannot be written.
     """
     check_free(path, force)
     number, name = descriptor(path), os.fspath(path)
@@ -187,7 +202,7 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
             yield file
         return
     target = Path(os.path.realpath(path))
-    # Short and of one byte a character: the name of the file itself may have the greatest length.
+    # The temporary name is short, because the name of the file itself may have the greatest possible length.
     temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
         with _lock, _naming(name):
@@ -205,7 +220,7 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
 
 
 def _claim(temporary: Path, target: Path, name: str) -> None:
-    """Give a file its name, unless there is something of this name."""
+    """Give a temporary file its name. Raise RequestError if something of this name exists."""
     try:
         try:
             os.link(temporary, target)
@@ -221,19 +236,19 @@ def _claim(temporary: Path, target: Path, name: str) -> None:
 
 
 def sync(file: BinaryIO) -> None:
-    """Wait until what was written is on the disk, if the file is on one."""
+    """Wait until all that was written is on the disk. A pipe, a device or memory has none, and returns at once."""
     try:
         file.flush()
         os.fsync(file.fileno())
     except io.UnsupportedOperation:
-        return  # bytes in memory
+        return  # the file is in memory
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise OSError(error.errno, error.strerror, file.name) from error
 
 
 def to_descriptor(number: int, name: str) -> BinaryIO:
-    """Return a file that writes to a descriptor, which is closed with it, and whose errors have a name."""
+    """Return a file that writes to a descriptor and closes it. The file's errors have the given name."""
     return io.BufferedWriter(_Output(number, "wb", name))
 
 
@@ -243,19 +258,21 @@ def open_to_add(path: AnyPath) -> BinaryIO:
     Raises
     ------
     OSError
-        It cannot be opened.
+        The file cannot be opened.
     """
     return io.BufferedRandom(_Output(path, "r+b", os.fspath(path)))
 
 
 @contextmanager
 def spooled(source: BinaryIO) -> Iterator[Path]:
-    """Yield a file, gone afterwards, of all that a stream holds: for readers that seek, and for other processes.
+    """Yield the path of a temporary file with all bytes of a stream. The file is removed afterwards.
+
+    Readers that seek and other processes can use it.
 
     Raises
     ------
     OSError
-        The stream cannot be read, or the file not be written.
+        The stream cannot be read, or the file cannot be written.
     """
     path = Path(tempfile.gettempdir()) / f"vlae-{secrets.token_hex(8)}.tmp"
 

@@ -1,4 +1,4 @@
-"""Where bytes come from: a path, bytes of any kind, or a binary file; and the numbers that callers give."""
+"""Checks of arguments: sources of bytes (a path, bytes, or a binary file), and numbers."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import BinaryIO
 from codec.errors import RequestError
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A text is a path."""
+"""Type of a source of bytes. A str is a path."""
 
 
 def data_of(source: Source, what: str, expected: str = "") -> bytes:
-    """Return the bytes of a source: of a binary file those from its position on.
+    """Return the bytes of a source. A binary file is read from its position to its end.
 
     Parameters
     ----------
     source : path, bytes, bytearray, memoryview or binary file
     what : str
-        Begins the message of an error.
+        Name of the argument, with which error messages begin.
     expected : str
-        What else could be there, for the message.
+        Further types that the caller accepts, for the message.
 
     Raises
     ------
     TypeError
-        It is of another type, or a file of text.
+        The source has another type, or is a file of text.
     ValueError
         The file is closed.
     OSError
@@ -51,7 +51,7 @@ def data_of(source: Source, what: str, expected: str = "") -> bytes:
 
 
 def whole(name: str, value: object, least: int | None = None) -> int:
-    """Return a whole number, of numpy or Python; TypeError or ValueError if it is none, or below ``least``."""
+    """Return an argument as int; TypeError if it is no integer of Python or numpy, ValueError if below ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if least is not None and value < least:
@@ -60,7 +60,7 @@ def whole(name: str, value: object, least: int | None = None) -> int:
 
 
 def number(name: str, value: object) -> float:
-    """Return a number, of numpy or Python; TypeError if it is none."""
+    """Return an argument as float. TypeError if it is no number of Python or numpy."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     return float(value)

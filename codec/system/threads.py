@@ -1,4 +1,4 @@
-"""Threads that work the pieces of an image."""
+"""Threads that work pieces of an image at the same time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ Result = TypeVar("Result")
 
 
 class _AtOnce(Executor):
-    """Does what it is given before it returns: a small image is coded in the time that a thread takes to start."""
+    """An executor that does each task at once, in the calling thread.
+
+    A small image is coded in the time that a thread takes to start.
+    """
 
     def submit(self, function: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        """Return a future that is done."""
+        """Do a task, and return a future that is done."""
         future: Future[Result] = Future()
         try:
             future.set_result(function(*args, **kwargs))
@@ -23,5 +26,5 @@ class _AtOnce(Executor):
 
 
 def pool_of(workers: int) -> Executor:
-    """Return what works so many pieces at once; one worker is the thread that asks."""
+    """Return an executor that works ``workers`` pieces at the same time. One worker is the calling thread itself."""
     return ThreadPoolExecutor(workers) if workers > 1 else _AtOnce()

@@ -1,9 +1,9 @@
-"""Tasks that are done by this process, or by several at the same time; results come in the order of the tasks.
+"""Worker processes: tasks are done by this process or by several processes, and results keep the order of the tasks.
 
-A worker is a Python of its own that runs `serve`: it loads no module of the program that uses us, so that a script
-needs no ``if __name__ == "__main__"``, and it may be started from anywhere. Tasks go to its standard input and
-results come from its standard output, each as a length and a pickle: both ends are ours, no file leads there. When
-that input ends, because the process that asked has ended in whatever way, the worker ends at once.
+A worker is a Python process that runs `serve`. It loads no module of the calling program, so that a script needs no
+``if __name__ == "__main__"`` and may be started from anywhere. Tasks go to its standard input, and results come from
+its standard output, each as a length and a pickle. Both ends of these pipes are ours, and no data of a file is
+unpickled. When the input ends, because the calling process has ended in any way, the worker ends at once.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import IO, Any, Protocol, TypeVar, cast
 Task = TypeVar("Task", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 Report = Callable[[int], None]
-"""Called with a number of images, when they are done."""
+"""A callable. It is called with the number of images that have been done since the last call."""
 
 AHEAD = 2
-"""Tasks for each process that are begun or done before the results of earlier ones are taken: this bounds memory."""
+"""Tasks for each process that may be begun or done before an earlier result is taken. It bounds the memory."""
 
 _LENGTH = struct.Struct("<Q")
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from codec.system.workers import serve; serve()"
 
 
 class Work(Protocol[Task, Result]):
-    """A function of a module, so that another process finds it."""
+    """The type of a task's function. It must be a function of a module, so that another process can import it."""
 
     def __call__(self, task: Task, threads: int | None, report: Report) -> Result:
-        """Do a task with so many threads, all of the machine's if None."""
+        """Do a task with at most ``threads`` threads; None allows all of the machine's."""
 
 
 def run(
@@ -47,24 +47,29 @@ def run(
     processes: int | None,
     report: Report,
 ) -> Generator[Result, None, None]:
-    """Yield the results of tasks.
+    """Yield the results of tasks, in the order of the tasks.
 
     Parameters
     ----------
+    work : Work
+        The function that does a task.
+    tasks : sequence
     count : callable
-        Returns the images of a task.
-    processes : int, optional
-        By default as many as the machine has processors.
+        Returns the number of images of a task.
+    processes : int or None
+        Number of processes; None takes as many as the machine has processors.
+    report : Report
+        Called when images are done.
 
     Raises
     ------
     ChildProcessError
         A process was killed.
     Exception
-        What a task raised; those that were not begun are left out then.
+        What a task raised. Tasks that were not begun are then left out.
     """
     processes = min(processes or os.cpu_count() or 1, len(tasks))
-    if processes <= 1 or not sys.executable:  # a program that embeds Python may have none to start
+    if processes <= 1 or not sys.executable:  # a program that embeds Python may have no executable to start
         for task in tasks:
             yield work(task, None, report)
         return
@@ -91,7 +96,7 @@ def run(
         while waiting:
             yield _next(waiting, count, report)
     finally:
-        # Killed workers let the threads go that wait for them: nobody waits for the ends of their tasks.
+        # Threads wait for the workers' results. To kill the workers frees the threads at once.
         for worker in workers:
             worker.process.kill()
         pool.shutdown(cancel_futures=True)
@@ -107,16 +112,16 @@ def _next(waiting: deque[tuple[Task, Future[Result]]], count: Callable[[Task], i
 
 
 def _ignore_broken_pipes() -> None:
-    """Let a write to a worker that was killed be an error of this thread, never a signal that ends the process."""
+    """Ignore SIGPIPE in this thread. A write to a killed worker then raises an error and does not end the process."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
 
 
 class _Worker:
-    """A process that does one task after the other."""
+    """A worker process, which does one task after the other."""
 
     def __init__(self) -> None:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends its workers.
+        # The worker has a session of its own. So Ctrl-C reaches only this process, which then ends its workers.
         self.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
             stdin=subprocess.PIPE,
@@ -139,12 +144,12 @@ class _Worker:
         raise result
 
     def close(self) -> None:
-        """Wait until the process, which was killed, has ended."""
+        """Wait until the killed process has ended."""
         self.process.communicate()
 
 
 def _send(stream: IO[bytes], message: bytes) -> None:
-    # By no buffer: what a broken pipe left in one would break it again when it is closed.
+    # Without a buffer: after a broken pipe, bytes left in a buffer would raise a second error when it is closed.
     rest = memoryview(_LENGTH.pack(len(message)) + message)
     while rest:
         rest = rest[os.write(stream.fileno(), rest) :]
@@ -167,10 +172,10 @@ def _receive(stream: IO[bytes]) -> bytes:
 
 
 def serve() -> None:
-    """Do the tasks that come on standard input, until it ends: what a worker runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where a session of its own does not keep it away
+    """Do the tasks that come on standard input, until it ends. A worker runs this function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems where the worker has no session of its own
     source, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come between results
+    os.dup2(2, 1)  # lines that a library prints must not get between results
     messages: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(source, messages), daemon=True).start()
     while True:
@@ -183,7 +188,7 @@ def serve() -> None:
 
 
 def _listen(source: IO[bytes], messages: SimpleQueue[bytes]) -> None:
-    """Take messages, and end the process with its input, whatever it is doing."""
+    """Receive messages. When the input ends, end the process, whatever it is doing."""
     try:
         while True:
             messages.put(_receive(source))
@@ -192,7 +197,7 @@ def _listen(source: IO[bytes], messages: SimpleQueue[bytes]) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that another process can load."""
+    """Return the error, or a RuntimeError with its text if another process could not load it."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301
     except Exception:
@@ -201,4 +206,4 @@ def _portable(error: Exception) -> Exception:
 
 
 def _silent(images: int) -> None:
-    """Report nothing: another process has no progress bar."""
+    """Do nothing: a worker has no progress bar."""

@@ -22,20 +22,20 @@ from codec.frozen.likelihood import Network
 
 GRID = number_grid(-ADAPTATION_LIMIT, ADAPTATION_LIMIT)
 SCALE_BITS = 8
-"""Of the scale of a layer's prior, to which `ADAPTATION_SCALE` is added."""
+"""Bits of the number that codes the scale of a layer's prior; `ADAPTATION_SCALE` is added to it."""
 
 I64 = NDArray[np.int64]
 
 
 def layers(network: Network) -> list[slice]:
-    """Return the biases of each hidden layer and of the heads."""
+    """Return a slice of the bias vector for each layer: the three hidden layers, then the heads."""
     width, head = len(network.shift2), network.conditioning.shape[1]
     ends = [0, width, 2 * width, 3 * width, 3 * width + 3 * head]
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
 def _raw(scales: Sequence[int] | I64, network: Network) -> I64:
-    """Return the raw parameters (bias count, 3) of p(u) for the scales of the layers, bytes."""
+    """Return the raw parameters (bias count, 3) of p(u). ``scales`` are the codes of the layers' scales, 0 to 255."""
     parts = layers(network)
     raw = np.zeros((parts[-1].stop, 3), dtype=np.int64)
     for part, scale in zip(parts, scales, strict=True):
@@ -44,7 +44,7 @@ def _raw(scales: Sequence[int] | I64, network: Network) -> I64:
 
 
 def bias_codec(network: Network) -> Codec[I64]:
-    """Return the codec of u (bias count,), with the scales of its prior as first part."""
+    """Return the codec of u, int64 array (bias count,). It codes the scales of the prior first, then u."""
     parts = layers(network)
 
     def likelihood(scales: I64) -> Codec[I64]:
@@ -66,7 +66,7 @@ def bias_codec(network: Network) -> Codec[I64]:
 
 
 def _best_scale(u: I64) -> int:
-    """Return the byte of the scale under which u is shortest."""
+    """Return the scale, as a number of `SCALE_BITS` bits, under which u is shortest; every eighth is tried."""
     costs = []
     for byte in range(0, 1 << SCALE_BITS, 8):
         raw = np.tile(np.array([0, 0, byte + ADAPTATION_SCALE]), (len(u), 1))
@@ -75,7 +75,7 @@ def _best_scale(u: I64) -> int:
 
 
 def ideal_bits(u: I64 | None, network: Network) -> float:
-    """Return -log2 p(u), the scales included, in float64; 0 for None."""
+    """Return -log2 p(u) in bits, a float64 that includes the scales; 0 if u is None."""
     if u is None:
         return 0.0
     scales = [_best_scale(u[part]) for part in layers(network)]
@@ -84,19 +84,19 @@ def ideal_bits(u: I64 | None, network: Network) -> float:
 
 
 def pack(u: I64 | None, network: Network) -> bytes:
-    """Return the chunk of u (bias count,), empty for None; the inverse of `unpack`."""
+    """Return the file's chunk for u, int64 array (bias count,); empty if u is None. The inverse of `unpack`."""
     if u is None:
         return b""
     return flatten(bias_codec(network).push(empty_message(), u))
 
 
 def unpack(chunk: bytes, network: Network) -> I64 | None:
-    """Return u (bias count,) of a chunk, or None.
+    """Return u, int64 array (bias count,), or None if the chunk is empty. The inverse of `pack`.
 
     Raises
     ------
     CorruptDataError
-        The chunk is not exactly a message of u.
+        The chunk is cut, or longer than u.
     """
     if not chunk:
         return None

@@ -4,11 +4,11 @@ Band s has latents z_s, and is coded with
 
     prior p(z_s), likelihood p(x_s | x_<s, z_s), posterior q(z_s | x_<=s).
 
-Encoded from the last band to the first and decoded from the first to the last, a band borrows the bits that choose
-its z from the bands that were encoded before it. Bands go in turn to the lanes of the file, each a message of its own,
-so that as many bands are worked at once. The last band of each lane finds nothing to borrow: its z is the posterior's
-mode and is not returned. In an archive the messages already hold the images that come after, and they lend to
-that band, too. See FORMAT.md, "Bands".
+Bands are encoded from the last to the first and decoded from the first to the last. The bits that choose a band's z are
+borrowed from the bands that were encoded before it. The file has several lanes, and each lane is a message of its own.
+Bands go to the lanes in turn, so that the lanes can be decoded at the same time. The last band of each lane is encoded
+first and finds nothing to borrow: its z is the posterior's mode, and no bits come back. In an archive the messages
+already hold the images that are decoded later, and that band borrows from them. See FORMAT.md, "Bands".
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from codec.vlae.pixels import at_once, likelihood
 
 
 def band(image: Image, index: int, how: Latents, ready: Ready = at_once) -> Codec[int]:
-    """Return the codec of one band: p(z), p(x|z) and q(z|x), composed. Its value is the band's index.
+    """Return the codec of one band, composed of p(z), p(x|z) and q(z|x). Its value is the band's index.
 
-    The three ways of coding z are three posteriors: without latents there is no z, in two parts z is certain, and
-    with bits-back q(z|x) takes z from the message and returns it.
+    The three ways of coding z differ in the posterior alone. Without latents there is no z. In two parts the posterior
+    is certain of one z. With bits-back, z is popped from the message under q(z|x), and decoding pushes it back.
 
     Parameters
     ----------
     image : Image
     index : int
+        Number of the band from the top, 0 to ``image.bands - 1``.
     how : Latents
+        How z is coded.
     ready : callable
-        Called before waves of pixels are decoded; see `codec.vlae.pixels.in_waves`.
+        A `codec.vlae.pipeline.Ready`: it is called before each chunk of waves is decoded.
     """
     pixels = likelihood(image, index, ready)
     if how == Latents.NONE:
@@ -47,10 +49,10 @@ def band(image: Image, index: int, how: Latents, ready: Ready = at_once) -> Code
 
 
 def lane(image: Image, number: int, how: Latents, done: Callable[[int], None]) -> Codec[Sequence[int]]:
-    """Return the codec of all bands of a lane, chained. Its value is the list of their indices, see `bands_of`.
+    """Return the codec of all bands of one lane, chained. Its value is the list of their indices, see `bands_of`.
 
-    ``done`` is called with the index of each band that is pushed. Only encoding uses this chain: decoding pops the
-    same bands, but those of all lanes in turn.
+    ``done`` is called with the index of each band after it is pushed. Only the encoder uses this chain. The decoder
+    pops the same bands, but it takes the bands of all lanes in turn.
     """
 
     def told(codec: Codec[int]) -> Codec[int]:
@@ -65,5 +67,5 @@ def lane(image: Image, number: int, how: Latents, done: Callable[[int], None]) -
 
 
 def bands_of(image: Image, number: int) -> list[int]:
-    """Return the indices of the bands of a lane."""
+    """Return the indices of the bands of a lane, from the top: each ``image.lanes``-th band."""
     return list(range(number, image.bands, image.lanes))

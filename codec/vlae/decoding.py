@@ -1,4 +1,4 @@
-"""From the messages of a file to the raster that it holds. See FORMAT.md, "Bands"."""
+"""Decoding: from the messages of a file to the raster that they hold. See FORMAT.md, "Bands"."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ def kind_of(header: Header) -> Kind:
 
 
 def demand(model: Model, header: Header) -> int:
-    """Return what a coded file asks of its payload: values times the symbols that each could be besides."""
+    """Return the demand of a coded file on its payload: values times (symbols that a value can be, less 1).
+
+    `codec.format.container.holds` compares it with the payload's length.
+    """
     if model.kind is TENSOR:
         return prod(_shape(model, header)) * (model.layout.high - model.layout.low)
     return samples_demand(header)
 
 
 def _shape(model: Model, header: Header) -> tuple[int, int, int]:
-    """Return the shape of what a file of this model holds."""
+    """Return the shape (rows, columns, coded channels) of the raster that a file of this model holds."""
     down, across = (-(-side // model.kind.patch) for side in (header.height, header.width))
     return down, across, header.channels if model.kind.may_be_grey else len(model.layout.order)
 
@@ -44,7 +47,11 @@ def blank(model: Model, file: Container) -> Image:
     Raises
     ------
     CorruptDataError
-        The file is not one of this model, or its adaptation is damaged.
+        The file was not made by this model, or its adaptation is damaged.
+    ModelError
+        The model does not serve the file's error or quality.
+    ValueError
+        The file is a stored one.
     """
     header, coding = file.header, file.coding
     if coding is None:
@@ -63,10 +70,25 @@ def blank(model: Model, file: Container) -> Image:
 def decode(model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Image:
     """Return the image of a coded file, or the tensor of a lossy one, with its latents and its adaptation.
 
+    Parameters
+    ----------
+    model : Model
+        The file's model.
+    file : Container
+        A coded file.
+    threads : int or None
+        A number below the file's lanes decodes with one thread. None, or more, decodes with one thread a lane.
+    progress : callable or None
+        Called with the bands done and the bands in all.
+
     Raises
     ------
     CorruptDataError
-        The payload does not hold these samples.
+        The payload does not hold these samples, the file was not made by this model, or its adaptation is damaged.
+    ModelError
+        The model does not serve the file's error or quality.
+    ValueError
+        The file is a stored one.
     """
     coding = file.coding
     if coding is None:
@@ -87,12 +109,25 @@ def decode_bands(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Decode the raster of an image or a tensor that is otherwise known; errors are those of `decode`.
+    """Decode the raster of an image or a tensor whose shape, model and adaptation are known.
 
     Parameters
     ----------
     image : Image
-        From `blank`. Then its ``samples`` are what was encoded.
+        From `blank`. Afterwards its ``samples`` are what was encoded.
+    payload : bytes
+        The messages of the lanes, laid flat.
+    lane_table : tuple of int
+        Words of each lane's message, its head not counted.
+    latents : Latents
+        How latents are coded.
+    threads, progress
+        See `decode`.
+
+    Raises
+    ------
+    CorruptDataError
+        The payload does not hold these samples.
     """
     messages = read_lanes(payload, lane_table)
     pop_bands(image, messages, latents, threads=threads, progress=progress)
@@ -107,15 +142,29 @@ def pop_bands(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Decode the raster of an image from messages, in which those of its lanes are replaced by what is left of them.
+    """Decode the raster of an image from messages, which may hold further images below it.
 
-    Parameters and errors are those of `decode_bands`.
+    Parameters
+    ----------
+    image : Image
+        From `blank`. Afterwards its ``samples`` are what was encoded.
+    messages : list of Message
+        Message ``i`` is that of lane ``i``. Each lane's message is replaced by what is left of it.
+    latents : Latents
+        How latents are coded.
+    threads, progress
+        See `decode`.
+
+    Raises
+    ------
+    CorruptDataError
+        A message ends before the image does.
     """
 
     def band(index: int, ready: Ready) -> None:
         lane = index % image.lanes
         messages[lane], _ = coders.band(image, index, latents, ready).pop(messages[lane])
 
-    # A single thread takes the bands as they come, several one lane each.
+    # One thread works the bands from the first to the last. Several threads each work the bands of one lane.
     workers = image.lanes if threads is None or threads >= image.lanes else 1
     pipeline.run(image.wave_counts, lag(image.rows), band, workers, progress)

@@ -17,7 +17,7 @@ from codec.frozen.model import Model
 from codec.vlae.wavefront import wave_count
 
 LANES = 2
-"""Lanes of a file with more than one band: as many threads can decode it."""
+"""Lanes of a file with more than one band. Each lane can be decoded by a thread of its own."""
 
 I64 = NDArray[np.int64]
 _NO_NUMBERS: I64 = np.zeros(0, dtype=np.int64)
@@ -27,34 +27,36 @@ _NO_NUMBERS: I64 = np.zeros(0, dtype=np.int64)
 class Image:
     """An image or a tensor while it is coded.
 
-    What it is never changes; `dataclasses.replace` makes another. Decoding fills the values of `raster` and `z`.
+    Attributes are never assigned anew; `dataclasses.replace` makes another image. Coding fills the array ``raster``,
+    the list ``z`` and the dictionary ``posteriors``.
 
     Attributes
     ----------
     model : Model
     raster : uint8 or int16 array (H, W, channels of the model's layout), contiguous
-        What is decoded; a grey image has its channel three times.
+        The decoded values. A grey image has its channel three times.
     source : array like ``raster``, contiguous
-        What is coded, if it is known. The raster itself, if the raster is coded exactly.
+        The values to be encoded. It is ``raster`` itself if they are coded exactly, or if the image is being decoded.
     channels : int
-        How many are coded: all of the layout, or 1 of a grey image.
+        Number of coded channels: all of the layout, or 1 if the image is grey.
     condition : int
-        Row of the model's biases: d of an image that is coded within d, quality - 1 of a tensor.
+        Row of the model's biases: the largest error d of an image, or quality - 1 of a tensor.
     lanes : int
-        Messages among which bands go in turn, at most one a band.
+        Number of messages to which bands go in turn, at most one a band.
     max_error : int
-        The largest error of an image's samples; 0 of a tensor.
+        Largest error of an image's samples; 0 for a tensor.
     moved : int64 array (bias count,) or None
-        Adaptation of the biases.
+        Adaptation of the biases: u of `codec.vlae.adaptation`.
     dry : bool
-        Whether nothing was encoded before, so that the last band of each lane has nothing to borrow. An
-        image of an archive that is encoded onto others is not dry.
+        Whether the messages are empty before this image is encoded. Then the last band of each lane has nothing to
+        borrow. An image of an archive that is encoded onto others is not dry.
     known : int, prices : int64 array (channels,), or empty, worth : int64 array (H * W,), or empty
         See `codec.frozen.likelihood.Band`.
     z : list of int64 arrays (tiles, latents) or None
-        Latents of each band that was coded.
+        Latents of each band; None before the band is coded.
     posteriors : dict
-        Raw parameters of q(z|x) of each band that were computed; see `codec.vlae.latents.posterior_raw`.
+        Raw parameters of q(z|x), by the index of the band, so that none is computed twice. See
+        `codec.vlae.latents.posterior_raw`.
 
     Raises
     ------
@@ -87,19 +89,21 @@ class Image:
 
     @classmethod
     def of(cls, model: Model, values: Raster, condition: int) -> Image:
-        """Return what is to be encoded.
+        """Return the image or the tensor that is to be encoded.
 
         Parameters
         ----------
         model : Model
         values : uint8 array (H, W, 3 or 1) of samples, or int16 array (H, W, C) of a tensor
         condition : int
-            Row of the model's biases.
+            Row of the model's biases: the largest error d of an image, or quality - 1 of a tensor.
 
         Raises
         ------
-        TypeError, ValueError
-            The model does not code such values.
+        TypeError
+            The values have another dtype than the model codes.
+        ValueError
+            The values have another number of channels than the model codes, or are out of its range.
         ModelError
             The model has no such condition.
         """
@@ -117,7 +121,17 @@ class Image:
 
     @classmethod
     def blank(cls, model: Model, shape: tuple[int, int, int], condition: int, lanes: int) -> Image:
-        """Return what is to be decoded, an image or a tensor of a shape (H, W, channels that are coded).
+        """Return an image or a tensor that is to be decoded; its raster is filled with zeros.
+
+        Parameters
+        ----------
+        model : Model
+        shape : tuple of int
+            Rows, columns and coded channels.
+        condition : int
+            Row of the model's biases: the largest error d of an image, or quality - 1 of a tensor.
+        lanes : int
+            Number of messages, at least 1.
 
         Raises
         ------
@@ -149,37 +163,37 @@ class Image:
 
     @property
     def bands(self) -> int:
-        """Bands of the image."""
+        """Number of bands of the image."""
         return -(-self.height // self.rows)
 
     @property
     def across(self) -> int:
-        """Tiles from the left to the right."""
+        """Number of tiles from the left to the right."""
         return -(-self.width // self.model.tile)
 
     @property
     def tiles(self) -> int:
-        """Tiles of a band."""
+        """Number of tiles of a band."""
         return self.model.band * self.across
 
     @property
     def band_height(self) -> int:
-        """Rows of the image's pixels in a band."""
+        """Rows of pixels that a band stands for. A row of a lossy file's tensor stands for 8 of them."""
         return self.rows * self.model.kind.patch
 
     @cached_property
     def wave_counts(self) -> list[int]:
-        """Waves of each band."""
+        """Number of waves of each band."""
         heights = (min(self.rows, self.height - top) for top in range(0, self.height, self.rows))
         return [wave_count(self.width, rows) for rows in heights]
 
     @property
     def samples(self) -> Raster:
-        """The decoded samples (H, W, channels), or values of a tensor."""
+        """The decoded samples (H, W, channels), or the decoded values of a tensor, contiguous."""
         return np.ascontiguousarray(self.raster[..., : self.channels])
 
     def area(self, index: int) -> Raster:
-        """Return a band's pixels (rows, columns, channels), the last row and column repeated to fill tiles."""
+        """Return a band's source (rows, columns, channels), its last row and column repeated to fill whole tiles."""
         area = self.source[index * self.rows : (index + 1) * self.rows]
         more = self.rows - len(area), -self.width % self.model.tile
         return np.pad(area, ((0, more[0]), (0, more[1]), (0, 0)), "edge") if any(more) else area

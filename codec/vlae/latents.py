@@ -1,6 +1,6 @@
-"""The latents z of a band: their prior p(z), their posterior q(z|x), and what each says of some z.
+"""The latents z of a band: the codecs of the prior p(z) and of the posterior q(z|x), and the intervals of a given z.
 
-Latents are int64 arrays (tiles, latents), grid points around zero.
+Latents are int64 arrays (tiles, latents). Their values are grid points around zero.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from codec.vlae.image import Image
 
 I64 = NDArray[np.int64]
 _NOTHING = np.zeros((1, 1), dtype=np.uint32)
-"""Stands for the intervals that decoding does not write."""
+"""Passed to the kernel in place of the intervals, which decoding does not write."""
 
 
 def prior(image: Image) -> Codec[I64]:
@@ -37,7 +37,7 @@ def prior(image: Image) -> Codec[I64]:
 
 
 def prior_intervals(image: Image, z: I64) -> Intervals:
-    """Return the intervals of z under p(z)."""
+    """Return the intervals of z (tiles, latents) under p(z)."""
     starts = np.zeros(z.shape, dtype=np.uint32)
     freqs = np.zeros(z.shape, dtype=np.uint32)
     bits = _code(False, image, z, empty_message(1), starts, freqs)
@@ -53,7 +53,7 @@ def _code(
 
 
 def posterior(image: Image, index: int) -> Codec[I64]:
-    """Return the codec of a band's z under q(z|x); the band's pixels are known."""
+    """Return the codec of a band's z under q(z|x). The band's pixels must be known."""
     model = image.model
     symbols = mixture(posterior_raw(image, index), model.grid, model.latent_tables)
     limit = model.grid.count // 2
@@ -69,25 +69,25 @@ def posterior(image: Image, index: int) -> Codec[I64]:
 
 
 def posterior_intervals(image: Image, index: int, z: I64) -> Intervals:
-    """Return the intervals of a band's z under q(z|x)."""
+    """Return the intervals of a band's z (tiles, latents) under q(z|x)."""
     model = image.model
     symbols = z.reshape(-1) + model.grid.count // 2
     return mixture_intervals(symbols, posterior_raw(image, index), model.grid, model.latent_tables)
 
 
 def posterior_raw(image: Image, index: int) -> I64:
-    """Return the raw parameters (tiles * latents, 3) of a band's q(z|x)."""
+    """Return the raw parameters of a band's q(z|x), int64 array (tiles * latents, 3)."""
     if index not in image.posteriors:
         image.posteriors[index] = image.model.networks.posterior(image.area(index), image.condition)
     return image.posteriors[index]
 
 
 def mode(image: Image, index: int) -> I64:
-    """Return the grid points nearest to the means of a band's q(z|x)."""
+    """Return the mode of a band's q(z|x), int64 array (tiles, latents): the grid points nearest to its means."""
     return ((posterior_raw(image, index)[:, 1] + 128) >> 8).reshape(image.tiles, -1)
 
 
 def draw(image: Image, index: int, seed: int) -> I64:
-    """Return z of a band that a seed draws from q(z|x)."""
+    """Return a sample of a band's q(z|x), int64 array (tiles, latents). The same seed draws the same z."""
     _, z = posterior(image, index).pop(random_message(image.tiles * image.model.latents + 2, seed))
     return z

@@ -1,7 +1,7 @@
-"""Bands that are worked wave by wave at the same time, each staying behind the one above it.
+"""Work several bands at the same time, wave by wave, each band behind the one above it.
 
-A band's contexts reach into the band above, so it may begin a wave when that band is `codec.vlae.wavefront.lag`
-waves ahead. Threads take the bands in turn.
+A band's contexts reach into the band above. So a band may begin a wave only when the band above is
+`codec.vlae.wavefront.lag` waves ahead. Threads take the bands in turn.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from codec.errors import CorruptDataError
 from codec.system.threads import pool_of
 
 CHUNK = 32
-"""Waves between two looks at the band above."""
+"""Waves that a band works before it looks again how far the band above is."""
 
 Progress = Callable[[int, int], None]
 Ready = Callable[[int], None]
-"""Called with a number of waves before a band's waves up to it are worked; waits until they can be."""
+"""A callable. A band calls it with a number of waves, and it returns when the band's waves up to that can be worked."""
 
 
 class _AboveError(CorruptDataError):
-    """A band could not go on, since one above it failed: that one's error says why."""
+    """A band had to stop because a band above it failed. The error of that band says why."""
 
 
 class _Waves:
-    """How many waves of each band are done: what the thread of the band below waits for."""
+    """The number of finished waves of each band. The thread of the band below waits for it."""
 
     def __init__(self, counts: list[int], lag: int) -> None:
         self.counts = counts
@@ -35,7 +35,10 @@ class _Waves:
         self.changed = Condition()
 
     def wait(self, band: int, waves: int) -> None:
-        """Wait until so many waves of a band can be worked; say so of the band's earlier waves."""
+        """Wait until the first ``waves`` waves of a band can be worked.
+
+        The call also reports that the earlier chunks of the band are done.
+        """
         needed = min(self.counts[band - 1], waves + self.lag) if band else 0
         with self.changed:
             self.done[band] = (waves - 1) // CHUNK * CHUNK
@@ -45,13 +48,13 @@ class _Waves:
                 raise _AboveError("message: a band above could not be decoded")
 
     def finish(self, band: int) -> None:
-        """Say that a band is done."""
+        """Report that a band is done."""
         with self.changed:
             self.done[band] = self.counts[band]
             self.changed.notify_all()
 
     def fail(self) -> None:
-        """Let nobody wait any longer."""
+        """Make all waits, present and future, raise `_AboveError`."""
         with self.changed:
             self.failed = True
             self.changed.notify_all()
@@ -60,23 +63,25 @@ class _Waves:
 def run(
     counts: list[int], lag: int, work: Callable[[int, Ready], None], workers: int, progress: Progress | None
 ) -> None:
-    """Work all bands, from the first to the last, ``workers`` of them at once.
+    """Work all bands, from the first to the last, ``workers`` bands at the same time.
 
     Parameters
     ----------
     counts : list of int
-        Waves of each band.
+        Number of waves of each band.
     lag : int
-        Waves by which a band stays behind the one above it.
+        Number of waves by which a band stays behind the one above it.
     work : callable
-        Called with a band's index and a `Ready`, which it calls before every `CHUNK` waves.
+        Called with a band's index and a `Ready`. It must call the `Ready` before every `CHUNK` waves.
+    workers : int
+        Number of threads. Thread i works the bands i, i + workers, and so on.
     progress : callable or None
         Called with the bands done and the bands in all.
 
     Raises
     ------
     Exception
-        What ``work`` raised; the other bands end then.
+        What ``work`` raised. The bands below then end, too.
     """
     waves = _Waves(counts, lag)
     done: list[int] = []

@@ -1,4 +1,4 @@
-"""The pixels of a band: their likelihood p(x|z), worked wave by wave or, where all are known, in batches."""
+"""The likelihood p(x|z) of a band's pixels. Decoding works them wave by wave, encoding in batches."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from codec.vlae.wavefront import BATCH, DECODE, ENCODE, MEASURE, code_band, lag,
 
 I64 = NDArray[np.int64]
 _NOTHING = np.zeros((1, 1, 1), dtype=np.uint32)
-"""Stands for the intervals that decoding does not write."""
+"""Passed to the kernel in place of the intervals, which decoding does not write."""
 
 
 def at_once(waves: int) -> None:
-    """Wait for nothing: a `Ready` where all pixels are known."""
+    """Return at once: the `Ready` of a band that has nothing to wait for."""
 
 
 def likelihood(image: Image, index: int, ready: Ready = at_once) -> Callable[[I64 | None], Codec[int]]:
-    """Return p(x|z) of a band: from its latents z, or None, to the codec of its pixels.
+    """Return the function that maps a band's latents z, or None, to the codec of its pixels under p(x|z).
 
-    The codec's value is the band's index. Its pixels are read from the image's raster and written there, where the
-    bands below see them as context. ``ready`` is called before each chunk of waves, see `in_waves`.
+    The codec's value is the band's index. A push reads the pixels from the image's source. A pop writes them into the
+    image's raster, where the bands below see them as context. ``ready`` is called before each chunk of waves is popped.
     """
 
     def codec(z: I64 | None) -> Codec[int]:
@@ -39,7 +39,7 @@ def likelihood(image: Image, index: int, ready: Ready = at_once) -> Callable[[I6
 
         def push(message: Message, _: int) -> Message:
             found = intervals(image, index, z)
-            # A push can take 1/128 more than its bits: the head is divided by a frequency, rounding down.
+            # A push can take 1/128 more than its bits, because the head is divided by a frequency and rounded down.
             message = reserve(message, int(found.coded_bits * (1 + 1 / 64) / PRECISION) + 4)
             push_band(message, found.starts, found.freqs)
             return message
@@ -54,9 +54,18 @@ def likelihood(image: Image, index: int, ready: Ready = at_once) -> Callable[[I6
 
 
 def intervals(image: Image, index: int, z: I64 | None, *, every: int = 1, ideal: bool = False) -> Intervals:
-    """Return the intervals (rows, W, C) of a band's pixels; 0 where ``every`` leaves a batch out.
+    """Return the intervals (rows, W, C) of a band's pixels.
 
-    Their ideal bits are summed only if ``ideal`` asks for them.
+    Parameters
+    ----------
+    image : Image
+    index : int
+        Number of the band from the top.
+    z : int64 array (tiles, latents) or None
+    every : int
+        One batch of pixels in ``every`` is worked. The intervals of the others are 0.
+    ideal : bool
+        Whether the ideal bits are summed, too.
     """
     rows = band(image, index, z)
     starts = np.zeros((rows.rows, image.width, image.channels), dtype=np.uint32)
@@ -69,7 +78,10 @@ def intervals(image: Image, index: int, z: I64 | None, *, every: int = 1, ideal:
 
 
 def in_waves(mode: int, image: Image, index: int, z: I64 | None, message: Message, ready: Ready) -> None:
-    """Decode, round or choose a band's rows of the raster; ``ready(waves)`` comes before each chunk of waves."""
+    """Fill a band's rows of the raster in one of the modes DECODE, ROUND and CHOOSE of `codec.vlae.wavefront`.
+
+    ``ready`` is called before each chunk of waves, with the number of waves up to its end.
+    """
     rows, net = band(image, index, z), image.model.network
     work = make_work(net, image.rows)
     count = wave_count(rows.width, rows.rows)
@@ -88,9 +100,21 @@ def all_in_waves(
     progress: Progress | None,
     message: Message | None = None,
 ) -> None:
-    """Fill the raster of an image by `in_waves`, with the ``latents`` of each band.
+    """Fill the raster of an image, band by band, by `in_waves`.
 
-    Several workers take bands at the same time, unless values are popped from a ``message``.
+    Parameters
+    ----------
+    mode : int
+        DECODE, ROUND or CHOOSE of `codec.vlae.wavefront`.
+    image : Image
+    latents : callable
+        Called with a band's index; returns its z, int64 array (tiles, latents), or None.
+    workers : int
+        Number of bands that are worked at the same time. With a ``message`` it is always one.
+    progress : callable or None
+        Called with the bands done and the bands in all.
+    message : Message or None
+        DECODE pops the values from it.
     """
 
     def work(index: int, ready: Ready) -> None:
@@ -100,7 +124,7 @@ def all_in_waves(
 
 
 def band(image: Image, index: int, z: I64 | None) -> Band:
-    """Return a band with what its latents and the adaptation say to the likelihood."""
+    """Return a band with the biases and features that its latents z and the image's adaptation make."""
     top = index * image.rows
     rows = min(image.rows, image.height - top)
     model = image.model
@@ -111,7 +135,7 @@ def band(image: Image, index: int, z: I64 | None) -> Band:
 
 
 def strip(image: Image, top: int, rows: int, biases: I32, features: I16) -> Band:
-    """Return some rows of an image, with the biases of their tiles and the features of their pixels."""
+    """Return ``rows`` rows of an image from ``top`` on as a band with given biases and features."""
     flat = image.raster.reshape(-1), image.source.reshape(-1)
     places = len(image.model.layout.sizes) if image.channels == image.raster.shape[2] else 1
     prices = image.prices, image.worth

@@ -1,9 +1,9 @@
-"""What the latents of a file hold by themselves: the local detail is left out, or made up by the model.
+"""The preview of a file: the image that its latents hold, without the local detail or with detail that the model draws.
 
-Of a file that codes samples these are z alone, of which the likelihood makes an image: each sample at its
-mean, or drawn. Of a lossy file they are the coarse channels of y, which come first; the others are zero, or
-drawn. This is the lossy decoding of the variational lossy autoencoder (Chen et al. 2017, section 2.2, their
-"decompression"), in the very coder: to draw is to pop from a message of random words.
+For a file that codes samples, the latents are z alone. The likelihood makes an image of them: each sample is its mean,
+or is drawn. For a lossy file, the latents are the coarse channels of y, which come first. The other channels are zero,
+or are drawn. This is the lossy decoding of the variational lossy autoencoder (Chen et al. 2017, section 2.2, their
+"decompression"). It runs in the coder itself: to draw a value is to pop it from a message of random words.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from codec.vlae.pixels import all_in_waves
 from codec.vlae.wavefront import DECODE, ROUND
 
 COARSE_PLACES = 2
-"""Places of y that are kept."""
+"""The first places of y, which are kept."""
 WHOLE_RANGE = 255
-"""A largest error with which rounding leaves every sample at its mean."""
+"""With this largest error one bin holds all values, so that rounding puts every sample at its mean."""
 DRAWN_BITS = 9
-"""Of a value that is drawn, in the mean; none has more than 8 bits of entropy."""
+"""Random bits that are provided for each drawn value. The entropy of a value is at most 8 bits."""
 
 
 def preview(image: Image, seed: int | None) -> Raster:
-    """Return the raster (H, W, channels) that the latents of a decoded one alone give.
+    """Return the raster (H, W, channels), uint8 or int16, that the latents of a decoded image give alone.
 
     Parameters
     ----------
     image : Image
-        Decoded, with its latents.
+        A decoded image or tensor, with its latents.
     seed : int or None
-        Draw what is left out, with these random words.
+        Seed of the random words that draw the detail. With None there is no detail.
 
     Raises
     ------

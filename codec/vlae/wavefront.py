@@ -1,10 +1,11 @@
-"""The pixel loop: codes a band wave by wave, as one compiled function.
+"""The pixel loop: one compiled function codes a band wave by wave.
 
-All pixels of a wave (`codec.frozen.contexts`), or positions of a tensor, are independent given earlier waves,
-so a wave's network is a few matrix products. Decoding and encoding run the same code: their
+The pixels of a wave (`codec.frozen.contexts`), or the positions of a tensor, are independent given earlier waves.
+So the network runs on a whole wave at once, as a few matrix products. Decoding and encoding run the same code, so their
 probabilities cannot differ.
-The functions release the GIL. A band may be decoded while the band above it still is, as long as it
-stays `lag` waves behind; `codec.vlae.decoding` does that with one thread a lane of the message.
+
+The functions release the GIL. A band may be decoded while the band above it is still being decoded, as long as it
+stays `lag` waves behind. `codec.vlae.decoding` does that with one thread for each lane.
 See FORMAT.md, "Waves and contexts".
 """
 
@@ -33,30 +34,31 @@ from codec.entropy.rate_distortion import WORTH_UNIT, cheapest, is_zero
 from codec.frozen.likelihood import Band, Network, Work, run_body, run_head
 
 DECODE, ROUND, CHOOSE, ENCODE, MEASURE = 0, 1, 2, 3, 4
-"""What is done with symbols: pop them; choose them for a source's samples, which near-lossless coding
-rounds by what was decoded before; choose them near a source of finer numbers, at the least cost of bits
-and error; write their intervals; also sum their ideal code length."""
+"""What the loop does with the symbols. DECODE pops them. ROUND chooses the bins that hold the source's samples, for
+near-lossless coding, where the bins depend on what was decoded before. CHOOSE takes the symbols near a source of finer
+numbers that cost least in bits and error. ENCODE writes their intervals. MEASURE also sums their ideal bits."""
 
 BATCH = 256
-"""Pixels that are encoded at once, in any order: larger matrix products than a wave gives."""
+"""Pixels that are encoded at once. Their order is free, so a batch makes larger matrix products than a wave."""
 
 
 def lag(rows: int) -> int:
-    """Return how many waves a band must stay behind the band of ``rows`` rows above it.
+    """Return how many waves a band must stay behind the band above it, which has ``rows`` rows.
 
-    Its wave w needs that band up to wave w + 2 rows - 1: the pixel k rows up and 2 k - 1 to the right.
+    Wave w of the lower band needs the upper band up to wave w + 2 rows - 1. The reason is the context k rows up and
+    2 k - 1 columns to the right.
     """
     return SLOPE * rows
 
 
 def wave_count(width: int, rows: int) -> int:
-    """Return the waves of a band."""
+    """Return the number of waves of a band."""
     return width + SLOPE * (rows - 1)
 
 
 @njit
 def _wave_rows(wave: int, width: int, rows: int) -> tuple[int, int]:
-    """Return the first row of a wave in its band, and how many it has."""
+    """Return the first row of a wave in its band, and the number of its rows."""
     first = max(0, (wave - width + SLOPE) // SLOPE)
     last = min(rows - 1, wave // SLOPE)
     return first, last - first + 1
@@ -135,15 +137,15 @@ def code_band(
     ----------
     mode : DECODE, ROUND, CHOOSE, ENCODE or MEASURE
     pieces : begin, end and step of a range
-        Of waves to DECODE, ROUND and CHOOSE, which must not leave one out; otherwise of batches of pixels.
+        A range of waves for DECODE, ROUND and CHOOSE, with step 1. A range of batches of pixels for the others.
     message : Message
-        Symbols are popped from it; encoding leaves it as it is.
+        DECODE pops symbols from it; the other modes leave it as it is.
     starts, freqs : uint32 arrays (rows, width, channels)
-        Filled with each symbol's interval when encoding, channels in coding order.
+        ENCODE and MEASURE fill them with each symbol's interval, channels in coding order.
 
     Notes
     -----
-    A message found dry ends the loop; `codec.entropy.rans.check_not_dry` then raises.
+    The loop ends when the message runs dry; the caller's `codec.entropy.rans.check_not_dry` then raises.
     """
     bits = 0.0
     in_batches = mode in (ENCODE, MEASURE)

@@ -1,5 +1,5 @@
-"""Training material: crops of photographs with a past, small images, and what near-lossless contexts hold.
+"""Training material: crops of photographs with a past, small images, and the rounding of near-lossless contexts.
 
-What a model becomes depends on its images as much as on its networks, so how they are chosen, cut and aged stands in a
-folder of its own, and can be looked at without torch.
+A model depends on its images as much as on its networks. So the code that chooses, cuts and ages them stands in a
+folder of its own, and needs no torch.
 """

@@ -1,8 +1,8 @@
 """Training material: folders of images, cut into crops and given pasts at random.
 
-Users' photographs have been compressed, resized, sharpened and denoised before they meet us, and
-cameras and film leave their own grain. A model that only saw clean photographs loses to classical
-coders on them, so a part of the crops gets such a past here. See docs/MODELS.md.
+Users' photographs have been compressed, resized, sharpened and denoised before we see them, and cameras and film leave
+their own grain. On such photographs, a model that was trained on clean ones alone loses to classical coders. So a part
+of the crops gets such a past here. See docs/MODELS.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of images: the share of crops it gives and how often they get a past."""
+    """A folder of images, the share of the crops that come from it, and the share of these that get a past."""
 
     folder: str
     share: Annotated[float, Meta(gt=0, le=1)]
@@ -52,7 +52,7 @@ def load_images(folder: Path) -> list[U8]:
     Raises
     ------
     TrainingError
-        There are none, or one cannot be read; says which.
+        There are none, or one cannot be read. The message names it.
     """
     images = [_load(path) for path in image_files(folder)]
     if not images:
@@ -69,7 +69,7 @@ def _load(path: Path) -> U8:
 
 
 def centre(image: U8, side: int, multiple: int) -> U8:
-    """Return the centre of an image (H, W, 3), up to ``side`` high and wide, sides multiples of ``multiple``."""
+    """Return the centre of an image (H, W, 3). Its sides are at most ``side``, and multiples of ``multiple``."""
     h, w = (min(size, side) // multiple * multiple for size in image.shape[:2])
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
     return np.ascontiguousarray(image[y : y + h, x : x + w])
@@ -94,7 +94,7 @@ def _spread(x: NDArray[np.float32], side: float) -> NDArray[np.float32]:
 
 
 def _grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Add sensor or film noise: correlated or not, coloured or not, depending on brightness or not."""
+    """Add sensor or film noise. It may be correlated, coloured, or dependent on brightness."""
     x = np.asarray(image, dtype=np.float32)
     strength = float(rng.choice([0.7, 1.5, 3.0, 5.0])) * rng.uniform(0.5, 1.3)
     noise = rng.standard_normal(x.shape, dtype=np.float32)
@@ -110,7 +110,7 @@ def _grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _mosaic(image: Image.Image) -> Image.Image:
-    """Keep one colour a pixel as a Bayer sensor does and interpolate the others linearly."""
+    """Keep one colour of each pixel, as a Bayer sensor does, and interpolate the others linearly."""
     x = np.asarray(image, dtype=np.float32)
     mask = np.zeros_like(x)
     mask[0::2, 0::2, 0] = mask[1::2, 1::2, 2] = 1
@@ -121,7 +121,7 @@ def _mosaic(image: Image.Image) -> Image.Image:
 
 
 def _tone(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Change gamma, contrast and saturation, with dither so that the histogram keeps no holes."""
+    """Change gamma, contrast and saturation, with dither so that the histogram gets no holes."""
     x = np.asarray(image, dtype=np.float32) / 255
     x = np.power(x, np.float32(rng.uniform(0.7, 1.5)))
     grey = x.mean(-1, keepdims=True)
@@ -132,7 +132,7 @@ def _tone(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def give_past(crop: U8, size: int, rng: np.random.Generator) -> U8:
-    """Return a (size, size, 3) crop made from a larger square one by a random past."""
+    """Return a crop (size, size, 3), made from a larger square crop by a random past."""
     image = Image.fromarray(crop)
     if rng.random() < 0.2:
         image = _tone(image, rng)
@@ -157,7 +157,7 @@ def give_past(crop: U8, size: int, rng: np.random.Generator) -> U8:
 
 
 class Crops:
-    """Random square crops of the sources; the crop of a number depends on (seed, number) alone."""
+    """Random square crops of the sources. A crop depends only on the seed and on its number."""
 
     def __init__(self, root: Path, sources: Sequence[Source], size: int, seed: int) -> None:
         self.images = [load_images(root / s.folder) for s in sources]
@@ -168,11 +168,11 @@ class Crops:
         self.shares = shares / shares.sum()
 
     def batch(self, step: int, count: int) -> U8:
-        """Return the ``count`` crops of a step: uint8 array (count, size, size, 3)."""
+        """Return the ``count`` crops of a step, uint8 array (count, size, size, 3)."""
         return np.stack([self.crop(number) for number in range(step * count, (step + 1) * count)])
 
     def crop(self, number: int) -> U8:
-        """Return a crop: uint8 array (size, size, 3)."""
+        """Return the crop of a number, uint8 array (size, size, 3)."""
         rng = np.random.default_rng((self.seed, number))
         kind = rng.choice(len(self.sources), p=self.shares)
         images = self.images[kind]
@@ -192,7 +192,7 @@ class Crops:
             crop = np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))
         if rng.random() < 0.5:
             crop = crop.transpose(1, 0, 2)
-        return np.array(np.rot90(crop, int(rng.integers(4))))  # what Pillow made is not to be written
+        return np.array(np.rot90(crop, int(rng.integers(4))))  # a copy, because Pillow's arrays are read-only
 
     @staticmethod
     def _cut(image: U8, size: int, rng: np.random.Generator) -> U8:

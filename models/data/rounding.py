@@ -1,4 +1,4 @@
-"""What contexts hold of samples that are coded within a largest error: rounded, as a frozen model rounds them."""
+"""Rounding of training samples, as near-lossless coding rounds what contexts show. A frozen model does it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Rounding:
-    """The frozen model that rounds samples which are coded within d > 0; a recipe's [rounding] table.
+    """The frozen model that rounds samples coded within an error d > 0. It is a recipe's [rounding] table.
 
     Attributes
     ----------
     weights : str
-        Name of a file that ships, without its ending, or the path of a weights file.
+        Name of a weights file that ships, without its suffix, or the path of a weights file.
     hash : str
-        The first digits of the file's SHA-256; its card prints some.
+        The first digits of the file's SHA-256. The model's card has some.
     """
 
     weights: str
@@ -38,10 +38,10 @@ class Rounding:
 
 
 class Rounder:
-    """Rounds samples with the frozen model that a recipe names, or refuses where it names none.
+    """Rounds samples with the frozen model that a recipe names. It refuses to if the recipe names none.
 
-    A file holds what its own model rounds. In training a frozen one rounds, the same from the first step to the
-    last: it is close to any that is trained, and runs do not depend on what ships.
+    In a file, the file's own model rounds. In training, a frozen model rounds, which stays the same from the first step
+    to the last. It is close enough to the model in training, and runs do not depend on the models that ship.
     """
 
     def __init__(self, rounding: Rounding | None) -> None:
@@ -54,7 +54,7 @@ class Rounder:
         Raises
         ------
         RecipeError
-            The recipe names none, there is no such file, or its hash is another.
+            The recipe names no model, the file does not exist, or it has another hash.
         ModelError
             The file is damaged.
         """
@@ -73,7 +73,7 @@ class Rounder:
         return parse_model(data)
 
     def __call__(self, samples: U8, error: int, grey: bool = False) -> U8:
-        """Return what contexts hold of an image (H, W, 3) coded within ``error``; grey ones have one channel."""
+        """Return an image (H, W, 3) as contexts show it when it is coded within ``error``; of grey, one channel is coded."""
         if error == 0:
             return samples
         return rounded(self.model, samples[..., :1] if grey else samples, int(error))

@@ -1,4 +1,4 @@
-"""Training material of small images: arrays in files of numpy, and photographs shrunk to their size."""
+"""Training material of small images: arrays in numpy's files, and shrunk photographs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.errors import TrainingError
 
 U8 = NDArray[np.uint8]
 SIDES = (32, 40, 48, 64, 96)
-"""Shorter sides to which photographs are shrunk before they are cut into small images."""
+"""Lengths of the shorter side to which photographs are shrunk before they are cut into small images."""
 
 
 def load_array(path: Path) -> U8:
@@ -24,7 +24,7 @@ def load_array(path: Path) -> U8:
     Raises
     ------
     TrainingError
-        There is no such file, it has no such array, or that does not hold images.
+        The file does not exist, it has no such array, or the array does not hold images.
     """
     name, _, part = path.name.partition("[")
     try:
@@ -46,7 +46,7 @@ def load_array(path: Path) -> U8:
 
 
 def shrunken(folder: Path, side: int, seed: int) -> U8:
-    """Return small images (N, side, side, 3) of a folder's photographs: shrunk to several sizes, cut, and mirrored."""
+    """Return small images (N, side, side, 3) from a folder's photographs, which are shrunk to several sizes and cut."""
     rng = np.random.default_rng(seed)
     found = []
     for pixels in load_images(folder):
@@ -63,7 +63,7 @@ def shrunken(folder: Path, side: int, seed: int) -> U8:
 
 
 class SmallImages:
-    """Random images of sources, each ``FILE.npz/NAME`` or a folder, drawn as `models.data.crops.Crops` does."""
+    """Random images of sources, each ``FILE.npz/NAME`` or a folder. They are drawn as in `models.data.crops.Crops`."""
 
     def __init__(self, root: Path, sources: Sequence[Source], size: int, seed: int) -> None:
         self.seed = seed
@@ -72,11 +72,11 @@ class SmallImages:
         self.shares = shares / shares.sum()
 
     def batch(self, step: int, count: int) -> U8:
-        """Return the ``count`` images of a step: uint8 array (count, size, size, C)."""
+        """Return the ``count`` images of a step, uint8 array (count, size, size, C)."""
         return np.stack([self.crop(number) for number in range(step * count, (step + 1) * count)])
 
     def crop(self, number: int) -> U8:
-        """Return an image: uint8 array (size, size, C)."""
+        """Return the image of a number, uint8 array (size, size, C)."""
         rng = np.random.default_rng((self.seed, number))
         images = self.images[rng.choice(len(self.images), p=self.shares)]
         image: U8 = images[rng.integers(len(images))]
@@ -84,5 +84,5 @@ class SmallImages:
 
 
 def load_small(path: Path, size: int) -> U8:
-    """Return the small images of ``FILE.npz/NAME`` or of a folder of photographs."""
+    """Return the small images of ``FILE.npz/NAME``, or of a folder of photographs, uint8 array (N, H, W, C)."""
     return shrunken(path, size, seed=0) if path.is_dir() else load_array(path)

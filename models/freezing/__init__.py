@@ -1,5 +1,5 @@
-"""Between float networks and the integers that `codec` executes, in both directions.
+"""Freezing and thawing: float networks become the integers that `codec` executes, and the other way round.
 
-Training needs floats and decoding needs integers, so a model changes from one to the other here, and nowhere else.
-`quantise` and `filling` hold what all models share; a module that freezes a kind of model has one that thaws it.
+Training needs floats and decoding needs integers. Only this folder changes models from one to the other. `quantise` and
+`filling` have what all models share. For each kind of model one module freezes and another thaws.
 """

@@ -1,4 +1,4 @@
-"""The scales of hidden units: a rectifier lets any positive one pass, so thawed weights may choose them."""
+"""The scales of hidden units in thawed weights. They are free, because a rectifier commutes with positive factors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from models.nets.likelihood import Likelihood
 from models.nets.vlae import VLAE
 
 ROUNDS = 50
-"""Rounds of balancing: after these the norms on both sides of the shipped model's units agree within 1 %."""
+"""Rounds of balancing. Afterwards, the norms on both sides of the shipped model's units agree within 1 %."""
 
 
 class Units(NamedTuple):
-    """Hidden units of one layer, as views of parameters with the units along the first axis.
+    """The hidden units of one layer, as views of parameters with the units along the first axis.
 
     Attributes
     ----------
-    weights : what comes in
-    biases : what else is added to the units' sums, and has their scale
-    outgoing : what reads the units
+    weights : list of Tensor
+        Weights from the layer before.
+    biases : list of Tensor
+        Everything else that is added to the units' sums, in the same scale.
+    outgoing : list of Tensor
+        Weights of the layers that read the units.
     """
 
     weights: list[Tensor]
@@ -32,7 +35,7 @@ class Units(NamedTuple):
 
 
 def hidden_units(model: VLAE) -> list[Units]:
-    """Return all units that follow a rectifier."""
+    """Return the units of all layers that a rectifier follows."""
     net, q, prior, config = model.likelihood, model.posterior, model.prior, model.config
     dense, channels = q.dense.weight, config.posterior[2]
 
@@ -52,9 +55,9 @@ def hidden_units(model: VLAE) -> list[Units]:
 
 
 def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]]) -> list[Units]:
-    """Return the units of a likelihood.
+    """Return the hidden units of a likelihood.
 
-    ``moved(begin, count)`` returns what else is added to the biases from ``begin`` on, ``count`` of them.
+    ``moved(begin, count)`` returns the parameters that are added to ``count`` biases from ``begin`` on.
     """
     config, result = net.config, []
     chain = [net.hidden1, net.hidden2, net.hidden3, net.split]
@@ -78,11 +81,10 @@ def norm(parts: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def balance(layers: list[Units]) -> None:
-    """Choose the scale of every hidden unit so that its weights in and out have equal norms, in place.
+    """Rescale each hidden unit, in place, so that its incoming and outgoing weights have equal norms.
 
-    Gradient descent keeps the difference of their squares, and of all scales these make the weights
-    smallest. A unit that nothing comes into or nothing reads has no such scale: it gets the usual
-    norm of its layer.
+    Of all scales, these make the weights smallest. Gradient descent keeps the difference of the squared norms, so units
+    stay balanced in training. A unit without incoming or outgoing weights gets the usual norm of its layer.
     """
     for _ in range(ROUNDS):
         for units in layers:

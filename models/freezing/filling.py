@@ -1,7 +1,7 @@
-"""How the parameters of a float model are filled from the integers of a weights file: what all thawing shares.
+"""Filling the parameters of a float model from the integers of a weights file: functions that all thawing shares.
 
-A hidden layer's integers are sums whose unit is free, since a rectifier lets any positive scale pass. So a float unit
-of its results may be any number of integers.
+The unit of a hidden layer's sums is free, because a rectifier commutes with positive factors. So any number of integers
+may stand for 1 in the float layer's results.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from models.freezing.quantise import F64, Tensors, half
 from models.nets.layers import Condition, Residual, bias_of
 
 UNIT = 1024.0
-"""Integers that are one in a residual stream and in the hidden layers of its blocks: so the largest activations seen
-before freezing, half of what the integers bear, are 4 in a stream and 2 to 4 in a hidden layer."""
+"""Integers that stand for 1 in a residual stream and in the hidden layers of its blocks. The largest activations before
+freezing, which are half of the integers' limit, are then 4 in a stream and 2 to 4 in a hidden layer."""
 
 
 def frozen_header(data: bytes) -> dict[str, Any]:
@@ -36,10 +36,10 @@ def fill(parameter: Tensor, values: NDArray[Any]) -> None:
     Raises
     ------
     ValueError
-        There are more values, or fewer.
+        The number of values is not that of the parameter.
     """
     if parameter.numel() != values.size:
-        raise ValueError(f"of the frozen model a tensor has {values.size} values, not {parameter.numel()}")
+        raise ValueError(f"the frozen model differs: a tensor has {values.size} values, not {parameter.numel()}")
     values = values.astype(np.float64).reshape(parameter.shape)
     parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
@@ -53,7 +53,7 @@ def fill_rows(layer: nn.Conv2d | nn.Linear, rows: F64) -> None:
         The layer has another shape.
     """
     if len(rows) != len(layer.weight) or rows.size != layer.weight.numel():
-        raise ValueError(f"of the frozen model a layer has shape {rows.shape}, not that of {layer}")
+        raise ValueError(f"the frozen model differs: a layer has shape {rows.shape}, not that of {layer}")
     if isinstance(layer, nn.Conv2d):
         side = layer.kernel_size[0]
         rows = rows.reshape(layer.out_channels, side, side, -1).transpose(0, 3, 1, 2)
@@ -68,9 +68,9 @@ def fill_hidden(
     Parameters
     ----------
     inputs : float, or float64 array (inputs,)
-        Integers of an input for a float one.
+        Integer units of an input that stand for a float 1.
     unit : float, or float64 array (outputs,)
-        Integers of a result for a float one.
+        Integer units of a result that stand for a float 1.
     """
     shift = tensors[f"{name}.shift"].astype(np.int64)
     scale: F64 = np.multiply(unit, 2.0**shift)
@@ -82,7 +82,7 @@ def fill_hidden(
 
 
 def fill_biases(own: Tensor, condition: Condition | None, biases: F64) -> None:
-    """Fill a layer's own biases, and what a condition adds, from rows of conditions, or from one row without."""
+    """Fill a layer's biases and what its condition adds, from a row for each condition, or from the only row."""
     if condition is None:
         fill(own, biases)
     else:
@@ -91,7 +91,7 @@ def fill_biases(own: Tensor, condition: Condition | None, biases: F64) -> None:
 
 
 def fill_blocks(tensors: Tensors, prefix: str, blocks: Iterable[Residual]) -> None:
-    """Fill residual blocks, with `UNIT`."""
+    """Fill residual blocks. `UNIT` is the unit of their results."""
     for i, block in enumerate(blocks):
         name = f"{prefix}.block{i + 1}"
         fill_biases(bias_of(block.conv1), block.levels, fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))

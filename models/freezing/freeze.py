@@ -1,6 +1,6 @@
-"""Freezing of a VLAE, of samples or of a transform's latents: to the integers that `codec` executes.
+"""Freezing of a VLAE, of samples or of a transform's latents, to the integers that `codec` executes.
 
-`models.freezing.quantise` says how a layer becomes integers.
+`models.freezing.quantise` turns a layer into integers.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from models.nets.vlae import VLAE
 from models.recipes.tables import Recipe
 
 UNSHIPPED = 65535
-"""Number of weights that are in no package; `models.training.ship` gives them one of their own."""
+"""Number of weights that do not ship. `models.training.ship` gives them a number of their own."""
 
 
 class Frozen(NamedTuple):
-    """Tensors of a weights file by name, and entries of its configuration."""
+    """A part of a weights file: tensors by name, and entries of its configuration."""
 
     tensors: Tensors
     config: dict[str, str | int]
@@ -47,14 +47,17 @@ class Frozen(NamedTuple):
 def freeze_likelihood(
     net: Likelihood, peaks: dict[str, F64], conditions: F64, features: Sequence[tuple[float, float]] = ()
 ) -> tuple[Tensors, F64]:
-    """Return the likelihood's tensors and the units of its biases.
+    """Return the likelihood's tensors, and the integer units of its biases (bias count,).
 
     Parameters
     ----------
+    peaks : dict of float64 arrays
+        Largest activations, by layer.
     conditions : float64 array (rows, bias count)
         What each condition adds to the biases.
     features : sequence of (float, float)
-        The last inputs, which are no contexts: the integer units of each for a float one, and its largest integer.
+        For each of the last inputs, which are no contexts: the integer units that stand for a float 1, and the largest
+        integer.
     """
     config, coded = net.config, net.config.coded
     largest_input = float(coded.layout.largest_input)
@@ -92,7 +95,7 @@ def freeze_likelihood(
 
 
 def _freeze_heads(net: Likelihood, gains: F64) -> Tensors:
-    """Return the tensors of the heads' outputs; ``gains`` (groups, head) are the units of their hidden layers."""
+    """Return the tensors of the heads' outputs. ``gains`` (groups, head) are the units of their hidden layers."""
     config, coded = net.config, net.config.coded
     m, width = config.mixtures, max(out.out_features for out in net.outputs)
     weights = np.zeros((coded.groups, config.head, width), dtype=np.int16)

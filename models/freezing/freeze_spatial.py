@@ -1,7 +1,7 @@
-"""Freezing of models whose latents become a map of features: to the integers that `codec.frozen.features` executes.
+"""Freezing of models whose latents become a map of features, to the integers that `codec.frozen.features` executes.
 
-Their residual networks are frozen as the transforms are, the likelihood as everywhere. The prior's hidden units see
-z itself, so their rows are bound by its grid.
+Residual networks are frozen like those of the transforms, and the likelihood like that of all models. The prior's
+hidden units see z itself, so the bound of their sums comes from the grid of z.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from models.nets.layers import bias_of
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial
 
 FEATURE_LIMIT = 511
-"""10 bits with their sign: features are a few of the likelihood's many inputs."""
+"""Largest magnitude of a feature: 10 bits with the sign. Features are only a few of the likelihood's many inputs."""
 
 
 def watch_map(model: MapModel, peaks: Peaks) -> None:
@@ -50,7 +50,7 @@ def watch_map(model: MapModel, peaks: Peaks) -> None:
 
 
 def watch_spatial(model: Spatial, peaks: Peaks) -> None:
-    """Record the streams, the results of hidden layers, and the features."""
+    """Record the largest values of the streams, of the hidden layers and of the features."""
     watch_map(model, peaks)
     for prefix, network in (("posterior", model.posterior), ("features", model.decoder)):
         peaks.inputs(f"{prefix}.stream", network.blocks, torch.abs)

@@ -1,8 +1,8 @@
-"""Freezing of the lossy mode's transforms: to the integers that `codec.networks.transform` executes.
+"""Freezing of the lossy mode's transforms, to the integers that `codec.networks.transform` executes.
 
-Rows of weights get scales of their own, as in `models.freezing.freeze`. The residual stream is a sum of what
-several layers make, so all of these share a unit for each of its channels, and their scales are that
-unit times powers of two, which shifts undo.
+Rows of weights get scales of their own, as in `models.freezing.freeze`. Several layers add to the residual stream. So
+all of them share a unit for each channel of the stream. Their scales are that unit times powers of two, which shifts
+undo.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from models.nets.lossy import Lossy, price
 from models.nets.transforms import Analysis, Synthesis, Transform
 
 CONDITIONS = 100
-"""Qualities that a frozen model serves."""
+"""Number of qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
 """Largest weights of the networks, and of the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
-"""With weights of 8 bits, sums of 9 times 192 of them stay within int32."""
+"""Largest magnitudes in streams and hidden layers. Sums of 9 times 192 products with weights of 8 bits fit int32."""
 HEADROOM = 2.0
-"""Activations may be twice the largest that were seen, which have 12 bits."""
+"""Activations may be twice the largest ones seen in calibration, which have 12 bits."""
 SCALE_MAX = 2.0**26
-"""Scale of rows that are nearly zero."""
+"""Largest scale, for rows that are nearly zero."""
 LEAST = 1e-3
-"""Peak of units that never were above it."""
+"""Least peak of a unit, for units that were nearly always zero."""
 PROBES = 4
-"""Random signs, of all samples, by which gains are measured."""
+"""Number of random sign patterns of the samples with which gains are measured."""
 MIDDLE = 0.5
 """Quality at which gains are measured."""
 
@@ -52,7 +52,7 @@ def rows_of(layer: nn.Conv2d) -> F64:
 
 
 def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: int = WEIGHT_MAX) -> F64:
-    """Return the largest scale (outputs,) of each row that weights and sums bear.
+    """Return the largest scale of each row (outputs,) with which weights and sums stay in their ranges.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
     largest : float
         Largest integer of an input.
     bias : float, or float64 array (outputs,)
-        Largest biases, float units.
+        Largest biases, in float units.
     """
     reach = largest * np.abs(folded).sum(1) + np.abs(bias)
     with np.errstate(divide="ignore"):
@@ -71,7 +71,7 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
 
 
 def watch_transforms(model: Lossy, peaks: Peaks) -> None:
-    """Record the streams, and the results of the hidden layers.
+    """Record the largest values of the streams and of the hidden layers.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def dense(transform: Transform[nn.Module]) -> Transform[Residual]:
     Raises
     ------
     TrainingError
-        Its blocks are others.
+        Its blocks are of another kind.
     """
     if not isinstance(transform, Analysis | Synthesis):
         raise TrainingError("depthwise transforms cannot be frozen yet: vlae averages keeps what was trained")
@@ -107,20 +107,20 @@ def watch_blocks(prefix: str, blocks: Iterable[Residual], peaks: Peaks) -> None:
 class LayerWriter:
     """Writes the layers of networks with residual streams.
 
-    Below, ``stream`` is the integer unit of each channel of a stream for a float one.
+    In its methods, ``stream`` has the integer units of each channel of a stream that stand for a float 1.
     """
 
     tensors: Tensors = field(default_factory=dict)
 
     def write(self, name: str, folded: F64, scale: F64, shift: I64, bias: F64) -> None:
-        """Write a layer with shifts; ``bias`` is a row, or rows of levels."""
+        """Write a layer with shifts. ``bias`` is one row, or a row for each level."""
         self.tensors[f"{name}.weight"] = fit(folded * scale[:, None], NETWORK).T
         self.tensors[f"{name}.shift"] = shift.astype(np.int8)
         kind = "biases" if bias.ndim == 2 else "bias"
         self.tensors[f"{name}.{kind}"] = fit(np.rint(bias * scale) + half(shift), np.int32)
 
     def add(self, name: str, folded: F64, largest: float, bias: F64, unit: F64) -> None:
-        """Write a layer whose results have a unit (outputs,) that is at most its `largest_scale`."""
+        """Write a layer whose results have the given unit (outputs,), which is at most its `largest_scale`."""
         shift = np.floor(np.log2(largest_scale(folded, largest, bias) / unit)).astype(np.int64)
         self.write(name, folded, unit * 2.0**shift, shift, bias)
 
@@ -131,7 +131,7 @@ class LayerWriter:
             self._block(name, block, stream, peaks[name])
 
     def _block(self, name: str, block: Residual, stream: F64, peak: F64) -> None:
-        """Write a residual block; ``peak`` are its hidden layer's largest activations."""
+        """Write a residual block. ``peak`` has the largest activations of its hidden layer."""
         biases = to_f64(bias_of(block.conv1))
         if block.levels is not None:
             biases = biases + to_f64(block.levels.weight)
@@ -145,7 +145,7 @@ class LayerWriter:
 
 
 def stream_unit(peak: F64) -> F64:
-    """Return the unit of a stream's channels whose largest magnitudes were seen."""
+    """Return the unit of each channel of a stream, given the channels' largest magnitudes."""
     unit: F64 = STREAM_LIMIT / (HEADROOM * np.maximum(peak, LEAST))
     return unit
 
@@ -160,9 +160,9 @@ def _network(
     largest : int
         Largest integer of an input.
     gain : float
-        Integer units of an input for each float one.
+        Integer units of an input that stand for a float 1.
     unit : float
-        Integer units of a result for each float one.
+        Integer units of a result that stand for a float 1.
     """
     writer = LayerWriter()
     tensors = writer.tensors
@@ -187,10 +187,10 @@ def _multiplier(unit: float, scale: F64) -> NDArray[Any]:
 
 
 def gains(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
-    """Return for each channel the squared error of samples, summed, that a unit's error in y makes (C,).
+    """Return for each channel of y (C,) the summed squared error of samples that an error of 1 in y makes.
 
-    It is the squared norm of a column of the synthesis' derivative, which random signs of the samples,
-    brought back through it, have as their mean square: a few images tell it of all channels at once.
+    It is the squared norm of a column of the synthesis' derivative. When random signs of the samples are propagated
+    back through the synthesis, their mean square is that norm. So a few images give the norms of all channels at once.
     """
     quality = torch.full((len(images),), MIDDLE)
     level = model.level(quality)

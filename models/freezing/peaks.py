@@ -1,4 +1,4 @@
-"""Activations that models have on calibration crops: they say how much room integers need."""
+"""The largest activations of a model on calibration crops, from which freezing chooses the scales of integers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from models.nets.vlae import VLAE
 
 @dataclass
 class Peaks:
-    """Largest activation of every unit, by layer, seen while a model ran on calibration crops."""
+    """Records the largest activation of each unit, by layer, while a model runs on calibration crops."""
 
     values: dict[str, F64] = field(default_factory=dict)
     handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
 
     def inputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-        """Record what a follower makes of what comes into a module."""
+        """Record the inputs of a module, after ``follower`` was applied."""
         keep = self._keep(name, module)
         self.handles.append(module.register_forward_pre_hook(lambda _module, inputs: keep(follower(inputs[0]))))
 
     def outputs(self, name: str, module: nn.Module, follower: Callable[[Tensor], Tensor]) -> None:
-        """Record what a follower makes of a module's results; modules may share a name."""
+        """Record the results of a module, after ``follower`` was applied. Several modules may share a name."""
         keep = self._keep(name, module)
         self.handles.append(module.register_forward_hook(lambda _module, _inputs, out: keep(follower(out))))
 
     def stop(self) -> None:
-        """Record no more."""
+        """Stop recording."""
         while self.handles:
             self.handles.pop().remove()
 
@@ -47,7 +47,7 @@ class Peaks:
 
 
 def watch_likelihood(likelihood: Likelihood, peaks: Peaks) -> None:
-    """Record the results of the likelihood's layers that a rectifier follows."""
+    """Record the largest activations of the likelihood's hidden layers."""
     followers = {
         "hidden1": likelihood.hidden2,
         "hidden2": likelihood.hidden3,
@@ -59,7 +59,7 @@ def watch_likelihood(likelihood: Likelihood, peaks: Peaks) -> None:
 
 
 def watch_coder(model: VLAE, peaks: Peaks) -> None:
-    """Record the results of the layers that a rectifier follows."""
+    """Record the largest activations of all hidden layers."""
     watch_likelihood(model.likelihood, peaks)
     followers = {
         "conv1": model.posterior.conv2,

@@ -1,8 +1,8 @@
-"""One layer in integers: what freezing and thawing of all models share.
+"""One layer in integers: functions that freezing and thawing of all models share.
 
-Every row of a weight matrix gets its own scale, as large as the bound of exact sums allows. A rectifier does not mind
-the scale of its input, so a hidden unit's scale is simply passed on to the columns of the next layer: rescaling is a
-shift. Only the last layers, whose outputs have fixed units, multiply. See docs/FORMAT.md, "Exact networks".
+Each row of a weight matrix gets its own scale, as large as the bound of exact sums allows. A rectifier commutes with a
+positive scale, so that the scale of a hidden unit is passed on to the columns of the next layer, and rescaling is only
+a shift. Only the last layers, whose outputs have fixed units, multiply. See docs/FORMAT.md, "Exact networks".
 """
 
 from __future__ import annotations
@@ -18,33 +18,35 @@ from codec.constants import BIAS_LIMIT, EXACT
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
 
 WEIGHT_MAX = 1023
-"""Most rows stay below: it is the bound of exact sums that limits them."""
+"""Largest weight. Most rows stay below it, because the bound of exact sums limits them."""
 ACTIVATION_LIMIT = 2047
-"""11 bits; the posterior's convolutions, which sum over more inputs, have 10."""
+"""Largest activation, of 11 bits. The posterior's convolutions, which sum over more inputs, have 10."""
 POSTERIOR_LIMIT = 1023
 OUTPUT_SHIFT = 30
 IDLE_SCALE = 2.0**16
-"""Scale of rows without weights and biases."""
+"""Scale of rows whose weights and biases are all zero."""
 MEAN_UNIT = 256.0
 LOGIT_UNIT = WEIGHT_STEPS / np.log(2)
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Tensors = dict[str, NDArray[Any]]
-"""Tensors of a weights file by name, or a layer's: integers of several types."""
+"""The tensors of a weights file, or of a layer, by name. They are integers of several types."""
 
 
 @dataclass
 class Layer:
-    """A quantised layer: integer weights (inputs, outputs) and what one unit of its sums stands for.
+    """A quantised layer: integer weights, and the units of its sums and results.
 
     Attributes
     ----------
     weight : int64 array (inputs, outputs)
     scale : float64 array (outputs,)
-        Units of the accumulated sum per unit of the float layer.
-    shift : int64 array (outputs,), and gain : float64 array (outputs,)
-        What activations are shifted by, and their units for a unit of the float layer: gain = scale * 2**-shift.
+        Units of the sum that stand for 1 in the float layer.
+    shift : int64 array (outputs,)
+        Shift from sums to activations.
+    gain : float64 array (outputs,)
+        Units of the activations that stand for 1 in the float layer: gain = scale * 2**-shift.
     """
 
     weight: I64
@@ -56,21 +58,23 @@ class Layer:
 def quantise_layer(
     weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int, bias: F64 | float = 0.0
 ) -> Layer:
-    """Return a float layer's integers.
+    """Return the quantised layer of a float layer.
 
     Parameters
     ----------
     weight : float64 array (outputs, inputs)
     gain : float64 array (inputs,)
-        Integer units of each input per float unit.
+        Integer units of each input that stand for a float 1.
     largest : float64 array (inputs,)
         Largest integer of each input.
     allowance : float, or float64 array (outputs,)
-        What the sums of the layer must leave to biases, in units of the sum; per float unit if an array.
+        The part of the sums' range that is left for biases: a float in units of the sum, an array in float units.
     peak : float64 array (outputs,) or None
-        Largest activations seen, float units; None for an output layer.
+        Largest activations that were seen, in float units. None for an output layer.
+    limit : int
+        Largest activation, in integer units.
     bias : float64 array (outputs,)
-        Largest biases that are not clipped, float units: where weights are tiny, they are what limits the scale.
+        Largest biases that are not clipped, in float units. They limit the scale where weights are tiny.
     """
     folded = weight / gain
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
@@ -87,17 +91,17 @@ def quantise_layer(
 
 
 def half(shift: I64) -> I64:
-    """Half a unit after the shift: turns rounding down into rounding to nearest."""
+    """Return half a unit after the shift. Added to a bias, it turns rounding down into rounding to nearest."""
     return (1 << shift) >> 1
 
 
 def fit(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """Return the values rounded, as a smaller integer type that holds them.
+    """Return the rounded values in a smaller integer type.
 
     Raises
     ------
     OverflowError
-        It does not.
+        The type does not hold them.
     """
     rounded = np.rint(values)
     limits = np.iinfo(np.dtype(dtype))
@@ -108,23 +112,23 @@ def fit(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def to_f64(tensor: Tensor) -> F64:
-    """Return a tensor's values."""
+    """Return a tensor as a float64 array."""
     return tensor.detach().double().cpu().numpy()
 
 
 def head_units(mixtures: int, channels: int, links: int) -> F64:
-    """Units of a head's outputs: of each channel logits, means (in eighths), log2 scales; then of its links."""
+    """Return the units of a head's outputs: those of logits, means (in eighths) and log2 scales, then of links."""
     own = np.repeat([LOGIT_UNIT, 8 * MEAN_UNIT, float(SCALE_STEPS)], mixtures)
     return np.append(np.tile(own, channels), np.full(links, MEAN_UNIT))
 
 
 def latent_units(latents: int) -> F64:
-    """Units of the outputs that are means (in eighths of 8 grid steps) and log2 scales of z."""
+    """Return the units of a latent network's outputs: those of means (1/8 of 8 grid steps), then of log2 scales."""
     return np.repeat([8 * MEAN_UNIT, float(SCALE_STEPS)], latents)
 
 
 def freeze_output(linear: nn.Linear, layer: Layer, units: F64, offset: F64 | float = 0.0) -> Tensors:
-    """Return the tensors of a layer whose results are parameters; ``offset`` is added to its biases."""
+    """Return the tensors of an output layer, whose results have given ``units``. ``offset`` is added to its biases."""
     bias = to_f64(linear.bias) + offset
     return {
         "weight": layer.weight.astype(np.int16),

@@ -1,8 +1,8 @@
-"""Thawing: from a frozen model back to a float one that computes the same, for training to go on from.
+"""Thawing: from a frozen model back to a float model that computes the same, so that training can go on from it.
 
-The inverse of `models.freezing.freeze`, up to the rounding of activations. The scales of hidden units are not
-in the weights file, and free: a rectifier lets any positive scale pass. They are chosen so that the
-weights that come into a unit and those that go out of it have equal norms.
+It is the inverse of `models.freezing.freeze`, up to the rounding of activations. The weights file does not hold the
+scales of hidden units. They are free, and are chosen so that the weights into a unit and those out of it have equal
+norms.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from models.nets.likelihood import CONTEXT_UNIT, SAMPLES, Coded, Likelihood
 from models.nets.vlae import VLAE, Config
 
 GROWING = ("radius", "width", "head", "modulation")
-"""Values of a Config that may be larger than the frozen model's."""
+"""The values of a Config that may be larger than those of the frozen model."""
 OUTPUT = ("weight", "bias", "multiplier")
-"""Tensors of an output layer."""
+"""Names of an output layer's tensors."""
 
 
 def fill_likelihood(tensors: Tensors, net: Likelihood, step: float, inputs: F64) -> tuple[F64, F64]:
-    """Fill a likelihood, but for its biases; return these, rows of conditions, and their scale.
+    """Fill a likelihood except for its biases. Return the biases, a row for each condition, and their scale.
 
-    ``inputs`` are the integer units of each input.
+    ``inputs`` has the integer units of each input that stand for a float 1.
     """
     width = net.config.width
     names = [f"likelihood.{n}" for n in ("hidden1", "hidden2", "hidden3", "split")]
@@ -87,7 +87,7 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
 
 
 def frozen_config(data: bytes, coded: Coded = SAMPLES) -> Config:
-    """Return the shape of a frozen model, or of what codes ``coded`` in it."""
+    """Return the shape of a frozen model's coder, which codes ``coded``."""
     header, tensors = frozen_header(data), load(data)
     modulation, prior = (tensors[f"{name}.hidden.weight"].shape[1] for name in ("modulation", "prior"))
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
@@ -103,7 +103,7 @@ def frozen_config(data: bytes, coded: Coded = SAMPLES) -> Config:
 
 
 def _grow(small: VLAE, model: VLAE) -> None:
-    """Copy a model into one with more contexts and hidden units, which only new units read yet."""
+    """Copy a model into one with more contexts and hidden units. Old units do not read the new ones yet."""
     old, new, coded = small.config, model.config, model.config.coded
     width, head = np.arange(old.width), np.arange(old.head)
     contexts = [tuple(o) for o in offsets(new.radius)]
@@ -112,7 +112,7 @@ def _grow(small: VLAE, model: VLAE) -> None:
     inputs = np.append(coded.channels * seen[:, None] + np.arange(coded.channels), levels)
     heads = np.concatenate([i * new.head + head for i in range(coded.groups)])
     biases = np.concatenate([i * new.width + width for i in range(3)] + [3 * new.width + heads])
-    # Where a parameter's axes are indexed by units of which there may be more.
+    # The places of the small model's units along each axis of a parameter that may be longer in the large model.
     places: dict[str, dict[int, I64]] = {
         "likelihood.hidden1.weight": {0: width, 1: inputs},
         "likelihood.hidden1.bias": {0: width},
@@ -141,9 +141,9 @@ def _grow(small: VLAE, model: VLAE) -> None:
 
 @torch.no_grad()
 def thaw_coder(data: bytes, model: VLAE) -> None:
-    """Fill a freshly initialised coder with weights that compute what that of a frozen model computes.
+    """Fill a freshly initialised coder with weights that compute what a frozen model's coder computes.
 
-    ``data`` is a weights file, which was checked; the coder may be larger, as `thaw_samples` says.
+    ``data`` is a weights file that was checked. The coder may be larger than the frozen one, see `thaw_samples`.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def thaw_coder(data: bytes, model: VLAE) -> None:
         if want != have and not (field.name in GROWING and want > have):
             different.append(f"{field.name} is {have}, not {want}")
     if different:
-        raise ValueError(f"of the frozen model {', '.join(different)}")
+        raise ValueError(f"the frozen model differs: {', '.join(different)}")
     small = VLAE(frozen, len(offsets(frozen.radius))).double()
     step = 2.0 ** -frozen_header(data)["output_shift"]
     inputs = np.full(small.likelihood.hidden1.in_features, float(CONTEXT_UNIT))
@@ -177,8 +177,8 @@ def thaw_samples(data: bytes, model: VLAE) -> None:
     data : bytes
         A weights file, as `models.freezing.freeze.weights_file` returns it.
     model : VLAE
-        May have more hidden units of the likelihood, its heads and the modulation: new ones keep
-        what comes into them, and what was there reads them with weights of zero.
+        It may have more hidden units in the likelihood, its heads and the modulation than the frozen model. New units
+        keep their incoming weights, and old ones read them with weights of zero.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Thawing of lossy models: from frozen weights back to a float model that computes what they compute.
+"""Thawing of lossy models: from frozen weights back to a float model that computes the same.
 
-The inverse of `models.freezing.freeze_transforms` and, for the coder of y, of `models.freezing.freeze`. What the
-weights file does not hold is free: the units of the residual streams and of hidden layers, which are
+It is the inverse of `models.freezing.freeze_transforms` and, for the coder of y, of `models.freezing.freeze`. The
+weights file does not hold the units of residual streams and hidden layers. They are free, and
 `models.freezing.filling.UNIT` here.
 """
 
@@ -25,14 +25,14 @@ from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
 
 
 def _thaw_network(tensors: Tensors, prefix: str, net: Transform[nn.Module], gain: float, unit: float) -> None:
-    """Fill a transform; ``gain`` and ``unit`` are integers of an input and of a result for each float one."""
+    """Fill a transform. ``gain`` and ``unit`` integers stand for a float 1 in its inputs and in its results."""
     value = np.ldexp(tensors[f"{prefix}.linear.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / unit
     fill_rows(net.linear, tensors[f"{prefix}.linear.weight"].T * (gain * value[:, None]))
     if not isinstance(net, Analysis | Synthesis):
         return
     count = block_count(tensors, prefix)
     if count != len(net.blocks):
-        raise ValueError(f"of the frozen model {prefix} has {count} blocks, not {len(net.blocks)}")
+        raise ValueError(f"the frozen model differs: {prefix} has {count} blocks, not {len(net.blocks)}")
     fill(bias_of(net.input), fill_hidden(tensors, f"{prefix}.input", net.input, net.input_unit * gain))
     fill_blocks(tensors, prefix, net.blocks)
     value = np.ldexp(tensors[f"{prefix}.output.multiplier"].astype(np.float64), -OUTPUT_SHIFT) / (unit * net.unit)
@@ -41,7 +41,7 @@ def _thaw_network(tensors: Tensors, prefix: str, net: Transform[nn.Module], gain
 
 
 def _thaw_steps(steps: NDArray[np.int32], model: Lossy) -> None:
-    """Fill the steps of the levels: those between which the frozen qualities (rows) are interpolated best."""
+    """Fill the steps of the levels, such that interpolation between them fits the rows of the frozen qualities best."""
     values = np.ldexp(steps.astype(np.float64), -STEP_BITS)
     means = values[:, : len(OPPONENTS)]
     means[...] = (means**-2.0 - COARSEST**-2.0) ** -0.5  # the inverse of the bound in `Lossy.steps`
@@ -53,14 +53,14 @@ def _thaw_steps(steps: NDArray[np.int32], model: Lossy) -> None:
 def thaw_lossy(data: bytes, model: Lossy) -> None:
     """Fill a model with weights that compute what a frozen model computes, within rounding.
 
-    Transforms whose networks are of another kind have the frozen linear maps alone, and their networks as they are.
+    If the model's transforms have networks of another kind, only their linear maps are filled.
 
     Parameters
     ----------
     data : bytes
         A weights file, as `models.freezing.freeze.weights_file` returns it.
     model : Lossy
-        Its coder may be larger, as `models.freezing.thaw.thaw_samples` says.
+        Its coder may be larger than the frozen one, see `models.freezing.thaw.thaw_samples`.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def thaw_lossy(data: bytes, model: Lossy) -> None:
     found = {name: header.get(name) for name in shape}
     different = [f"{name} is {found[name]}, not {value}" for name, value in shape.items() if found[name] != value]
     if different:
-        raise ValueError(f"of the frozen model {', '.join(different)}")
+        raise ValueError(f"the frozen model differs: {', '.join(different)}")
     _thaw_network(tensors, "analysis", model.analysis, 1.0, 2.0**Y_BITS)
     _thaw_network(tensors, "synthesis", model.synthesis, 2.0**VALUE_BITS, 1.0)
     _thaw_steps(tensors["synthesis.steps"], model)

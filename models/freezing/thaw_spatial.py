@@ -1,7 +1,7 @@
-"""Thawing of models whose latents become a map of features: a float model that computes what a frozen one computes.
+"""Thawing of models whose latents become a map of features, to float models that compute the same.
 
-The inverse of `models.freezing.freeze_spatial`. The units of streams, of hidden layers and of features are free: here a
-float one is `models.freezing.filling.UNIT` integers, and `FEATURE_UNIT` in a feature.
+It is the inverse of `models.freezing.freeze_spatial`. The units of streams, hidden layers and features are free: here
+`models.freezing.filling.UNIT` integers stand for a float 1, and `FEATURE_UNIT` integers in a feature.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.nets.likelihood import CONTEXT_UNIT
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial, SpatialConfig
 
 FEATURE_UNIT = 64.0
-"""Integers that are one in a feature."""
+"""Integers that stand for 1 in a feature."""
 
 
 def frozen_spatial_config(data: bytes) -> SpatialConfig:
@@ -62,7 +62,7 @@ def _fill_prior(tensors: Tensors, model: MapModel, step: float) -> None:
 
 
 def _units(model: MapModel) -> list[Units]:
-    """Return the units of the likelihood and of the prior, whose scales are yet to be chosen."""
+    """Return the hidden units of the likelihood and of the prior, which are to be balanced."""
     result = likelihood_units(model.likelihood, lambda _begin, _count: [])
     if model.config.prior:
         net = model.prior
@@ -115,7 +115,7 @@ def thaw_spatial(data: bytes, model: Spatial) -> None:
         raise ValueError("the frozen model has no map of features")
     different = _different(frozen_spatial_config(data), config)
     if different:
-        raise ValueError(f"of the frozen model {', '.join(different)}")
+        raise ValueError(f"the frozen model differs: {', '.join(different)}")
     step = 2.0 ** -frozen_header(data)["output_shift"]
     exact = Spatial(config).double()
     q, decoder, n = exact.posterior, exact.decoder, config.latents

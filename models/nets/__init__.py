@@ -1,5 +1,5 @@
-"""The networks in float, and what they are trained to make small.
+"""The networks in float, and their losses.
 
-The folder knows no files, no recipes and no training loop: only tensors, and the random numbers that it is given. So a
-network can be read, tested and frozen alone.
+Nothing here knows files, recipes or the training loop. Functions take tensors, and random numbers from their callers.
+So a network can be read, tested and frozen alone.
 """

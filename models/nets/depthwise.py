@@ -1,8 +1,8 @@
 """Transforms of depthwise blocks, in float: a prototype of the next lossy model, which cannot be frozen yet.
 
-A block of `models.nets.transforms` mixes channels and places at once, in dense convolutions of 3 x 3. Here a
-depthwise convolution looks around, one weight for each of nine places, and 1 x 1 layers mix the channels.
-So the same multiply-adds buy more and wider layers. Outside the image a border is repeated.
+A block of `models.nets.transforms` mixes channels and places at once, in dense convolutions of 3 x 3. Here a depthwise
+convolution mixes places, with nine weights for each channel, and 1 x 1 layers mix channels. So the same number of
+multiply-adds allows more and wider layers. Outside the image its border is repeated.
 
 A transform may have some blocks at a quarter of the image's resolution: then pixels are shuffled in two
 steps, each followed or preceded by a learned map. Tensors are B C H W.
@@ -21,7 +21,7 @@ from models.nets.layers import Condition, begin_at_zero
 from models.nets.transforms import INPUT_UNIT, Y_UNIT, Transform, linear_rows
 
 STEP = 2
-"""A quarter of the resolution is twice an eighth of it."""
+"""Factor between the two resolutions: a quarter of the image's is twice an eighth."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shape:
     expansion : int
         Hidden units of a block for each of its channels.
     fine_width, fine_blocks : int
-        Channels of the stream at a quarter of the resolution, and its blocks; zero without such a stream.
+        Channels of the stream at a quarter of the resolution, and its blocks. Both are 0 if there is no such stream.
     """
 
     width: int = 256
@@ -46,7 +46,7 @@ class Shape:
 
     @property
     def patch(self) -> int:
-        """Side in pixels of what the stream has a position for, at its finest."""
+        """Side, in pixels, of the patch for which the finest stream has a position."""
         return PATCH // STEP if self.fine_width else PATCH
 
 
@@ -60,7 +60,7 @@ class DepthwiseBlock(nn.Module):
         self.conv2 = nn.Conv2d(expansion * width, width, 1)
         self.levels = Condition(levels, expansion * width)
         with torch.no_grad():
-            self.depthwise.weight[:, :, 1, 1] += 1.0  # a unit sees its own place first
+            self.depthwise.weight[:, :, 1, 1] += 1.0  # at first a unit sees mostly its own place
         begin_at_zero(self.conv2)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
@@ -71,39 +71,39 @@ class DepthwiseBlock(nn.Module):
 
 
 class Refine(nn.Module):
-    """A stream of `STEP` times the resolution."""
+    """A map to a stream of `STEP` times the resolution."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after * STEP**2, 1)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
-        """Return the stream (B, after, 2 H, 2 W); the level does nothing."""
+        """Return the stream (B, after, 2 H, 2 W). The level has no effect."""
         return F.pixel_shuffle(self.conv1(s), STEP)
 
 
 class Coarsen(nn.Module):
-    """A stream of one `STEP`-th of the resolution."""
+    """A map to a stream of 1 / `STEP` of the resolution."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before * STEP**2, after, 1)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
-        """Return the stream (B, after, H / 2, W / 2); the level does nothing."""
+        """Return the stream (B, after, H / 2, W / 2). The level has no effect."""
         coarse: Tensor = self.conv1(F.pixel_unshuffle(s, STEP))
         return coarse
 
 
 def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return the coarse blocks and the fine ones."""
+    """Return the blocks at an eighth of the resolution, and those at a quarter."""
     coarse = [DepthwiseBlock(shape.width, shape.expansion, levels) for _ in range(shape.blocks)]
     fine = [DepthwiseBlock(shape.fine_width, shape.expansion, levels) for _ in range(shape.fine_blocks)]
     return list(coarse), list(fine)
 
 
 class DepthwiseAnalysis(Transform[nn.Module]):
-    """Analysis by depthwise blocks: makes y of samples minus 128."""
+    """Analysis by depthwise blocks: from samples minus 128 to y."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)
@@ -120,14 +120,14 @@ class DepthwiseAnalysis(Transform[nn.Module]):
 
 
 class DepthwiseSynthesis(Transform[nn.Module]):
-    """Synthesis by depthwise blocks: makes samples minus 128 of y."""
+    """Synthesis by depthwise blocks: from y to samples minus 128."""
 
     def __init__(self, channels: int, shape: Shape, levels: int) -> None:
         coarse, fine = blocks(shape, levels)
         first = nn.Conv2d(channels, shape.width, 1)
         last = nn.Conv2d(shape.fine_width or shape.width, 3 * shape.patch**2, 1)
         between = [Refine(shape.width, shape.fine_width)] if shape.fine_width else []
-        # Samples are in units of the patch's side, as the mean of an orthonormal patch is.
+        # The unit of samples is the patch's side, as in the mean of an orthonormally transformed patch.
         super().__init__(linear_rows(channels).T.copy(), first, last, [*coarse, *between, *fine], (Y_UNIT, PATCH))
         self.patch = shape.patch
 

@@ -1,4 +1,4 @@
-"""Contexts of chosen positions, gathered where the tensors are: on the device that trains."""
+"""The likelihood's inputs at chosen positions, gathered on the device that trains."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from models.noise import CPU
 
 @dataclass
 class Places:
-    """Pixels chosen for the likelihood, as many from each tile: int64 tensors (B, T, N), rows and columns of B images.
+    """Pixels chosen for the likelihood, N from each tile: int64 tensors (B, T, N) of their rows and columns.
 
-    An axis of length one stands for the same pixels of all images.
+    If the first axis has length 1, the same pixels of all images are chosen.
     """
 
     y: Tensor
@@ -29,7 +29,7 @@ class Places:
 
 
 def neighbour(y: Tensor, x: Tensor, k: Tensor, j: Tensor, width: int) -> Tensor:
-    """Return where context (k, j) of pixel (y, x) is read; `codec.frozen.contexts.neighbour` does it for arrays."""
+    """Return the place at which context (k, j) of pixel (y, x) is read, as `codec.frozen.contexts.neighbour` does."""
     k_eff = torch.minimum(k, y)
     j_eff = torch.where(k_eff == k, j, torch.minimum(j, constants.SLOPE * k_eff - 1))
     row = y - k_eff
@@ -42,9 +42,10 @@ def neighbour(y: Tensor, x: Tensor, k: Tensor, j: Tensor, width: int) -> Tensor:
 
 
 def read_at(y: Tensor, x: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
-    """Return where the contexts of positions (...) are read, int64 (..., P); height * width, past the end: nowhere.
+    """Return the places at which the contexts of positions (...) are read, an int64 tensor (..., P).
 
-    ``offsets`` is an int64 tensor (P, 2) of rows up and columns to the right.
+    ``offsets`` is an int64 tensor (P, 2) of rows up and columns to the right. A context that does not exist gets
+    ``height * width``, which is past the end of the image.
     """
     where = neighbour(y[..., None], x[..., None], offsets[:, 0], offsets[:, 1], width)
     return torch.where(where < 0, height * width, where)
@@ -58,12 +59,12 @@ def _read_at_all(height: int, width: int, offsets: bytes, device: torch.device) 
 
 
 def read_at_all(height: int, width: int, offsets: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Return `read_at` of all positions in raster order, (H W, P): on the device and kept there, since steps repeat."""
+    """Return `read_at` of all positions in raster order, (H W, P). The result is cached on the device."""
     return _read_at_all(height, width, offsets.tobytes(), device)
 
 
 def reference_terms(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return which contexts a reference is the mean of: their places among the offsets (P, 2), and weights of sum 4."""
+    """Return the contexts of a reference: pairs of an index into ``offsets`` (P, 2) and a weight. Weights sum to 4."""
     rows, columns = offsets.T
     return [
         (int(np.flatnonzero((rows == row) & (columns == column))[0]), weight)
@@ -72,7 +73,7 @@ def reference_terms(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 class Inputs:
-    """Gathers the likelihood's inputs of chosen pixels: it sees ``offsets`` (P, 2), or of them ``grey`` alone."""
+    """Gathers the likelihood's inputs of chosen pixels: the contexts at ``offsets`` (P, 2), or only their grey."""
 
     def __init__(self, offsets: NDArray[np.int64], *, grey: bool = False, device: torch.device = CPU) -> None:
         self.grey = grey
@@ -81,7 +82,7 @@ class Inputs:
         self.reference = reference_terms(offsets)
 
     def __call__(self, images: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
-        """Return samples (B, T, N, 3), references (B, T, N, 3) and network inputs (B, T, N, 3 P + 3).
+        """Return float tensors: samples (B, T, N, 3), references (B, T, N, 3) and network inputs (B, T, N, 3 P + 3).
 
         ``images`` is a uint8 tensor (B, H, W, 3) of decoded values.
         """
@@ -113,7 +114,7 @@ class Inputs:
 
     @staticmethod
     def _words(images: Tensor) -> Tensor:
-        """Return images as 32-bit words, a missing pixel after each: gathered three times faster than bytes."""
+        """Return images as 32-bit words, which are gathered faster than bytes. A missing pixel follows each image."""
         b, h, w, _ = images.shape
         flat = torch.full((b, h * w + 1, 4), constants.NO_PIXEL, dtype=torch.uint8, device=images.device)
         flat[:, :-1, :3] = images.reshape(b, h * w, 3)

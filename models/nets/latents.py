@@ -1,7 +1,7 @@
-"""Latents z on an integer grid: how they are drawn, and the bits of their prior and posterior.
+"""Latents z on an integer grid: how they are drawn, and their bits under prior and posterior.
 
-Logistics and normals, discretised alike: a grid point has the probability of the bin of width one around it, and the
-end bins take the tails.
+Logistics and normals are discretised in the same way: a grid point has the probability of the bin of width one around
+it, and the bins at both ends take the tails.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 BEYOND = 1e4
-"""An edge outside every grid; finite, since gradients of infinity are not numbers."""
+"""An edge outside of all grids. It is finite, because gradients at infinity would be NaN."""
 
 
 class Latent(NamedTuple):
-    """Latents z, float tensor (..., latents), and the bits of each under prior and posterior, shaped alike."""
+    """Latents z and their bits under prior and posterior: three float tensors of shape (..., latents)."""
 
     z: Tensor
     prior_bits: Tensor
@@ -24,12 +24,12 @@ class Latent(NamedTuple):
 
     @property
     def tile_bits(self) -> Tensor:
-        """What the latents of each tile cost, (...): their bits under the prior minus those under the posterior."""
+        """Return the bits that each tile's latents cost (...): prior bits minus posterior bits."""
         return self.prior_bits.sum(-1) - self.posterior_bits.sum(-1)
 
 
 def rounded(values: Tensor) -> Tensor:
-    """Return the values rounded, with the gradient of the identity."""
+    """Return the rounded values, with the gradient of the identity."""
     return values + (values.round() - values).detach()
 
 
@@ -42,9 +42,9 @@ def bin_mass(
     ----------
     weights, means, scales : float tensors (..., M)
     low, high : float tensors (...)
-        Edges; minus and plus ``BEYOND`` at the ends of the grid.
+        Edges of the bins. At the ends of the grid they are -``BEYOND`` and ``BEYOND``.
     count : float, or float tensor that broadcasts to (...)
-        Symbols of the grid; each has at least 2**-24, as in the coder (FORMAT.md, "Cumulative").
+        Number of symbols of the grid. Each has at least 2**-24, as in the coder (FORMAT.md, "Cumulative").
     """
     inverse = 1 / scales
     upper = torch.sigmoid((high[..., None] - means) * inverse)
@@ -53,17 +53,17 @@ def bin_mass(
 
 
 def floored(mass: Tensor, count: Tensor | float) -> Tensor:
-    """Return the probabilities of ``count`` symbols, of which the coder gives each at least 2**-24."""
+    """Return probabilities with the coder's floor: each of ``count`` symbols has at least 2**-24."""
     return mass.clamp(min=0) * (1 - count * 2.0**-24) + 2.0**-24
 
 
 def bin_edges(z: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Return the edges of the bins of grid points -grid..grid."""
+    """Return the lower and upper edges of the bins around grid points z, where the grid is -grid..grid."""
     return torch.where(z <= -grid, -BEYOND, z - 0.5), torch.where(z >= grid, BEYOND, z + 0.5)
 
 
 def logistic_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> Tensor:
-    """Return -log2 of the probability of grid points z under logistics; shapes alike."""
+    """Return -log2 of the probability of grid points z under logistics. All tensors have the same shape."""
     low, high = bin_edges(z, grid)
     one = torch.ones_like(z)[..., None]
     mass = bin_mass(one, means[..., None], torch.exp2(log2_scales)[..., None], low, high, 2.0 * grid + 1)
@@ -71,9 +71,9 @@ def logistic_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> T
 
 
 def normal_bits(z: Tensor, means: Tensor, log2_scales: Tensor, grid: int) -> Tensor:
-    """Return -log2 of the probability of grid points z under normals; shapes alike."""
+    """Return -log2 of the probability of grid points z under normals. All tensors have the same shape."""
     low, high = (edge - means for edge in bin_edges(z, grid))
-    # On the side where the distribution function is small, differences of it do not cancel.
+    # Where the distribution function is small, its differences do not cancel. So bins above the mean are mirrored.
     flip = low + high > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     inverse = torch.exp2(-log2_scales)
@@ -87,9 +87,9 @@ def draw(means: Tensor, log2_scales: Tensor, grid: int, numbers: Tensor | None) 
     Parameters
     ----------
     means, log2_scales : float tensors (..., latents)
-        In grid steps.
+        Means and log2 scales, in grid steps.
     numbers : float tensor (..., latents) or None
-        Random ones of the posterior's kind, of mean 0 and scale 1; None takes the mode.
+        Random numbers of the posterior's distribution with mean 0 and scale 1; None takes the mode.
     """
     continuous = means if numbers is None else means + torch.exp2(log2_scales) * numbers
     return rounded(continuous).clamp(-grid, grid)

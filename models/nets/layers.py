@@ -1,6 +1,6 @@
-"""Layers that several networks share: residual blocks, and biases that a condition moves.
+"""Layers that several networks share: residual blocks, and biases that depend on a condition.
 
-torch forgets which modules a list holds, and that a layer has biases; what says so for mypy stands here.
+torch's types do not say which modules a list holds, or that a layer has biases. The helpers here say so for mypy.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ class Layers(nn.ModuleList, Generic[LayerT_co]):
 
 
 class Condition(nn.Module):
-    """What a condition adds to biases: a row for each d, or a mixture of the rows of the levels of quality."""
+    """What a condition adds to biases: a row for each error d, or a mixture of rows for a quality between levels."""
 
     def __init__(self, rows: int, units: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(rows, units))
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Return biases (..., units) of rows, an int64 tensor (...), or of shares of all rows, float (..., rows)."""
+        """Return biases (..., units).
+
+        ``condition`` has indices of rows, an int64 tensor (...), or shares of all rows, a float tensor (..., rows).
+        """
         return condition @ self.weight if condition.is_floating_point() else self.weight[condition]
 
 
 class Residual(nn.Module):
-    """s + conv2(relu(conv1(s) + biases of the level)); without ``levels`` there are no such biases."""
+    """A residual block: s + conv2(relu(conv1(s) + biases of the level)). Without ``levels`` it has no such biases."""
 
     def __init__(self, width: int, levels: int = 0) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class Residual(nn.Module):
         begin_at_zero(self.conv2)
 
     def forward(self, s: Tensor, level: Tensor | None = None) -> Tensor:
-        """Return the stream (B, width, H, W) after the block; ``level`` is as `Condition` takes it."""
+        """Return the stream (B, width, H, W) after the block; ``level`` is the input of a `Condition`."""
         hidden = self.conv1(s)
         if self.levels is not None:
             hidden = hidden + self.levels(level)[:, :, None, None]
@@ -64,10 +67,10 @@ class Residual(nn.Module):
 
 
 class Stack(Layers[LayerT_co]):
-    """Blocks that a stream goes through, one after the other."""
+    """A sequence of blocks that a stream goes through."""
 
     def forward(self, s: Tensor, level: Tensor | None = None) -> Tensor:
-        """Return the stream after all blocks, each of which is told the level."""
+        """Return the stream after all blocks. Each block gets the level."""
         for block in self:
             s = block(s, level)
         return s
@@ -85,7 +88,7 @@ def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
     Raises
     ------
     ValueError
-        It has none.
+        The layer has none.
     """
     bias: Tensor | None = layer.bias
     if bias is None:
@@ -94,5 +97,5 @@ def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
 
 
 def lowered(x: Tensor, on: bool) -> AbstractContextManager[object]:
-    """Return a context in which what a tensor goes through is multiplied in bfloat16, if that is ``on``."""
+    """Return a context in which layers on the tensor's device multiply in bfloat16 if ``on`` is true."""
     return torch.autocast(x.device.type, torch.bfloat16) if on else nullcontext()

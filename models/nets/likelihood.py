@@ -1,7 +1,7 @@
-"""p(x|z): a small network at every position, which sees decoded ones around it and whose biases z may set.
+"""The likelihood p(x|z): a small network at each position, which sees the decoded positions around it.
 
-All models have it: those whose z sets its biases (`models.nets.vlae`), and those whose z becomes a map of features that
-it sees (`models.nets.spatial`).
+All models have it. In `models.nets.vlae` z sets its biases. In `models.nets.spatial` z becomes a map of features, which
+are further inputs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from codec.frozen.layout import Layout
 from models.nets.layers import Layers, bias_of, lowered
 
 CONTEXT_UNIT = tables.COMPRESS_UNIT
-"""Units of the codec's integer table for a unit of the float network's inputs."""
+"""Units of the codec's integer table that make 1 in the float network's inputs."""
 
 MAX_ERROR = 10
-"""Largest d of near-lossless coding that one model serves."""
+"""Largest error d of near-lossless coding that a model serves."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Coded:
     ----------
     channels : int
     groups : int
-        Equal groups in which the channels are coded, each seeing those before.
+        Number of equal groups in which the channels are coded. Each group sees those before it.
     references : int
-        Channels, from the first on, that are seen as differences to a prediction from their neighbours.
+        The first channels, of this number, enter as differences to a prediction from their neighbours.
     features : tuple of int
-        What each group sees of the channels coded before.
+        For each group, the number of its inputs from the channels coded before.
     links : tuple of int
-        How many of these channels the means of each group follow.
+        For each group, the number of earlier channels that its means follow linearly.
     planes : int
-        Input planes of the posterior.
+        Number of the posterior's input planes.
     conditions : int
-        Rows of biases: one for each d, or for each level of quality.
+        Rows of biases: one for each error d, or for each level of quality.
     limit : int or None
-        Values of a tensor are -limit..limit; None of an image's samples or bits.
+        Values of a tensor are -limit..limit. None stands for an image's samples or bits.
     """
 
     channels: int
@@ -59,22 +59,22 @@ class Coded:
 
     @property
     def layout(self) -> Layout:
-        """What the codec knows of it."""
+        """The codec's layout of this tensor."""
         if self.limit is None:
             return layout.samples() if self.channels > 1 else layout.bits()
         return layout.tensor(self.channels, self.groups, self.limit, self.references)
 
     @property
     def group(self) -> int:
-        """Channels of a group."""
+        """Number of channels in a group."""
         return self.channels // self.groups
 
 
 SAMPLES = Coded(3, 3, 3, features=(0, 1, 3), links=(0, 1, 2), planes=9, conditions=MAX_ERROR + 1)
-"""Green, red, blue."""
+"""The samples of an image: green, red and blue are three groups."""
 BITS = Coded(1, 1, 0, features=(0,), links=(0,), planes=1, conditions=1)
-"""An image of black and white. Only the mean of its likelihood's mixture is trained: with one component of a fixed
-scale, a logistic on two numbers is a Bernoulli distribution."""
+"""A black-and-white image. Only the mean of its likelihood's mixture is trained: one logistic of fixed scale on two
+numbers is a Bernoulli distribution."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class LikelihoodShape:
 
     @property
     def coded(self) -> Coded:
-        """What is coded."""
+        """The tensor that is coded."""
         raise NotImplementedError
 
     @property
     def bias_count(self) -> int:
-        """Biases of the likelihood: three hidden layers and the heads."""
+        """Number of the likelihood's biases: those of three hidden layers and of the heads."""
         return 3 * self.width + self.coded.groups * self.head
 
     def outputs(self, group: int) -> int:
@@ -100,7 +100,7 @@ class LikelihoodShape:
         return 3 * self.mixtures * self.coded.group + self.coded.links[group]
 
     def multiply_adds(self, inputs: int) -> int:
-        """Return the multiply-adds of the likelihood for each position, by its number of inputs."""
+        """Return the likelihood's multiply-adds for each position, given the number of its inputs."""
         heads = sum(
             self.head * (self.width + seen + self.outputs(group)) for group, seen in enumerate(self.coded.features)
         )
@@ -108,12 +108,12 @@ class LikelihoodShape:
 
 
 class Likelihood(nn.Module):
-    """p(x|z): parameters of a mixture of logistics per channel, in the order green, red, blue.
+    """The likelihood p(x|z): it returns the parameters of a mixture of logistics for each channel, in coding order.
 
     Attributes
     ----------
     in_bfloat16 : bool
-        Whether the hidden layers multiply in bfloat16: for training, on processors that do it faster.
+        Whether the hidden layers multiply in bfloat16. Only training uses it, on processors that are faster then.
     """
 
     def __init__(self, config: LikelihoodShape, inputs: int) -> None:
@@ -144,8 +144,9 @@ class Likelihood(nn.Module):
         Parameters
         ----------
         inputs : float tensor (..., C P + references)
-        seen : what each head but the first sees of the channels before, (..., features)
-        biases : float tensor, broadcasts to (..., bias_count)
+        seen : sequence of float tensors (..., features)
+            For each head but the first, its inputs from the channels coded before.
+        biases : float tensor that broadcasts to (..., bias_count)
         """
         c = self.config
         b1, b2, b3, b4 = biases.split([c.width, c.width, c.width, c.coded.groups * c.head], -1)
@@ -164,13 +165,14 @@ class Likelihood(nn.Module):
         return result
 
     def mixture(self, raw: Tensor, reference: Tensor, earlier: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weights, means and scales (..., M) in samples from a head's raw outputs.
+        """Return the weights, means and scales (..., M) of a mixture, in samples, from a head's raw outputs.
 
         Parameters
         ----------
         raw : float tensor (..., 3 M + len(earlier))
         reference : float tensor (...)
-        earlier : differences to their reference of the channels coded before, (...) each
+        earlier : list of float tensors (...)
+            For each channel coded before, its difference to its reference.
         """
         m = self.config.mixtures
         shift = reference

@@ -2,9 +2,9 @@
 
     bits of y (minus the ELBO of the VLAE) + lambda * distortion
 
-with lambda drawn for each image, so that one model serves all qualities: quality sets the steps with
-which y is quantised and moves biases everywhere. Between the levels that have parameters of their
-own, those are interpolated. Tensors are B C H W.
+lambda is drawn for each image, so that one model serves all qualities. Quality sets the steps with which y is
+quantised, and biases depend on it everywhere. A few levels of quality have parameters of their own; between them
+parameters are interpolated. Tensors are B C H W.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from models.nets.vlae import VLAE, Config
 from models.noise import Noise
 
 LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
-"""Bits per pixel that a distortion of one is worth, at the lowest and the highest quality."""
+"""lambda at the lowest and at the highest quality: the bits per pixel that a distortion of 1 is worth."""
 
 
 COARSEST = 200.0
-"""What steps of a patch's mean colours, the first channels of y, approach but do not reach: with larger ones it is
-chance how near a smooth image comes to their multiples, and its error would not always fall as quality rises."""
+"""Bound of the steps of a patch's mean colours, which are the first channels of y. With larger steps, chance decides
+how close a smooth image is to their multiples, and its error would not always fall while quality grows."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class LossyConfig:
         Channels of the transforms' streams.
     analysis_blocks, synthesis_blocks : int
     expansion : int
-        Hidden units of a block for each of its channels, if blocks are depthwise (`models.nets.depthwise`); 0: dense.
+        Hidden units of a depthwise block for each of its channels (`models.nets.depthwise`). 0 takes dense blocks.
     fine_width, analysis_fine_blocks, synthesis_fine_blocks : int
-        Channels of depthwise transforms' streams at a quarter of the resolution, and their blocks; 0 without.
+        Channels and blocks of a depthwise transform's stream at a quarter of the resolution; 0 if there is none.
     levels : int
-        Levels of quality that have parameters of their own.
+        Number of levels of quality that have parameters of their own.
     limit : int
         y is within -limit..limit.
     groups, references : int
@@ -96,7 +96,7 @@ class LossyConfig:
 
     @property
     def coder(self) -> Config:
-        """Shape of the VLAE that codes y."""
+        """Return the shape of the VLAE that codes y."""
         group = self.channels // self.groups
         coded = Coded(
             self.channels,
@@ -112,8 +112,8 @@ class LossyConfig:
 
 
 def compress(values: Tensor) -> Tensor:
-    """Return what networks see of values of y, and of their differences."""
-    # In what is written for other values, nothing has a gradient at zero, where most values are.
+    """Return compressed values of y, or of their differences, as the networks' inputs."""
+    # The general formula has no gradient at zero, where most values are.
     linear = values / (2 * math.log(2))
     return torch.where(values == 0, linear, torch.sign(values) * torch.log2(1 + values.abs() / 2))
 
@@ -124,7 +124,7 @@ def price(quality: Tensor) -> Tensor:
 
 
 def first_steps(levels: int) -> Tensor:
-    """Return for each level the step of y at which, at high rates, a bit costs what it saves.
+    """Return for each level the step of y at which, at high rates, a bit saves as much distortion as it costs.
 
     Where an orthonormal transform's 3 values a pixel are quantised with a step, the mean squared error is
     step**2 / 12. By the logarithm of the step, price * error grows by price * step**2 / 6 and the bits of a
@@ -170,7 +170,7 @@ class Lossy(nn.Module):
 
 
 def near(y: Tensor, config: LossyConfig, offsets: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return the likelihood's inputs (B, H W, inputs) for quantised y, and the references (B, H W, C)."""
+    """Return the likelihood's inputs (B, H W, inputs) for quantised y, and the references (B, H W, C) of y."""
     b, c, h, w = y.shape
     flat = torch.cat([y.flatten(2).transpose(1, 2), y.new_zeros(b, 1, c)], 1)
     places, predicted = read_at_all(h, w, offsets, y.device).flatten(), config.references
@@ -184,7 +184,8 @@ def near(y: Tensor, config: LossyConfig, offsets: NDArray[np.int64]) -> tuple[Te
     for place, weight in reference_terms(offsets):
         total += weight * near[:, :, place].detach()
     level = torch.floor((total + 2) / 4).clamp(-config.limit, config.limit)
-    # Only differences are compressed after they are gathered: it takes long, and each value is seen many times.
+    # Compression is slow, and each value is gathered many times. So it comes first where it can: only differences must
+    # be gathered before.
     seen = [compress(near - level[:, :, None]), around(compress(flat[..., predicted:]))]
     return torch.cat([torch.cat(seen, -1).flatten(2), level / 256], -1), F.pad(level, (0, c - predicted))
 
@@ -192,7 +193,7 @@ def near(y: Tensor, config: LossyConfig, offsets: NDArray[np.int64]) -> tuple[Te
 def near_bits(
     net: Likelihood, limit: int, inputs: Tensor, reference: Tensor, y: Tensor, coded: Tensor, biases: Tensor
 ) -> Tensor:
-    """Return -log2 p(y|z) in bits (B,), given what `near` returns.
+    """Return -log2 p(y|z) in bits (B,), given the results of `near`.
 
     Parameters
     ----------
@@ -219,9 +220,9 @@ def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tenso
     Parameters
     ----------
     y : float tensor (B, C, H, W)
-        What contexts hold: quantised.
+        The values in contexts, which are quantised.
     coded : float tensor (B, C, H, W)
-        What is coded: y, or y with noise of a step's width, whose probability has a gradient.
+        The values that are coded: y, or y with noise of a step's width, whose probability has a gradient.
     biases : float tensor (B, H W, bias_count), or (B, 1, bias_count)
     """
     inputs, reference = near(y, model.config, model.offsets)
@@ -238,9 +239,9 @@ def coder_bits(
     y, coded : see `tensor_bits`
     level : float tensor (B, levels)
     on : bool tensor (B,)
-        Whose latents are on.
+        Whether the latents of each image are on.
     noise : Noise or None
-        Draws z; None takes the posterior's mode.
+        Source of the numbers that draw z. None takes the posterior's mode.
     """
     coder, tile = model.coder, model.coder.config.tile
     h, w = y.shape[2:]

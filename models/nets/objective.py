@@ -1,4 +1,4 @@
-"""The loss: minus the ELBO of crops, in bits per sub-pixel, from a random subset of their pixels."""
+"""The loss: minus the ELBO of crops, in bits per sub-pixel, estimated from a random subset of their pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.noise import Noise
 
 @dataclass
 class Terms:
-    """Parts of the code length, in bits.
+    """The parts of the code length, in bits.
 
     Attributes
     ----------
@@ -37,16 +37,16 @@ class Terms:
 
 
 class Batch(NamedTuple):
-    """Images that are coded, or crops that are learned from.
+    """Images to be coded, or crops to learn from.
 
     Attributes
     ----------
     samples, decoded : uint8 tensors (B, H, W, 3)
-        What is coded, and what contexts hold of it.
+        The samples that are coded, and the decoded samples that contexts show.
     errors : int64 tensor (B,)
-        Largest error within which each is coded.
+        Largest error within which each image is coded.
     grey : bool tensor (B,)
-        Three equal channels: one is coded.
+        Whether the three channels are equal. Then one of them is coded.
     """
 
     samples: Tensor
@@ -56,13 +56,13 @@ class Batch(NamedTuple):
 
     @classmethod
     def lossless(cls, images: Tensor) -> Batch:
-        """Return uint8 images (B, H, W, 3) that are coded losslessly, with all their channels."""
+        """Return a batch of uint8 images (B, H, W, 3) that are coded losslessly, with all channels."""
         none = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         return cls(images, images, none, none.bool())
 
 
 def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random.Generator, rounder: Rounder) -> Batch:
-    """Return crops (B, S, S, 3), each coded within a random error d; ``shares`` of d = 0, 1, ..."""
+    """Return a batch of crops (B, S, S, 3), each coded within a random error d; ``shares`` are for d = 0, 1, ..."""
     errors = rng.choice(len(shares), size=len(crops), p=shares)
     grey = (crops == crops[..., :1]).all((1, 2, 3))
     decoded = [rounder(*one) for one in zip(crops, errors, grey, strict=True)]
@@ -70,10 +70,10 @@ def make_batch(crops: NDArray[np.uint8], shares: Sequence[float], rng: np.random
 
 
 def bins(samples: Tensor, centre: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the edges of the bins that hold samples, and how many bins there are.
+    """Return the lower and upper edges of the bins that hold samples, and the number of bins.
 
-    The bins are 2 d + 1 wide, one of them has ``centre`` in its middle, and the outermost take the
-    tails; see FORMAT.md, "Distributions". All tensors are floats of whole numbers, shapes broadcast.
+    The bins are 2 d + 1 wide, and one of them has ``centre`` in its middle. The outermost bins take the tails; see
+    FORMAT.md, "Distributions". All tensors are floats with integer values, and their shapes broadcast.
     """
     step = 2 * d + 1
     first = centre - step * torch.floor((centre + d) / step)
@@ -95,9 +95,10 @@ def pixel_bits(
 
     Parameters
     ----------
-    biases : float tensor (B, T, bias_count), one row a tile
+    biases : float tensor (B, T, bias_count)
+        The likelihood's biases in each tile.
     features : float tensor (B, T, N, F) or None
-        What else the likelihood sees of each pixel.
+        Further inputs of each pixel.
     """
     values, reference, inputs = gather(batch.decoded, places)
     if features is not None:
@@ -139,27 +140,27 @@ def infer(model: VLAE, gather: Inputs, images: Tensor, errors: Tensor) -> tuple[
 
 
 def crop_terms(model: VLAE, gather: Inputs, batch: Batch, count: int, noise: Noise, *, drop: float) -> Terms:
-    """Return the code length of random pixels of crops of 2 x 2 tiles, and of their latents.
+    """Return the code length of random pixels of crops of 2 x 2 tiles, and of the tiles' latents.
 
     Parameters
     ----------
     batch : Batch
-        With S = 2 tile + 2 radius.
+        Crops of side S = 2 tile + 2 radius.
     count : int
-        Pixels a tile.
+        Pixels of each tile.
     drop : float
         Share of crops whose latents are switched off.
 
     Notes
     -----
-    Now and then the tiles are laid at the crop's border, so that the model meets image borders.
+    In some batches the tiles lie at the crop's border, so that the model learns the borders of images.
     """
     config = model.config
     images, errors = batch.samples, batch.errors
     b, size = images.shape[:2]
     tile, side = config.tile, 2 * config.tile
     margin = size - side
-    # All crops of a batch share their placement: it makes the tiles one slice.
+    # All crops of a batch have their tiles at the same place, so that these are one slice of the batch.
     top = 0 if noise.host.random() < 0.08 else margin
     left = int(noise.host.choice([0, margin // 2, margin], p=[0.08, 0.84, 0.08]))
     y, x = (noise.integers(tile, b, 4, count) for _ in range(2))
@@ -174,12 +175,12 @@ def crop_terms(model: VLAE, gather: Inputs, batch: Batch, count: int, noise: Noi
         biases = torch.where(on[:, None, None], model.biases(latent.z, errors), biases)
         latent_bits = latent.tile_bits.flatten(1) * on[:, None]
     bits = pixel_bits(model.likelihood, gather, batch, places, biases)
-    # Of a grey image only the first channel is coded; it counts three times to weigh like others.
+    # A grey image codes only its first channel. That counts three times, so that the image weighs like others.
     grey = batch.grey[:, None, None]
     return Terms(torch.where(grey, 3 * bits[..., 0], bits.sum(-1)), latent_bits)
 
 
 def neg_elbo_bits(terms: Terms, tile: int, latent_price: float = 1.0) -> Tensor:
-    """Return minus the ELBO in bits per sub-pixel, a scalar; the bits of latents count ``latent_price`` times."""
+    """Return minus the ELBO in bits per sub-pixel, a scalar. The bits of latents count ``latent_price`` times."""
     area = 3 * tile * tile
     return terms.pixel_bits.mean() / 3 + latent_price * (terms.latent_bits.mean() / area)

@@ -1,12 +1,12 @@
-"""VLAEs whose latents become a map of features beside every pixel, in float: those of the seed paper.
+"""VLAEs whose latents become a map of features, in float. They are the models of the seed paper.
 
-An image of S x S pixels is cut into patches of ``patch`` x ``patch`` pixels, and these into cells of ``cell`` x
-``cell`` patches, each with ``latents`` integers z. Networks work at the patches' resolution.
+An image of S x S pixels is cut into patches of ``patch`` x ``patch`` pixels. ``cell`` x ``cell`` patches make a cell,
+which has ``latents`` integers z. Networks work at the patches' resolution.
 
 * posterior q(z|x): a residual network over the patches, factorised normals on an integer grid;
 * prior p(z): autoregressive over the cells of an image and their channels, in one fixed order;
-* likelihood p(x|z): a residual network makes ``features`` numbers for each pixel of z; a small network at every
-  pixel sees these and a window of decoded pixels (`models.nets.likelihood.Likelihood`).
+* likelihood p(x|z): a residual network makes ``features`` numbers for each pixel from z; a small network at each
+  pixel sees them and a window of decoded pixels (`models.nets.likelihood.Likelihood`).
 
 After Chen et al. (2017), "Variational Lossy Autoencoder", appendix A. `models.freezing.freeze_spatial` turns it into
 the integer model that `codec` executes. Tensors are B C H W.
@@ -31,9 +31,9 @@ from models.nets.likelihood import BITS, SAMPLES, Coded, Likelihood, LikelihoodS
 from models.noise import Noise
 
 INPUT_UNIT = 64.0
-"""Integer units of the posterior's inputs for each of the float network's."""
+"""Integer units that make 1 in the posterior's float inputs."""
 Z_UNIT = 8.0
-"""Grid steps of z for a unit of the networks that read or predict it."""
+"""Grid steps of z that make 1 in the networks that read or predict it."""
 CODED = {"bits": BITS, "samples": SAMPLES}
 
 
@@ -44,19 +44,19 @@ class MapShape(LikelihoodShape):
     Attributes
     ----------
     kind : str
-        "bits" or "samples": what is coded.
+        What is coded: "bits" or "samples".
     size : int
-        Side of the training images; a band of the codec has as many rows.
+        Side of the training images in pixels. A band of the codec has the same number of rows.
     latents, grid : int
-        Latents of a cell; each is within -grid..grid.
+        Number of latents of a cell. Each is within -grid..grid.
     features : int
         Features of each pixel.
     prior : int
-        Hidden units of the prior for each latent of a cell; 0: the prior is factorised.
+        Hidden units of the prior for each latent of a cell. With 0 the prior is factorised.
     grey : bool
-        Whether the window shows the grey of colours alone.
+        Whether the window shows only the grey of the colours.
     neighbours : int
-        How many of the cells `codec.frozen.prior.NEIGHBOURS` the prior sees.
+        Number of neighbouring cells that the prior sees: the first ones of `codec.frozen.prior.NEIGHBOURS`.
     """
 
     kind: str = "bits"
@@ -75,12 +75,12 @@ class MapShape(LikelihoodShape):
 
     @property
     def coded(self) -> Coded:
-        """What is coded."""
+        """The tensor that is coded."""
         return CODED[self.kind]
 
     @property
     def layout(self) -> Layout:
-        """What the codec knows of it."""
+        """The codec's layout of what is coded."""
         return layout.samples(grey=self.grey) if self.kind == "samples" else layout.bits()
 
     @property
@@ -98,10 +98,11 @@ class SpatialConfig(MapShape):
     window : tuple of int
         Columns A and rows above B of the likelihood's window, see `codec.frozen.contexts.window`.
     patch, cell : int
+        Side of a patch in pixels, and side of a cell in patches.
     stream : int
         Channels of the residual streams.
     blocks : tuple of int
-        Blocks of the posterior's network and of the likelihood's.
+        Number of blocks in the posterior's network and in the likelihood's.
     """
 
     window: tuple[int, int] = (7, 4)
@@ -117,17 +118,17 @@ class SpatialConfig(MapShape):
 
     @property
     def cells(self) -> int:
-        """Cells along a side of a training image."""
+        """Number of cells along a side of a training image."""
         return self.size // (self.patch * self.cell)
 
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
-    """Return values clipped, with the gradient of the identity: a latent at its widest can come back into use."""
+    """Return values clipped to low..high, with the gradient of the identity, so that clipped ones can come back."""
     return values + (values.clamp(low, high) - values).detach()
 
 
 class SpatialPosterior(nn.Module):
-    """q(z|x): mean and log2 standard deviation, in grid steps, of a normal per latent."""
+    """The posterior q(z|x): mean and log2 standard deviation, in grid steps, of a normal for each latent."""
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class SpatialPosterior(nn.Module):
 
 
 class SpatialDecoder(nn.Module):
-    """The likelihood's large network: makes features of every pixel of z; the cells fill a square."""
+    """The likelihood's large network, from z to features of each pixel. The cells must fill a square."""
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -169,10 +170,10 @@ class SpatialDecoder(nn.Module):
 
 
 class SpatialPrior(nn.Module):
-    """p(z): normals whose parameters come from neighbouring cells of a square and from the channels before.
+    """The prior p(z): normals whose parameters depend on neighbouring cells and on the cell's latents before.
 
-    A masked network of one hidden layer (MADE, Germain et al. 2015), whose hidden units belong to a channel each
-    and see those before it, and a linear map of the channels before. Factorised, it is a bias.
+    It is a masked network with one hidden layer (MADE, Germain et al. 2015) plus a linear map of the latents before.
+    Each hidden unit belongs to one latent and sees those before it. A factorised prior is only a bias.
     """
 
     sees: Tensor
@@ -183,7 +184,7 @@ class SpatialPrior(nn.Module):
         super().__init__()
         n, units = config.latents, config.latents * config.prior
         self.config = config
-        with warnings.catch_warnings():  # factorised it has no weights, and torch warns of them
+        with warnings.catch_warnings():  # a factorised prior has empty weights, of which torch warns
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             self.out = nn.Linear(units, 2 * n)
         nn.init.zeros_(self.out.bias)
@@ -201,7 +202,7 @@ class SpatialPrior(nn.Module):
                 self.hidden = nn.Linear(config.neighbours * (n + 1), units, bias=False)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log2 deviations (B, cells, latents), in grid steps, of z alike."""
+        """Return means and log2 deviations, in grid steps, for z; all tensors are (B, cells, latents)."""
         c = self.config
         if not c.prior:
             out = self.out.bias.expand(*z.shape[:2], -1)
@@ -216,7 +217,7 @@ class SpatialPrior(nn.Module):
         return bounded(Z_UNIT * means, -c.grid, c.grid), bounded(scales + 2, -1, 5)
 
     def _around(self, own: Tensor) -> Tensor:
-        """Return z of the neighbours and whether they exist, (B, cells, neighbours (latents + 1))."""
+        """Return the neighbours' z, and whether they exist: (B, cells, neighbours * (latents + 1))."""
         cells = math.isqrt(own.shape[1])
         padded = F.pad(F.pad(own, (0, 1), value=1.0).unflatten(1, (cells, cells)), (0, 0, 2, 2, 2, 0))
         near = [
@@ -239,7 +240,7 @@ class MapModel(nn.Module):
     Attributes
     ----------
     in_bfloat16 : bool
-        Whether its networks multiply in bfloat16: for training.
+        Whether the networks multiply in bfloat16. Only training uses it.
     """
 
     def __init__(self, config: MapShape, posterior: nn.Module, decoder: nn.Module) -> None:
@@ -251,7 +252,7 @@ class MapModel(nn.Module):
         self.prior = SpatialPrior(config)
         self.likelihood = Likelihood(config, config.inputs)
         if config.kind == "bits":
-            with torch.no_grad():  # one component of scale 1, whose mean alone is trained
+            with torch.no_grad():  # the mixture has one component of scale 1, of which only the mean is trained
                 self.likelihood.outputs[0].weight[::2] = 0
                 self.likelihood.outputs[0].bias.copy_(torch.tensor([0.0, 0.0, -0.5]))
 
@@ -280,10 +281,13 @@ class Spatial(MapModel):
 
 
 def draw_latents(model: MapModel, images: Tensor, noise: Noise | None) -> Latent:
-    """Return latents (B, cells, latents) of images (B, C, S, S), drawn from the posterior; without noise its mode."""
+    """Return the latents (B, cells, latents) of images (B, C, S, S), drawn from the posterior.
+
+    Without noise they are the posterior's mode.
+    """
     grid, (means, scales) = model.config.grid, model.infer(images)
     z = draw(means, scales, grid, None if noise is None else noise.normal(*means.shape))
-    # Gradients are summed in the order in which bits are computed here: another one rounds otherwise.
+    # Do not reorder: gradients are summed in the order in which bits are computed, and another one rounds otherwise.
     prior_means, prior_scales = model.prior(z)
     prior_bits = normal_bits(z, prior_means, prior_scales, grid)
     return Latent(z, prior_bits, normal_bits(z, means, scales, grid))

@@ -1,10 +1,9 @@
 """The transforms of the lossy mode, in float: from an image to latents y and back.
 
-Both work at an eighth of the image's resolution, on its 8 x 8 patches. Each is the sum of a linear
-map, which begins as the discrete cosine transform of three opponent colours, and of a residual
-network, which begins at zero: so training begins with what block transform codecs do. Residual
-networks whose 3 x 3 convolutions see the patches around are where most of the gain and all of the
-deblocking comes from. Quality moves the biases of the blocks.
+Both work at an eighth of the image's resolution, on its 8 x 8 patches. Each is the sum of a linear map and of a
+residual network. At first the linear map is the discrete cosine transform of three opponent colours, and the network is
+zero, so that training begins with a classical block transform. Most of the gain, and all deblocking, comes from the
+network, whose 3 x 3 convolutions see the patches around. The biases of the blocks depend on quality.
 
 `codec.networks.transform` executes them in integers. Tensors are B C H W.
 """
@@ -24,17 +23,17 @@ from codec.networks.transform import PATCH, SAMPLES
 from models.nets.layers import LayerT_co, Residual, Stack, begin_at_zero, lowered
 
 INPUT_UNIT = 64.0
-"""Samples a unit of the analysis network's inputs."""
+"""Samples that make 1 in the analysis network's inputs."""
 Y_UNIT = 16.0
-"""A unit of the analysis network's results and of the synthesis network's inputs, in y before quantisation."""
+"""Units of y that make 1 in the analysis network's results and in the synthesis network's inputs."""
 OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -2.0, 1.0), (1.0, 0.0, -1.0))
 """Orthogonal colours: brightness, green against magenta, red against blue."""
 CHROMA_WEIGHT = 2.5
-"""How much later than of brightness a frequency of colour comes among the channels of y."""
+"""Factor by which frequencies of colour count as higher than those of brightness, in the order of y's channels."""
 
 
 def cosine_rows() -> NDArray[np.float64]:
-    """Return the orthonormal discrete cosine transform of `PATCH` samples: frequency, place."""
+    """Return the orthonormal discrete cosine transform of `PATCH` samples, as a matrix (frequency, place)."""
     k, n = np.arange(PATCH)[:, None], np.arange(PATCH)[None]
     rows: NDArray[np.float64] = np.sqrt(2 / PATCH) * np.cos((2 * n + 1) * k * np.pi / (2 * PATCH))
     rows[0] /= np.sqrt(2)
@@ -42,7 +41,7 @@ def cosine_rows() -> NDArray[np.float64]:
 
 
 def linear_rows(channels: int) -> NDArray[np.float64]:
-    """Return orthonormal rows (channels, `SAMPLES`), coarse ones first: what y begins as."""
+    """Return the initial linear map to y: orthonormal rows (channels, `SAMPLES`), low frequencies first."""
     rows = cosine_rows()
     found = []
     for colour, mixed in enumerate(OPPONENTS):
@@ -56,12 +55,12 @@ def linear_rows(channels: int) -> NDArray[np.float64]:
 
 
 class Transform(nn.Module, Generic[LayerT_co]):
-    """linear(x) + unit * output(relu(s)), the stream s beginning as input(x / input_unit).
+    """A transform: linear(x) + unit * output(relu(s)), where the stream s begins as input(x / input_unit).
 
     Attributes
     ----------
     in_bfloat16 : bool
-        Whether the residual network multiplies in it: for training.
+        Whether the residual network multiplies in bfloat16. Only training uses it.
     """
 
     def __init__(
@@ -84,16 +83,16 @@ class Transform(nn.Module, Generic[LayerT_co]):
         begin_at_zero(last)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Return the transform of x (B, channels, H, W); ``level`` is as `Condition` takes it."""
+        """Return the transform of x (B, channels, H, W); ``level`` is the input of a `Condition`."""
         return self.mapped(x) + self.learned(x, level)
 
     def mapped(self, x: Tensor) -> Tensor:
-        """Return the linear part of the transform of x, in float32: nothing brings back what it loses."""
+        """Return the linear part of the transform of x. It is computed in float32, because its errors would remain."""
         linear: Tensor = self.linear(x)
         return linear
 
     def learned(self, x: Tensor, level: Tensor) -> Tensor:
-        """Return the network's part of the transform of x, in float32; ``level`` is as `Condition` takes it."""
+        """Return the network's part of the transform of x, in float32; ``level`` is the input of a `Condition`."""
         with lowered(x, self.in_bfloat16):
             s = self.blocks(self.input(x / self.input_unit), level)
             corrected: Tensor = self.output(F.relu(s))
@@ -101,7 +100,7 @@ class Transform(nn.Module, Generic[LayerT_co]):
 
 
 class Analysis(Transform[Residual]):
-    """Analysis by dense blocks: makes y of samples minus 128."""
+    """Analysis by dense blocks: from samples minus 128 to y."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(SAMPLES, width, 1)
@@ -115,7 +114,7 @@ class Analysis(Transform[Residual]):
 
 
 class Synthesis(Transform[Residual]):
-    """Synthesis by dense blocks: makes samples minus 128 of y."""
+    """Synthesis by dense blocks: from y to samples minus 128."""
 
     def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
         first = nn.Conv2d(channels, width, 3, padding=1)
@@ -129,7 +128,7 @@ class Synthesis(Transform[Residual]):
 
 
 def multiply_adds(transform: Transform[nn.Module], x: Tensor, level: Tensor, pixels: int) -> float:
-    """Return the multiply-adds for each of ``pixels`` pixels of the image that one input x (1, C, H, W) stands for."""
+    """Return a transform's multiply-adds for each pixel; the input x (1, C, H, W) stands for ``pixels`` pixels."""
     total = 0
 
     def count(layer: nn.Module, _inputs: object, out: Tensor) -> None:

@@ -1,12 +1,12 @@
-"""The Variational Lossy Autoencoder of an integer tensor, in float: what is trained.
+"""The Variational Lossy Autoencoder of an integer tensor, in float.
 
-The tensor is an image's samples, or the latents of a learned transform (`models.nets.lossy`). It is cut
-into tiles of ``tile`` x ``tile`` positions, each with ``latents`` integers z.
+The tensor is an image's samples, or the latents of a learned transform (`models.nets.lossy`). It is cut into tiles of
+``tile`` x ``tile`` positions. Each tile has ``latents`` integers z.
 
 * posterior q(z|x): convolutions over the tile, factorised logistics on an integer grid;
 * prior p(z): autoregressive over the tiles of a row and their channels, in one fixed order;
-* likelihood p(x|z): a small network at every position that sees only a disc of decoded ones
-  (`codec.frozen.contexts`), whose biases are set by z and by a condition: the largest error d, or quality.
+* likelihood p(x|z): a small network at each position that sees only a disc of decoded positions
+  (`codec.frozen.contexts`). Its biases depend on z and on a condition, which is the largest error d, or quality.
 
 `models.freezing.freeze` turns it into the integer model that `codec` executes. Tensors are B C H W.
 """
@@ -58,7 +58,7 @@ def sample_planes(tiles: Tensor, table: Tensor) -> Tensor:
 
 
 class Posterior(nn.Module):
-    """q(z|x): mean and log2 scale, in grid steps, of a logistic per latent."""
+    """The posterior q(z|x): mean and log2 scale, in grid steps, of a logistic for each latent."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ class Posterior(nn.Module):
 
 
 class Prior(nn.Module):
-    """p(z): logistics whose parameters come from the tile to the left and the channels before.
+    """The prior p(z): logistics whose parameters depend on the tile to the left and on the tile's latents before.
 
-    It is another network than `models.nets.spatial.SpatialPrior`, which sees cells in two directions: there are frozen
-    models of either.
+    `models.nets.spatial.SpatialPrior` is another network, which sees cells in two directions. There are frozen models
+    of both.
 
     Rows of tiles are coded at the same time by several threads, so z of a row never depends on another row.
     """
@@ -105,9 +105,9 @@ class Prior(nn.Module):
         self.config = config
 
     def forward(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log2 scales (B, R, C, latents), in grid steps, of z (B, R, C, latents).
+        """Return means and log2 scales (B, R, C, latents), in grid steps, for z (B, R, C, latents).
 
-        ``condition`` has an entry for each of the B; see `Condition`.
+        ``condition`` has an entry for each of the B images; see `Condition`.
         """
         b, rows, columns, n = z.shape
         left = torch.cat([torch.zeros_like(z[:, :, :1]), z[:, :, :-1]], 2).reshape(-1, n)
@@ -148,10 +148,10 @@ class VLAE(nn.Module):
         return means.reshape(shape), scales.reshape(shape)
 
     def draw(self, posterior: tuple[Tensor, Tensor], condition: Tensor, noise: Noise | None) -> Latent:
-        """Return latents (B, R, C, latents) of the posterior that `infer` returns; without noise its mode."""
+        """Return latents (B, R, C, latents) drawn from the posterior that `infer` returns; without noise its mode."""
         (means, scales), grid = posterior, self.config.grid
         z = draw(means, scales, grid, None if noise is None else noise.logistic(*means.shape))
-        # Gradients are summed in the order in which bits are computed here: another one rounds otherwise.
+        # Do not reorder: gradients are summed in the order in which bits are computed; another one rounds otherwise.
         posterior_bits = logistic_bits(z, means, scales, grid)
         prior_means, prior_scales = self.prior(z, condition)
         return Latent(z, logistic_bits(z, prior_means, prior_scales, grid), posterior_bits)

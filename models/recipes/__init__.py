@@ -1,5 +1,5 @@
-"""Recipes: TOML files that say what is trained, on what, for how long.
+"""Recipes: TOML files that describe completely which model is trained, on what, and for how long.
 
-They are the whole description of a model, so they are data and not code, ship with the package, and are checked when
-they are read: a run of hours must not end with a misspelt key.
+They are data, not code, and ship with the package. They are checked when they are read, so that a misspelt key does not
+end a run after hours.
 """

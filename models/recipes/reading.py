@@ -1,4 +1,4 @@
-"""Reading of recipes: they are checked, and what is wrong is named by its key."""
+"""Reading recipes. They are checked, and an error names the wrong key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _change(table: dict[str, Any], key: str, value: object) -> None:
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    """Refuse values that are right one by one and wrong together."""
+    """Refuse values that contradict each other."""
     train = recipe.train
     total = sum(source.share for source in recipe.data)
     if not recipe.data or abs(total - 1) > 1e-6:

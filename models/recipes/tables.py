@@ -1,4 +1,4 @@
-"""The tables of a recipe: which model is trained, how and on what."""
+"""The tables of a recipe, as dataclasses."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Training:
     Attributes
     ----------
     uses : int
-        Steps that see a batch of crops. Where crops are drawn from a pool on the device, a crop is drawn at most
-        this often in the mean.
+        Number of steps that use each batch of crops. Where crops are drawn from a pool on the device, each is drawn at
+        most this often on average.
     pixels : int
-        How much of a crop is learned from: pixels of each tile (samples), or the side of the crop (lossy). The task
-        "maps" learns from whole images.
+        The part of a crop that a step learns from: the number of pixels of each tile (task "samples"), or the side of
+        the crop in pixels ("lossy"). The task "maps" learns from whole images.
     errors : tuple of float
-        Shares of crops that are coded within d = 0, 1, ...; for the task "samples" alone.
+        Shares of the crops that are coded within d = 0, 1, ... Only the task "samples" has them.
     latent_steps : int
-        In these first steps the price of latents rises from nothing to their bits, lest they collapse before the
-        likelihood listens to them; 0 has them at their bits from the first step on.
+        Number of first steps in which the price of the latents' bits rises from 0 to 1. Otherwise the latents could
+        collapse before the likelihood uses them. With 0 the price is 1 from the first step on.
     squared_error, structure : float
-        The distortion of a lossy model: this times the mean squared error of samples, and this times 1 - MS-SSIM.
+        Weights of the distortion of a lossy model: of the mean squared error of samples, and of 1 - MS-SSIM.
     free_bits : float
-        Each latent of a map costs at least these bits. They fall with the learning rate.
+        Least bits that each latent of a map costs in the loss. They fall with the learning rate.
     """
 
     steps: Count
@@ -62,26 +62,27 @@ class Training:
     free_bits: NotNegative = 0.0
 
     def fall(self, step: int) -> float:
-        """Return 1 until the learning rate falls, from there on its share of what it was."""
+        """Return the learning rate as a share of its constant value: 1 until it falls, and then less."""
         return min(1.0, (self.steps - step) / self.decay_steps)
 
     def latent_price(self, step: int) -> float:
-        """Return how many times the bits of latents count at a step."""
+        """Return the factor with which the bits of latents count at a step, 0 to 1."""
         return min(1.0, step / self.latent_steps) if self.latent_steps else 1.0
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What models are judged by; a recipe's [validation] table.
+    """How models are evaluated; a recipe's [validation] table.
 
     Attributes
     ----------
     folders : tuple of str
-        Below the folder of the data.
+        Folders of images, below the folder of the data.
     conditions : tuple of float
         Largest errors, or qualities 0..1.
     pixels : int
-        How much is judged: pixels of each tile (samples), the side of an image's centre (lossy), or images (maps).
+        The part that is evaluated: pixels of each tile ("samples"), the side of an image's centre ("lossy"), or the
+        number of images ("maps").
     """
 
     folders: tuple[str, ...]
@@ -119,7 +120,7 @@ class Recipe:
         Raises
         ------
         RecipeError
-            Says which.
+            A folder is missing. The message names it.
         """
         for name in (*(source.folder for source in self.data), *self.validation_folders):
             path = root / name

@@ -1,4 +1,4 @@
-"""Frozen models against the float ones that they came from, on the centres of a folder's images."""
+"""Comparison of frozen models with the float models from which they were made, on the centres of a folder's images."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from models.noise import Noise
 from models.tasks.evaluate import image_bits
 
 PHOTO_SIDE = 256
-"""Side of the centre crops whose samples are coded, every pixel of them."""
+"""Side in pixels of the centre crops, of which all pixels are coded."""
 
 
 class Coded(NamedTuple):
-    """What the code of an image costs.
+    """The cost and the result of coding an image.
 
     Attributes
     ----------
     bits, latent_bits : float
-        All, and those of latents among them.
+        All bits, and those of the latents among them.
     error : float
-        Mean squared error of a sample.
+        Mean squared error of the samples.
     samples : uint8 array (H, W, 3)
-        What is decoded.
+        The decoded samples.
     """
 
     bits: float
@@ -56,7 +56,7 @@ class Coded(NamedTuple):
 
 
 def frozen_bits(image: Image) -> tuple[float, float]:
-    """Return the bits of what an image holds, latents at the posterior's mode, and of the latents among them."""
+    """Return all bits of an image, with latents at the posterior's mode, and the bits of the latents among them."""
     pixels = latent = 0.0
     for band in range(image.bands):
         z = mode(image, band)
@@ -81,12 +81,12 @@ def photo_percent(model: VLAE, frozen: Model, folder: Path, error: int, rounder:
 
 @torch.no_grad()
 def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, sample: bool) -> Coded:
-    """Return what a float model makes of samples (H, W, 3), sides multiples of 8.
+    """Return the code by a float model of samples, uint8 array (H, W, 3), whose sides are multiples of 8.
 
     Parameters
     ----------
     sample : bool
-        Whether latents are sampled from the posterior, or its mode.
+        Whether latents are sampled from the posterior; if not, they are its mode.
     """
     device = model.log_steps.device
     level = model.level(torch.tensor([quality], device=device))
@@ -101,7 +101,7 @@ def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, samp
 
 
 def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Coded:
-    """Return what a frozen model makes of samples (H, W, 3), y rounded to the nearest steps."""
+    """Return the code by a frozen model of samples, uint8 array (H, W, 3). y is rounded to the nearest steps."""
     transforms = frozen.transforms
     if transforms is None:
         raise ValueError(f"model {frozen.number} has no transforms")
@@ -116,12 +116,12 @@ def frozen_code(frozen: Model, samples: NDArray[np.uint8], condition: int) -> Co
 
 
 def lossy_figures(model: Lossy, frozen: Model, folder: Path, quality: float, side: int) -> dict[str, float]:
-    """Return bits per pixel, PSNR and MS-SSIM of a float model, means over images, and what freezing it costs.
+    """Return bits per pixel, PSNR and MS-SSIM of a float model, averaged over images, and the cost of freezing it.
 
-    Where an image is too small for MS-SSIM there is none.
+    If an image is too small for MS-SSIM, there is none.
 
-    What it costs are bits, and squared error at the price that the quality has for distortion, in percent of the
-    float model's bits: as much longer a file would be in which the float model has the same error.
+    The cost counts bits, and squared error at the quality's price of distortion, in percent of the float model's bits.
+    So it says how much longer the file would be if both models had the same error.
     """
     condition = round(quality * (CONDITIONS - 1))
     quality = condition / (CONDITIONS - 1)

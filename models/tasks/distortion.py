@@ -1,4 +1,4 @@
-"""What a lossy model makes small beside bits: squared error, and what people see of structure."""
+"""The distortion of a lossy model: squared error, and loss of structural similarity."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from models.recipes.tables import Training
 
 SIDE_PX, SIGMA_PX = 11, 1.5
-"""Side and deviation of the window in which structure is compared."""
+"""Side and standard deviation of the window of SSIM, in pixels."""
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Weights of the scales, each half as large as the one before."""
+"""Weights of the scales of MS-SSIM. Each scale has half the size of the one before."""
 STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 
 
 @lru_cache(maxsize=4)
 def _window(channels: int, device: torch.device) -> Tensor:
-    """Return a row of the window for each channel, on the device once and for all: copies to it would wait."""
+    """Return a row of the window for each channel. It is cached on the device, because copies to it would wait."""
     place = torch.arange(SIDE_PX) - SIDE_PX // 2
     row = torch.exp(-(place**2) / (2 * SIGMA_PX**2))
     return (row / row.sum()).repeat(channels, 1)[:, None, None].to(device)
@@ -31,12 +31,12 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Return the MS-SSIM (B,) of images (B, C, H, W) of samples 0..255; sides above 160.
+    """Return the MS-SSIM (B,) of images (B, C, H, W) of samples 0..255, whose sides are above 160.
 
     Notes
     -----
-    Wang et al. (2003), with means over channels, as `codec.images.metrics.ms_ssim`; here on the device and with a
-    gradient.
+    Wang et al. (2003), averaged over channels. It computes the same as `codec.images.metrics.ms_ssim`, but on the
+    device and with a gradient.
     """
     alike = x.new_ones(x.shape[:2])
     for scale, weight in enumerate(WEIGHTS):
@@ -53,7 +53,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def distortion(restored: Tensor, samples: Tensor, train: Training) -> Tensor:
-    """Return the distortion of each image (B,), of the kind that a recipe asks for.
+    """Return the distortion of each image (B,), weighted as the recipe says.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Evaluation of a float model on whole images: minus the ELBO from a fixed sample of their pixels."""
+"""Evaluation of a float model on whole images: minus the ELBO, estimated from a fixed sample of their pixels."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from models.noise import Noise
 
 U8 = NDArray[np.uint8]
 REFINE_RATE = 0.3
-"""Step of a mean of z, in grid steps, and of its log2 scale."""
+"""Learning rate of `_refine`: of a mean of z, in grid steps, and of its log2 scale."""
 
 
 class Tiled:
-    """An image that is cut into tiles, the last of which may reach beyond it.
+    """An image that is cut into tiles. The last tiles may reach beyond it.
 
     Attributes
     ----------
     rows, columns : int
-        Tiles along the sides.
+        Numbers of tiles along the sides.
     areas : int64 array (T,)
-        Pixels of each tile that the image has.
+        Number of each tile's pixels that lie in the image.
     """
 
     def __init__(self, image: U8, tile: int, device: torch.device) -> None:
@@ -50,7 +50,7 @@ class Tiled:
         return np.pad(image, ((0, -h % self.tile), (0, -w % self.tile), (0, 0)), "edge")
 
     def random_places(self, count: int, rng: np.random.Generator) -> Places:
-        """Return random pixels of each tile, none of them beyond the image."""
+        """Return ``count`` random pixels of each tile. All of them lie in the image."""
         y = self._y + (rng.random((len(self._y), count)) * self._heights).astype(np.int64)
         x = self._x + (rng.random((len(self._x), count)) * self._widths).astype(np.int64)
         return self._places(y, x)
@@ -65,7 +65,7 @@ class Tiled:
 
 
 def _tile_bits(pixel_bits: Tensor, kl_bits: Tensor, areas: NDArray[np.int64]) -> Tensor:
-    """Return the bits of all tiles from those of some of their pixels (1, T, N, 3), and of latents (1, R, C)."""
+    """Return the bits of all tiles, estimated from the bits of some pixels (1, T, N, 3) and of latents (1, R, C)."""
     area = torch.from_numpy(areas).float().to(pixel_bits.device)
     return (pixel_bits[0].sum(-1).mean(-1) * area).sum() + kl_bits.sum()
 
@@ -74,10 +74,10 @@ def _tile_bits(pixel_bits: Tensor, kl_bits: Tensor, areas: NDArray[np.int64]) ->
 def _refine(
     bits: Callable[[Tensor, Tensor], Tensor], means: Tensor, scales: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the posterior's means and scales moved so that ``bits`` of them falls: Adam on fresh samples.
+    """Return the posterior's means and scales after steps of Adam that make ``bits`` of them smaller.
 
-    It closes the gap between the amortised posterior and the best one of its family for this image
-    (Kim et al. 2018, *Semi-amortized variational autoencoders*).
+    Each step draws fresh samples. This closes the gap between the amortised posterior and the best one of its family
+    for this image (Kim et al. 2018, *Semi-amortized variational autoencoders*).
     """
     moved = [means.clone().requires_grad_(), scales.clone().requires_grad_()]
     adam = torch.optim.Adam(moved, lr=REFINE_RATE)
@@ -101,32 +101,32 @@ def image_bits(
     refine_steps: int = 0,
     decoded: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]:
-    """Return the bits of pixels, and of latents, of an RGB image (H, W, 3).
+    """Return the bits of the pixels, and of the latents, of an RGB image (H, W, 3).
 
     Parameters
     ----------
     count : int or None
-        Pixels a tile from which the bits are estimated; None takes all, of an image of whole tiles.
+        Pixels of each tile from which the bits are estimated. None takes all; then the image must have whole tiles.
     error : int
         Largest error within which the image is coded.
     latents : bool
         Whether latents are on.
     sample : bool
-        Whether latents are sampled from the posterior, or its mode.
+        Whether latents are sampled from the posterior; if not, they are its mode.
     refine_steps : int
-        Steps by which an encoder would search for a better posterior of this image, see `_refine`.
+        Steps of a search for a better posterior of this image, see `_refine`.
     decoded : uint8 array (H, W, 3) or None
-        What contexts hold, from `models.data.rounding.Rounder`; None if that is the image itself.
+        The image as contexts show it, from `models.data.rounding.Rounder`. None stands for the image itself.
 
     Raises
     ------
     ValueError
-        There is an error, and it is not said what contexts hold.
+        ``error`` is above 0, and ``decoded`` is None.
 
     Notes
     -----
-    It has many parameters because whatever is compared, with latents or without, refined, sampled or coded whole, is
-    compared by the same measure.
+    There are many parameters, so that all comparisons (with latents or without, refined, sampled, or coded completely)
+    use the same measure.
     """
     if error and decoded is None:
         raise ValueError(f"decoded: expected what contexts hold within {error}")
@@ -168,7 +168,7 @@ def image_bits(
 def folder_bpsp(
     model: VLAE, folder: Path, count: int, rounder: Rounder, error: int = 0, *, refine_steps: int = 0
 ) -> tuple[float, float, float]:
-    """Return means over a folder's images of bits per sub-pixel: all, the latents' share, all with latents off."""
+    """Return bits per sub-pixel, averaged over a folder's images: all, the latents' part, and all with latents off."""
     rows = []
     for image in load_images(folder):
         decoded = rounder(image, error)

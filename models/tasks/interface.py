@@ -1,7 +1,7 @@
-"""What training asks of a task, and the task of each recipe.
+"""The interface of a task, and the task of each recipe.
 
-A task knows its model, what batches are made of, the loss, the figures, and how the model is frozen. So what trains
-(`models.training`) knows nothing of any of them.
+A task knows its model, its batches, the loss, the figures, and how the model is frozen. So the training loop
+(`models.training`) need not know any of them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Task(Protocol[ModelT, BatchT]):
     condition: str
 
     def material(self, data: Path, seed: int) -> Material:
-        """Return what crops are drawn from."""
+        """Return the material from which crops are drawn."""
 
     def new_model(self) -> ModelT:
         """Return a freshly initialised model."""
@@ -87,12 +87,12 @@ class Task(Protocol[ModelT, BatchT]):
         """Let a model multiply in bfloat16, or not."""
 
     def batch(self, crops: U8, rng: np.random.Generator) -> BatchT:
-        """Return what a step learns from, of crops (B, S, S, C)."""
+        """Return the batch that a step learns from, made of crops, uint8 array (B, S, S, C)."""
 
     def loss(self, model: ModelT, batch: BatchT, noise: Noise, step: int) -> Tensor:
-        """Return what a step makes smaller, a scalar.
+        """Return the loss of a step, a scalar.
 
-        What the bits of latents count by then, `models.recipes.tables.Training.latent_price` says.
+        `models.recipes.tables.Training.latent_price` says how much the bits of latents count at this step.
         """
 
     def evaluate(self, model: ModelT, folder: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The task "lossy": a transform and the coder of its latents, by bits a pixel plus lambda times distortion."""
+"""The task "lossy": a transform and the coder of its latents. The loss is bits a pixel plus lambda times distortion."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from models.tasks.distortion import distortion
 
 U8 = NDArray[np.uint8]
 ENDS = 0.15
-"""Share of crops that are coded at the lowest or the highest quality: else the ends would be seen least."""
+"""Share of crops that are coded at the lowest or the highest quality. Otherwise the ends would be trained least."""
 
 
 class LossyTask:
-    """The lossy mode; see `models.tasks.interface.Task`."""
+    """The task of the lossy mode; see `models.tasks.interface.Task`."""
 
     condition = "q"
 
@@ -64,7 +64,7 @@ class LossyTask:
         return torch.tensor(crops)
 
     def loss(self, model: Lossy, batch: Tensor, noise: Noise, step: int) -> Tensor:
-        """Return rate plus priced distortion, weighted so that all qualities count about alike."""
+        """Return rate plus lambda times distortion, weighted so that all qualities count about the same."""
         samples = centred(batch)
         b, _, height, width = samples.shape
         drawn = noise.uniform(b)
@@ -82,7 +82,7 @@ class LossyTask:
 
     @torch.no_grad()
     def evaluate(self, model: Lossy, folder: Path) -> dict[str, float]:
-        """Return bits per pixel, the latents' share and PSNR (dB) at some qualities, means over centres of images."""
+        """Return bits per pixel, the latents' part and PSNR (dB) at some qualities, averaged over images' centres."""
         row: dict[str, float] = {}
         for value in self.recipe.validation_conditions:
             figures = []
@@ -101,20 +101,20 @@ class LossyTask:
         watch_coder(model.coder, peaks)
 
     def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
-        """Return the weights file; the crops tell what errors of y do.
+        """Return the weights file. On the crops it is measured how much an error of y changes samples.
 
         Raises
         ------
         TrainingError
             The transforms are of a kind that cannot be frozen.
         """
-        dense(model.synthesis)  # others cannot be frozen, and gains take a while
+        dense(model.synthesis)  # raises at once if it cannot be frozen, for gains take a while
         rng = np.random.default_rng(self.recipe.train.seed)
         gain = gains(model, centred(self.batch(crops, rng)), rng)
         return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))
 
     def compare(self, model: Lossy, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
-        """Return bits per pixel, PSNR, MS-SSIM and what freezing costs."""
+        """Return bits per pixel, PSNR, MS-SSIM and the cost of freezing."""
         return lossy_figures(model, frozen, folder, condition, self.recipe.validation_pixels)
 
     def multiply_adds(self, model: Lossy) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The task "maps": all pixels of small images by the seed paper's models, by minus the ELBO in bits a sub-pixel."""
+"""The task "maps": the seed paper's models of small images. The loss is minus the ELBO in bits a sub-pixel."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class SmallImagesTask:
         self.whole = WholeImages(config, device)
 
     def material(self, data: Path, seed: int) -> SmallImages:
-        """Return what batches are drawn from."""
+        """Return the small images from which batches are drawn."""
         return SmallImages(data, self.recipe.data, self.crop, seed)
 
     def set_bfloat16(self, model: MapModel, on: bool) -> None:

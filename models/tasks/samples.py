@@ -1,4 +1,4 @@
-"""The task "samples": photographs are coded as they are, by minus the ELBO in bits a sub-pixel."""
+"""The task "samples": models that code the samples of photographs. The loss is minus the ELBO in bits a sub-pixel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ U8 = NDArray[np.uint8]
 
 
 class SamplesTask:
-    """Photographs' samples, lossless and near-lossless; see `models.tasks.interface.Task`."""
+    """The task of photographs' samples, lossless and near-lossless; see `models.tasks.interface.Task`."""
 
     condition = "d"
 
@@ -59,7 +59,7 @@ class SamplesTask:
         model.likelihood.in_bfloat16 = on
 
     def batch(self, crops: U8, rng: np.random.Generator) -> Batch:
-        """Return crops with a largest error for each, and what contexts hold of them."""
+        """Return the crops, a largest error for each, and the crops as contexts show them."""
         return make_batch(crops, self.recipe.train.errors, rng, self.rounder)
 
     def loss(self, model: VLAE, batch: Batch, noise: Noise, step: int) -> Tensor:
@@ -69,7 +69,7 @@ class SamplesTask:
         return neg_elbo_bits(terms, self.config.tile, train.latent_price(step))
 
     def evaluate(self, model: VLAE, folder: Path) -> dict[str, float]:
-        """Return minus the ELBO, the latents' share of it, and what it is without latents."""
+        """Return minus the ELBO, the latents' part of it, and minus the ELBO without latents."""
         row: dict[str, float] = {}
         count = self.recipe.validation_pixels
         for error in self.recipe.validation_conditions:
@@ -86,7 +86,7 @@ class SamplesTask:
         return weights_file(self.recipe, freeze_coder(model, peaks))
 
     def compare(self, model: VLAE, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
-        """Return minus the ELBO in bits per sub-pixel, with latents and without, and what freezing costs."""
+        """Return minus the ELBO in bits per sub-pixel, with latents and without, and the cost of freezing."""
         error = int(condition)
         total, latent, off = folder_bpsp(model, folder, self.recipe.validation_pixels, self.rounder, error)
         return {

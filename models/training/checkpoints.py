@@ -1,14 +1,14 @@
-"""Checkpoints: all that a run needs to go on, in files that are small enough to travel.
+"""Checkpoints: everything that a run needs to go on, in files small enough to be carried to another machine.
 
 ``RUN/checkpoint/index.json`` names the files, each at most `SHARD_BYTES` long, with their lengths and SHA-256:
 
 * ``weights``: the weights and their averages, float32, compressed by gzip without loss;
 * ``moments``: the optimiser's moments, rounded to bfloat16, compressed as well;
-* ``exact``: the same moments in float32. They may stay behind when a checkpoint travels: a run that goes on without
-  them follows the same loss curve, with them it goes on to the bit.
+* ``exact``: the same moments in float32. They need not be carried: without them a run goes on along the same loss
+  curve, and with them it goes on to the same bits.
 
-A file's name holds its hash, so the files of a new checkpoint never replace those of the last. The index is renamed
-last, and only then the old files are deleted: what interrupts that leaves a whole checkpoint.
+A file's name has its hash, so that the files of a new checkpoint never replace those of the last. The index is renamed
+last, and only then the old files are deleted. So an interruption at any time leaves a complete checkpoint.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from models.recipes.tables import Recipe
 from models.training.progress import Progress
 
 SHARD_BYTES = 15 << 20
-"""Largest file: some ways of carrying files take no larger ones."""
+"""Largest length of a file. Some ways of carrying files take no larger ones."""
 TRAVELLING_BYTES = 45 << 20
-"""All files but the exact moments together."""
+"""Largest length of all files together, without the exact moments."""
 FOLDER, INDEX = "checkpoint", "index.json"
 SINGLE = "checkpoint.safetensors"
-"""What runs wrote before there were folders: one file, whose moments are float32."""
+"""Name of the checkpoint that older runs wrote: a single file, whose moments are float32."""
 WEIGHTS = ("model.", "average.")
 TEMPORARY = ".vlae-*.tmp"
-"""Names under which `codec.system.outputs` writes."""
+"""Pattern of the temporary names of `codec.system.outputs`."""
 
 Tensors = dict[str, Tensor]
 Shape = dict[str, object]
-"""Task and shape of a model, as they stand in JSON."""
+"""Task and shape of a model, as JSON has them."""
 
 
 class Checkpoint(NamedTuple):
-    """What a run goes on from: tensors by name, its progress, and the shape of its model if that is known."""
+    """A checkpoint: tensors by name, the run's progress, and the shape of its model if that is known."""
 
     tensors: Tensors
     progress: Progress
@@ -67,7 +67,7 @@ class _Entry(TypedDict):
 
 
 def shape_of(recipe: Recipe) -> Shape:
-    """Return what a recipe and a checkpoint must have in common."""
+    """Return the part of a recipe that must be the same in its checkpoint: the task and the model's shape."""
     shape: Shape = json.loads(json.dumps({"task": recipe.task, "model": asdict(recipe.model)}))
     return shape
 
@@ -86,7 +86,7 @@ def check_shape(found: Checkpoint, recipe: Recipe, model: torch.nn.Module, where
     Raises
     ------
     RecipeError
-        The task, the model's shape or a tensor's is another; says what.
+        The task, the shape of the model, or the shape of a tensor is another one. The message names it.
     """
     own = {f"{part}{name}": tuple(p.shape) for part in WEIGHTS for name, p in model.named_parameters()}
     have = {name: tuple(tensor.shape) for name, tensor in found.tensors.items() if name.startswith(WEIGHTS)}
@@ -101,7 +101,7 @@ def _shards(tensors: Tensors) -> Iterator[bytes]:
     size = 0
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        bytes_ = tensor.numel() * tensor.element_size() + 256  # and its entry in the header
+        bytes_ = tensor.numel() * tensor.element_size() + 256  # with the tensor's entry in the header
         if part and size + bytes_ > SHARD_BYTES - 256:
             yield save_tensors(part)
             part, size = {}, 0
@@ -112,12 +112,12 @@ def _shards(tensors: Tensors) -> Iterator[bytes]:
 
 
 def save(run: Path, tensors: Tensors, progress: Progress, shape: Shape | None) -> None:
-    """Write a checkpoint in place of a run's last.
+    """Write a checkpoint in place of the run's last one.
 
     Raises
     ------
     TrainingError
-        It cannot be written; the last one stays.
+        It cannot be written. The last one stays.
     """
     folder = run / FOLDER
     moments = {name: tensor for name, tensor in tensors.items() if not name.startswith(WEIGHTS)}
@@ -149,7 +149,7 @@ def save(run: Path, tensors: Tensors, progress: Progress, shape: Shape | None) -
             step = f"the checkpoint of step {progress.step}"
             raise TrainingError(f"{folder}: {error.strerror}: cannot write {step}, the last one stays") from error
         raise
-    # Temporary files are those of a process that was killed while it wrote.
+    # Temporary files were left by a process that was killed while it wrote.
     for path in {*before, *folder.glob(TEMPORARY)} - {folder / entry["name"] for entry in files}:
         path.unlink(missing_ok=True)
     (run / SINGLE).unlink(missing_ok=True)
@@ -163,12 +163,12 @@ def _load_file(path: Path, entry: _Entry) -> Tensors:
 
 
 def load(run: Path) -> Checkpoint | None:
-    """Return a run's checkpoint, None if it has none.
+    """Return a run's checkpoint, or None if it has none.
 
     Raises
     ------
     CorruptDataError
-        A file is missing or damaged; of the exact moments all must be there, or none.
+        A file is missing or damaged. Only the files of the exact moments may be missing, and then all of them.
     """
     folder = run / FOLDER
     if not (folder / INDEX).exists():
@@ -188,12 +188,12 @@ def load(run: Path) -> Checkpoint | None:
 
 
 def load_single(path: Path) -> Checkpoint:
-    """Return the checkpoint of a file of runs before there were folders.
+    """Return the checkpoint in a single file, as older runs wrote it.
 
     Raises
     ------
     CorruptDataError
-        It is damaged.
+        The file is damaged.
     """
     try:
         data = path.read_bytes()
@@ -209,7 +209,7 @@ def metadata(data: bytes) -> dict[str, str]:
     Raises
     ------
     ValueError
-        It has none that can be read.
+        The metadata cannot be read.
     """
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     found: dict[str, str] = header.get("__metadata__", {})
@@ -217,17 +217,17 @@ def metadata(data: bytes) -> dict[str, str]:
 
 
 def save_averages(run: Path) -> Path:
-    """Write the averages of a run's checkpoint as float16, ``RUN/averages-STEP.safetensors``, and return its path.
+    """Write the averages of a run's checkpoint as float16, ``RUN/averages-STEP.safetensors``, and return the path.
 
-    A run of any recipe of the same shape may begin from them (``--start``): they are small enough to be kept of
-    models that cannot be frozen yet.
+    Runs of all recipes with the same shape may begin from them (``--start``). They are small enough to keep models that
+    cannot be frozen yet.
 
     Raises
     ------
     TrainingError
-        There is no checkpoint.
+        The run has no checkpoint.
     CorruptDataError
-        It is damaged.
+        The checkpoint is damaged.
     """
     found = load(run)
     if found is None:
@@ -240,14 +240,14 @@ def save_averages(run: Path) -> Path:
 
 
 def travelling(run: Path) -> list[Path]:
-    """Return the files of a run's checkpoint that have to travel: all but the exact moments."""
+    """Return the files of a run's checkpoint that must be carried: all but the exact moments."""
     index = json.loads((run / FOLDER / INDEX).read_text(encoding="utf-8"))
     names = [entry["name"] for entry in index["files"] if entry["kind"] != "exact"]
     return [run / FOLDER / name for name in (*names, INDEX)]
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file or folder holds averages: a run, a checkpoint of one file, or `save_averages`'s."""
+    """Return whether a path holds averages: a run's folder, a checkpoint in one file, or a file of `save_averages`."""
     if path.is_dir():
         return (path / FOLDER / INDEX).exists() or (path / SINGLE).exists()
     with path.open("rb") as file:

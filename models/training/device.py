@@ -1,4 +1,4 @@
-"""What trains: a device and what it can do, processes, and the memory of this one."""
+"""The device and the processes that train, and settings of this process's memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from models.ranks import ALONE, Ranks
 
 @dataclass(frozen=True)
 class Machine:
-    """What computes a training run.
+    """The resources that compute a training run.
 
     Attributes
     ----------
     device : torch.device
     bfloat16 : bool
-        Whether most layers multiply in it.
+        Whether most layers multiply in bfloat16.
     workers : int
-        Processes that make crops; 0: a thread of this one does.
+        Number of processes that make crops. With 0, a thread of this process makes them.
     ranks : Ranks
-        The processes that train a run together; the first one writes.
+        The processes that train the run together. The first one writes files.
     """
 
     device: torch.device = CPU
@@ -36,11 +36,11 @@ class Machine:
 
 
 PLAIN = Machine()
-"""One process on the CPU, in float32."""
+"""A single process on the CPU, in float32."""
 
 
 def choose_device(name: str) -> torch.device:
-    """Return a device by what ``--device`` says: auto, cpu or cuda. Of several processes each has its own.
+    """Return the device that ``--device`` names: auto, cpu or cuda. Each of several processes gets its own GPU.
 
     Raises
     ------
@@ -57,20 +57,20 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies faster in bfloat16, as far as is known without a trial."""
+    """Return whether a device should multiply faster in bfloat16. It is not measured."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def device_name(device: torch.device) -> str:
-    """Return what people call a device."""
+    """Return the name of a device for people."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def fast_memory() -> None:
-    """Let numbers and memory be as fast as processors have them.
+    """Flush denormal numbers to zero, and make the C library keep freed memory.
 
-    Units that die leave denormal numbers in the momentum, on which processors are twenty times slower. The C library
-    keeps freed memory for the next step: a third of a step went into new pages. Only glibc has this switch.
+    Units that die leave denormal numbers in the momentum, with which processors are twenty times slower. Without the
+    second setting, a third of the time of a step goes into new pages of memory. Only glibc has it.
     """
     torch.set_flush_denormal(True)
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
@@ -78,6 +78,6 @@ def fast_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(mmap_threshold, 1 << 25)  # the most that it takes
+        libc.mallopt(mmap_threshold, 1 << 25)  # the largest value that it accepts
         libc.mallopt(trim_threshold, (1 << 31) - 1)
         libc.mallopt(top_pad, 1 << 28)

@@ -1,6 +1,6 @@
-"""The end of a training run: calibrate, freeze, compare with the float model, write the model card.
+"""The end of a training run: it is calibrated, frozen, compared with the float model, and gets a model card.
 
-All of it goes to the run's own folder. `models.training.ship` gives the weights a number of their own.
+All files go to the run's own folder. `models.training.ship` gives the weights a number of their own.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from models.tasks.interface import BatchT, Material, ModelT, Task, task_of
 from models.training.run import Run
 
 FROZEN, CARD = "weights.safetensors", "weights.json"
-"""Names in a run's folder."""
+"""Names of the frozen weights and of their card in a run's folder."""
 Card = dict[str, object]
-"""A model card, as it stands in JSON."""
+"""A model card, as JSON has it."""
 CALIBRATION_BATCHES, CALIBRATION_CROPS = 48, 16
 
 
 def freeze(task: Task[ModelT, BatchT], model: ModelT, material: Material) -> bytes:
-    """Return the weights file of a model, whose activations are seen on crops that training did not see in this order.
+    """Return the weights file of a model. Its activations are calibrated on random crops.
 
     Parameters
     ----------
     task : Task
-        Computes on the CPU, where the model is, too.
+        The model's task, on the CPU.
+    model : nn.Module
+        A model on the CPU.
     material : Material
-        The task's, with another seed than in training.
+        The task's material, with another seed than in training, so that the crops are others.
     """
     train = task.recipe.train
     peaks = Peaks()
@@ -49,7 +51,7 @@ def freeze(task: Task[ModelT, BatchT], model: ModelT, material: Material) -> byt
 
 
 def finish(run: Run) -> Card:
-    """Freeze a run's averaged weights into its folder and return their card, which is written beside them."""
+    """Freeze a run's averaged weights into its folder. Write their card beside them, and return it."""
     recipe = run.recipe
     task, model = task_of(recipe), copy.deepcopy(run.average).cpu()
     material = task.material(run.data, recipe.train.seed + 1)

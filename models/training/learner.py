@@ -1,4 +1,4 @@
-"""A model that learns: its steps, the mean of its weights, and what a checkpoint has of them."""
+"""A model in training: its steps, the running mean of its weights, and its state in checkpoints."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from models.training.optimizer import Optimizer
 
 
 def learning_rate(train: Training, step: int) -> float:
-    """Return the learning rate of a step: warm-up, constant, linear decay to zero."""
+    """Return the learning rate of a step. It warms up, is constant, and falls linearly to zero."""
     warm = min(1.0, (step + 1) / train.warmup_steps)
     return train.learning_rate * warm * train.fall(step)
 
 
 class Learner:
-    """A model that learns, and all that a step changes.
+    """A model in training, with everything that a step changes.
 
     Attributes
     ----------
-    model, average : nn.Module
-        What learns, and the running mean of its weights, which is what is kept in the end.
+    model : nn.Module
+        The model that learns.
+    average : nn.Module
+        The running mean of its weights, which is kept in the end.
     optimizer : Optimizer
     """
 
@@ -39,7 +41,7 @@ class Learner:
         self.noise = Noise(0, task.device, ranks)
 
     def step(self, batch: AnyBatch, step: int) -> Tensor:
-        """Take a step and return its loss, which the device may still compute."""
+        """Take a step, and return its loss, a scalar tensor. The device may still be computing it."""
         train = self.task.recipe.train
         self.noise.begin(train.seed * 1_000_003 + step)
         loss = self.task.loss(self.model, batch, self.noise, step)
@@ -54,14 +56,14 @@ class Learner:
         return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps: the optimiser's moments, the weights and their means, by name."""
+        """Return the tensors of a checkpoint by name: the optimiser's moments, the weights, and their means."""
         tensors = self.optimizer.state()
         for part, model in self._parts():
             tensors |= {f"{part}.{name}": p for name, p in model.named_parameters()}
         return tensors
 
     def load(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take what `state` returned after a number of steps."""
+        """Set the state to tensors that `state` returned after ``steps`` steps."""
         self.optimizer.load(tensors, steps)
         for part, model in self._parts():
             for name, p in model.named_parameters():

@@ -1,11 +1,12 @@
-"""``vlae lend``: training on a machine that is lent for some minutes. All that travels are pieces of at most 48 MiB.
+"""``vlae lend``: training on a machine that is lent for some minutes. Files are carried in pieces of at most 48 MiB.
 
     vlae lend pack RECIPE --data DIR --run RUN --to PIECES      here: the recipe, its data, the checkpoint
     vlae lend train PIECES --back BACK --minutes N              there
     vlae lend unpack BACK --run RUN                             here: the run goes on from what came back
 
-Between these, carry the folders PIECES and BACK by whatever takes files of that size. Data need to travel once: pack
-with ``--no-data`` into another folder the next time, and name both folders to ``train``, the newer one last.
+Between these commands, carry the folders PIECES and BACK by any means that takes files of that size. The data need to
+be carried only once: the next time, pack with ``--no-data`` into another folder, and name both folders to ``train``,
+the newer one last.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from models.extra import need_extra
 PIECE_BYTES = 48 << 20
 LIST = "pieces.json"
 RECIPE, DATA, RUN = "recipe.toml", "data", "run"
-"""Names in the pieces."""
+"""Names of the recipe, the data and the run in the pieces."""
 GRACE_S = 60
-"""Time that a run which is told to stop has to finish a step and to save."""
+"""Seconds that a run has, after it is told to stop, to finish a step and to save."""
 
 
 class _Pieces:
-    """A file to write to, kept as pieces with a list of their hashes."""
+    """A file that is open for writing, and is kept as pieces with a list of their hashes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +64,13 @@ class _Pieces:
 
 
 def pack(files: Iterable[tuple[Path, str]], folder: Path) -> None:
-    """Write files, each with its name in the pieces, into a new or empty folder."""
+    """Write files into the pieces in a new or empty folder. Each file comes with its name in the pieces.
+
+    Raises
+    ------
+    TrainingError
+        The folder is not empty.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise TrainingError(f"{folder}: not empty")
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +82,7 @@ def pack(files: Iterable[tuple[Path, str]], folder: Path) -> None:
 
 
 class _Joined:
-    """A file to read from: pieces one after the other, each checked."""
+    """A file that is open for reading, and is made of pieces. Each piece is checked."""
 
     def __init__(self, folder: Path) -> None:
         names = json.loads((folder / LIST).read_text(encoding="utf-8"))
@@ -96,7 +103,7 @@ class _Joined:
 
 
 def unpack(folder: Path, to: Path) -> None:
-    """Bring back the files of pieces below a folder.
+    """Write the files that pieces hold, below the folder ``to``.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Batches of crops for a run, made ahead of the steps that learn from them.
+"""Batches of crops for a run. They are made ahead of the steps that learn from them.
 
-`Ordered` gives each step its own batch, which depends on the recipe's seed and the step alone, so that a run which
-was stopped goes on to the bit. `Pool` is for devices that are faster than pasts are made: it holds crops on the
-device, draws from all of them, and replaces the oldest as fast as processes make new ones.
+`Ordered` gives each step its own batch, which depends only on the recipe's seed and on the step. So a run that was
+stopped goes on to the same bits. `Pool` is for devices that learn faster than processes make crops with pasts: it holds
+crops on the device, draws from all of them, and replaces the oldest as fast as new ones come.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from models.ranks import Ranks
 from models.tasks.interface import AnyBatch, BatchT, Material, ModelT, Task
 
 AHEAD = 2
-"""Batches that wait for the steps, beside those that each process makes ahead."""
+"""Batches that may wait for the steps, besides those that each process makes ahead."""
 POOLED = 32
-"""Batches that a pool holds."""
+"""Number of batches that a pool holds."""
 PATIENCE_S = 0.1
-"""Time between two looks at whether the thread that fetches batches should end."""
+"""Seconds after which the thread that fetches batches looks again whether it should end."""
 
 
 def each(function: Callable[..., Tensor], *batches: BatchT) -> BatchT:
-    """Return a batch whose tensors are a function of those of batches: tensors, or named tuples of tensors."""
+    """Return a batch whose tensors are ``function`` of the corresponding tensors of batches.
+
+    Batches are tensors, or named tuples of tensors.
+    """
     first: AnyBatch = batches[0]
     if isinstance(first, Tensor):
         return cast("BatchT", function(*batches))
@@ -43,7 +46,7 @@ def each(function: Callable[..., Tensor], *batches: BatchT) -> BatchT:
 
 
 def join(batches: Sequence[BatchT]) -> BatchT:
-    """Return one batch of several."""
+    """Return one batch that joins several along the first axis."""
     return each(lambda *parts: torch.cat(parts), *batches)
 
 
@@ -56,7 +59,7 @@ class Batches(Protocol[BatchT_co]):
     Attributes
     ----------
     waited : float
-        Seconds that steps waited for their batches.
+        Seconds that steps have waited for their batches.
     """
 
     waited: float
@@ -73,20 +76,20 @@ class Batches(Protocol[BatchT_co]):
 
 
 class Items(Dataset[BatchT]):
-    """What steps learn from, by the numbers of crops: batches of one crop each."""
+    """Batches of one crop each, by the numbers of the crops."""
 
     def __init__(self, task: Task[ModelT, BatchT], material: Material) -> None:
         self.task = task
         self.material = material
 
     def __getitem__(self, number: int) -> BatchT:
-        """Return the batch of one crop; it depends on the material's seed and the number alone."""
+        """Return the batch of one crop. It depends only on the material's seed and on the number."""
         rng = np.random.default_rng((self.material.seed, number, 2))
         return self.task.batch(self.material.crop(number)[None], rng)
 
 
 class Numbers:
-    """The numbers of the crops of this process in each batch, from a batch on."""
+    """The numbers of this process's crops in each batch, from batch ``first`` on."""
 
     def __init__(self, first: int, batches: int, batch: int, ranks: Ranks) -> None:
         self.range = range(first, batches)
@@ -106,13 +109,13 @@ class Numbers:
 
 
 def _leave_signals(_: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the run decides when these end.
+    # Ctrl-C reaches all processes of a terminal. But the run decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def make_batches(task: Task[ModelT, BatchT], material: Material, numbers: Numbers, workers: int) -> Iterator[BatchT]:
-    """Return the batches of numbers in order, made by ``workers`` processes; by the caller if that is 0."""
+    """Yield the batches of numbers in order. ``workers`` processes make them, or the caller if that is 0."""
     fork = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
     loader: DataLoader[BatchT] = DataLoader(
         Items(task, material),
@@ -135,7 +138,7 @@ class Ahead(Generic[BatchT]):
     Attributes
     ----------
     made : int
-        Batches that were fetched.
+        Number of batches that were fetched.
     """
 
     def __init__(self, batches: Iterator[BatchT]) -> None:
@@ -165,14 +168,14 @@ class Ahead(Generic[BatchT]):
             return
 
     def take(self) -> BatchT:
-        """Return the next batch; wait for it."""
+        """Return the next batch. Wait for it if there is none yet."""
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
     def take_made(self) -> BatchT | None:
-        """Return the next batch, None if there is none yet."""
+        """Return the next batch, or None if there is none yet."""
         return None if self._queue.empty() else self.take()
 
     def close(self) -> None:
@@ -183,7 +186,7 @@ class Ahead(Generic[BatchT]):
 
 
 class Ordered(Generic[BatchT]):
-    """Batches in order; ``uses`` steps see each.
+    """Batches in order. Each is used by ``uses`` steps.
 
     Attributes
     ----------
@@ -204,7 +207,7 @@ class Ordered(Generic[BatchT]):
         return self._ahead.made
 
     def batch(self, step: int) -> BatchT:
-        """Return the batch of a step; steps follow each other."""
+        """Return the batch of a step. Steps must follow each other."""
         if self._current is None or step % self._uses == 0:
             begin = time.perf_counter()
             self._current = each(lambda t: t.to(self.device, non_blocking=True), self._ahead.take())
@@ -217,9 +220,9 @@ class Ordered(Generic[BatchT]):
 
 
 class Pool(Generic[BatchT]):
-    """Batches of crops drawn from all that the device holds.
+    """Batches of crops that are drawn from all crops on the device.
 
-    A crop is drawn ``uses`` times in the mean, or less where new ones come faster: then nothing waits.
+    A crop is drawn ``uses`` times on average, or less often if new crops come faster. Then steps never wait.
     """
 
     def __init__(self, batches: Iterator[BatchT], uses: int, device: torch.device, pooled: int = POOLED) -> None:
@@ -237,7 +240,7 @@ class Pool(Generic[BatchT]):
         return self._ahead.made
 
     def batch(self, step: int) -> BatchT:
-        """Return random crops of those held, as many as a batch has."""
+        """Return a batch of random crops from the pool."""
         begin = time.perf_counter()
         for _ in range(AHEAD):
             must_wait = self._drawn >= self._taken * self._uses
@@ -255,7 +258,7 @@ class Pool(Generic[BatchT]):
         held: AnyBatch = self._held[0]
         first = held if isinstance(held, Tensor) else held[0]
         chosen = np.random.default_rng((step, 3)).integers(len(self._held), size=len(first)).tolist()
-        # Slices, whose places the host knows: nothing is copied to the device.
+        # The host knows the places of the slices, so that no index is copied to the device.
         return each(lambda *parts: torch.stack([parts[k][place] for place, k in enumerate(chosen)]), *self._held)
 
     def close(self) -> None:

@@ -15,32 +15,32 @@ from torch import Tensor, nn
 ADAM_BETAS = (0.9, 0.99)
 MUON_MOMENTUM = 0.95
 MUON_RATE = 7.0
-"""Muon's learning rate over Adam's."""
+"""Muon's learning rate, as a multiple of Adam's."""
 MATRICES = re.compile(
     r"(coder\.)?likelihood\.(hidden[123]|split)\.weight"
     r"|(analysis|synthesis|posterior|decoder)\.(input|blocks\.\d+\.conv[12])\.weight"
 )
-"""Parameters that Muon steps; convolutions as matrices with a row for each output."""
+"""Names of the parameters that Muon steps. A convolution counts as a matrix with a row for each output."""
 DECAYED = re.compile(r"(analysis|synthesis|posterior|decoder)\..*")
 DECAY = 0.3
-"""Matrices named `DECAYED` shrink at every step by Muon's rate times this: undamped, the residual networks, which
-nothing normalises, grew by orders of magnitude until no unit of them was alive."""
+"""At each step, the matrices named `DECAYED` shrink by Muon's rate times this. Without decay, the residual networks,
+which have no normalisation, grew by orders of magnitude until all their units were dead."""
 SLOW = re.compile(r"(analysis|synthesis)\.(linear|output)\.(weight|bias)")
 SLOW_RATE = 0.03
-"""Share of Adam's rate for parameters named `SLOW`: a step moves all weights alike, and here hundreds of inputs of many
-samples each add up."""
+"""Factor of Adam's rate for parameters named `SLOW`. Adam moves all weights by the same amount, and in these layers the
+changes of hundreds of inputs, each worth many samples, add up."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic iteration; five rounds bring all singular values near 1."""
+"""Coefficients of the quintic iteration. Five rounds bring all singular values close to 1."""
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return the matrix with its singular values moved near 1, shape alike."""
+    """Return a matrix of the same shape whose singular values are moved close to 1."""
     a, b, c = NEWTON_SCHULZ
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
-    # Each round multiplies x by p, a polynomial of x x': what that becomes needs only the small square matrices.
+    # Each round multiplies x by p, a polynomial of x x'. The product of all p needs only small square matrices.
     identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
     gram, product = x @ x.T, identity
     for _ in range(5):
@@ -53,14 +53,14 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Steps all parameters of a model; its state is a flat dict of tensors.
+    """Steps all parameters of a model. Its state is a flat dict of tensors.
 
     Parameters
     ----------
     matrices : re.Pattern
         Names of the parameters that Muon steps.
     nearest : callable
-        How Muon finds the orthogonal matrix next to a matrix.
+        Returns the orthogonal matrix nearest to a matrix.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Optimizer:
         return tensors
 
     def load(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take the state that `state` returned after a number of steps."""
+        """Set the state to tensors that `state` returned after ``steps`` steps."""
         for name, mean in self.momentum.items():
             mean.copy_(tensors[f"momentum.{name}"])
         for name, p in self.rest.items():

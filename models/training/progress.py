@@ -1,4 +1,4 @@
-"""What is known of a run besides its weights: it stands in checkpoints and in the model card."""
+"""The progress of a run, which stands in checkpoints and in the model card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 Start = dict[str, str | float]
-"""What a run began from: the hash of a file, and the steps and hours that made it, as far as they are known."""
+"""The origin of a run: the hash of a file, and the steps and hours that made it, if they are known."""
 
 
 def _machine() -> str:
@@ -23,13 +23,13 @@ class Progress:
     Attributes
     ----------
     step, seconds : int, float
-        Steps and time of this run alone, without what it began from.
+        Steps and seconds of this run, without those of its origin.
     machine : str
-        What computes.
+        Description of the machine.
     history : list of dict
-        Figures of every evaluation.
+        Figures of each evaluation.
     start : dict or None
-        What the run began from, see `models.training.start.start_entry`; None if from random weights.
+        The origin of the run, see `models.training.start.start_entry`. None if it began from random weights.
     """
 
     step: int = 0

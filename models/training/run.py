@@ -1,4 +1,4 @@
-"""Training by a recipe: resumes from its checkpoint and stops cleanly, at a time limit or when it is told to."""
+"""A training run by a recipe. It resumes from its checkpoint, and stops cleanly at a time limit or when told to."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from models.training.stopping import Stop
 log = logging.getLogger(__name__)
 
 REPORT_STEPS = 100
-"""Steps between two looks at the loss: each waits for the device."""
+"""Steps between two reports of the loss. To read the loss waits for the device."""
 AGREE_STEPS = 10
 """Steps after which several processes ask each other whether to stop."""
 LOSS_WEIGHT = 0.02
-"""Weight of a step's loss in the mean that is reported."""
+"""Weight of a step's loss in the running mean that is reported."""
 
 
 def never() -> bool:
-    """Do not stop."""
+    """Return False: a ``stop`` that never asks to stop."""
     return False
 
 
 def at_once(work: Callable[[], None]) -> None:
-    """Do some work."""
+    """Do some work at once, without a `models.training.stopping.Stop`."""
     work()
 
 
@@ -47,21 +47,24 @@ def _report(step: int, loss: float, batches: Batches[AnyBatch], share: int, seco
 
 
 class Run:
-    """A training run, kept in a folder, see `models.training.checkpoints`. It writes nowhere else.
+    """A training run. It is kept in a folder (see `models.training.checkpoints`), and writes nowhere else.
 
     Parameters
     ----------
+    recipe : Recipe
     data : Path
-        Holds the folders of the recipe.
+        The folder that holds the recipe's folders.
+    folder : Path
+        The folder of the run.
     start : Path or None
-        What a new run begins from, see `models.training.start.fill`; None: from random weights.
+        Weights from which a new run begins, see `models.training.start.fill`. None begins from random weights.
     machine : Machine
-        What computes.
+        The device and the processes.
 
     Raises
     ------
     RecipeError
-        A folder of the recipe is missing, or the checkpoint is that of another recipe.
+        A folder of the recipe is missing, or the checkpoint belongs to another recipe.
     CorruptDataError
         The checkpoint is damaged.
     """
@@ -93,19 +96,19 @@ class Run:
             self.learner.load(found.tensors, self.progress.step)
 
     def save(self) -> None:
-        """Write a checkpoint in place of the last.
+        """Write a checkpoint in place of the last one.
 
         Raises
         ------
         TrainingError
-            It cannot be written; the last one stays.
+            It cannot be written. The last one stays.
         """
         if not self.ranks.first:
             return
         checkpoints.save(self.folder, self.learner.state(), self.progress, checkpoints.shape_of(self.recipe))
 
     def batches(self) -> Batches[AnyBatch]:
-        """Return what gives the steps to come their batches; to be closed."""
+        """Return the source of the batches for all further steps. The caller must close it."""
         train, device = self.recipe.train, self.task.device
         material = self.task.material(self.data, train.seed)
         if device.type == "cpu":
@@ -122,16 +125,23 @@ class Run:
         evaluate_s: float = 1800.0,
         stop: Callable[[], bool] = never,
     ) -> bool:
-        """Train until the recipe's last step or ``limit_s`` seconds, or until told; return whether it is finished.
+        """Train until the recipe's last step, until a time limit, or until told to stop. Return whether it is finished.
 
-        A checkpoint is written every ``every_s`` seconds and at the end, the model evaluated every ``evaluate_s``
-        and at the end, which a signal to a `models.training.stopping.Stop` breaks off. ``stop`` is asked after each
-        step; where it returns True, the run is saved at once.
+        Parameters
+        ----------
+        limit_s : float
+            Time limit in seconds.
+        every_s : float
+            Seconds between checkpoints. One is also written at the end.
+        evaluate_s : float
+            Seconds between evaluations. One is also made at the end; a signal breaks it off.
+        stop : callable
+            Asked after each step. If it returns True, the run is saved, and training stops.
 
         Raises
         ------
         TrainingError
-            An image or a checkpoint cannot be read or written, or the loss is no number; the last checkpoint stays.
+            An image or a checkpoint cannot be read or written, or the loss is not finite. The last checkpoint stays.
         """
         fast_memory()
         steps = self.recipe.train.steps
@@ -173,18 +183,18 @@ class Run:
         return self.progress.step >= steps
 
     def _agree(self, flag: bool) -> bool:
-        """Return whether a flag is set, in any of the processes: they stop at the same step."""
+        """Return whether a flag is set in any of the processes, so that all stop at the same step."""
         asked = self.ranks.count == 1 or self.progress.step % AGREE_STEPS == 0
         return asked and self.ranks.any(flag)
 
     def step(self, batch: AnyBatch) -> Tensor:
-        """Take a step and return its loss, which the device may still compute."""
+        """Take a step, and return its loss, a scalar tensor. The device may still be computing it."""
         loss = self.learner.step(batch, self.progress.step)
         self.progress.step += 1
         return loss
 
     def evaluate(self) -> None:
-        """Evaluate the averaged weights on the validation folders, log the figures and keep them."""
+        """Evaluate the averaged weights on the validation folders. Log the figures, and add them to the history."""
         if not self.ranks.first:
             return
         row = {"step": float(self.progress.step)}

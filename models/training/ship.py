@@ -1,6 +1,6 @@
-"""Shipping: the frozen weights of a finished run become a model of the package, under a number that is new.
+"""Shipping: the frozen weights of a finished run become a model of the package, under a new number.
 
-Files name their model by its number and hash, so nothing that ships is ever replaced: neither a number nor a name.
+Files name their model by its number and hash. So a number is never used again, and no weights that ship are replaced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 NUMBERS = Path(__file__).parents[1] / "numbers.toml"
-"""All numbers that were ever used, and their names."""
+"""The file of all numbers that were ever used, with the names of their models."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -39,7 +39,7 @@ def read_run(run: Path) -> tuple[bytes, Card]:
     TrainingError
         The run is not finished.
     CorruptDataError
-        Weights or card are damaged, or they are not of each other.
+        The weights or the card are damaged, or do not belong together.
     """
     if not (run / FROZEN).is_file() or not (run / CARD).is_file():
         raise TrainingError(f"{run}: not finished: expected {FROZEN} and {CARD}, which vlae train writes at its end")
@@ -56,7 +56,7 @@ def read_run(run: Path) -> tuple[bytes, Card]:
 
 
 def renumbered(data: bytes, number: int, name: str) -> bytes:
-    """Return a weights file with another number and name; its hash is another, too."""
+    """Return a weights file with another number and name, and so with another hash."""
     config = json.loads(metadata(data)["config"]) | {"number": number, "name": name}
     return safetensors.numpy.save(safetensors.numpy.load(data), {"config": json.dumps(config)})
 
@@ -76,14 +76,16 @@ def _check_new(number: int, name: str, weights: Path, numbers: Path) -> None:
 
 
 def ship(run: Path, number: int, name: str | None = None, weights: Path = WEIGHTS, numbers: Path = NUMBERS) -> Card:
-    """Add the frozen weights of a finished run to a package's and return their card.
+    """Add the frozen weights of a finished run to the package, and return their card.
 
     Parameters
     ----------
+    run : Path
+        The run's folder.
     number : int
-        Was never used before.
+        A number that was never used before.
     name : str or None
-        None: the recipe's. No model that ships has it.
+        A name that no shipped model has. None takes the recipe's.
     weights, numbers : Path
         Folder of the weights that ship, and file of the numbers that were used.
 
@@ -91,12 +93,14 @@ def ship(run: Path, number: int, name: str | None = None, weights: Path = WEIGHT
     ------
     RecipeError
         The number or the name is not new.
-    TrainingError, CorruptDataError
-        See `read_run`; or a file cannot be written, and nothing has changed but that the number is used.
+    TrainingError
+        The run is not finished, or a file cannot be written. Then nothing is shipped, but the number may count as used.
+    CorruptDataError
+        The run's weights or card are damaged, or do not belong together.
 
     Notes
     -----
-    The weights come last: a model is there when they are.
+    The weights are written last, because a model exists as soon as its weights do.
     """
     data, card = read_run(run)
     name = str(card["name"]) if name is None else name
@@ -117,6 +121,6 @@ def ship(run: Path, number: int, name: str | None = None, weights: Path = WEIGHT
             raise
     except OSError as error:
         raise TrainingError(f"{error.filename}: {error.strerror}: nothing was shipped") from error
-    except ValueError as error:  # a file has come just now, and none is ever replaced
+    except ValueError as error:  # a file of this name has appeared just now, and is not replaced
         raise TrainingError(f"{stem}: exists: nothing was shipped") from error
     return card

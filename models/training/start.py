@@ -1,4 +1,4 @@
-"""What a run begins from: frozen weights, or the averages of another run."""
+"""The origin of a run: frozen weights, or the averages of another run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from models.training.progress import Start
 
 @torch.no_grad()
 def fill(task: AnyTask, model: nn.Module, path: Path) -> None:
-    """Fill a fresh model with frozen weights, or with averages: a run's, or those that `save_averages` wrote.
+    """Fill a fresh model with frozen weights, with the averages of a run, or with those of `save_averages`.
 
     Raises
     ------
     RecipeError
-        They are of another shape than the recipe's.
-    CorruptDataError, ModelError
-        They are damaged.
+        Their shape is not that of the recipe's model.
+    CorruptDataError
+        The averages are damaged.
+    ModelError
+        The frozen weights are damaged.
     """
     if not checkpoints.is_checkpoint(path):
         try:
@@ -50,10 +52,10 @@ def _checkpoint(path: Path) -> checkpoints.Checkpoint:
 
 
 def start_entry(path: Path) -> Start:
-    """Return what is known of frozen weights, or of averages: a hash, and the steps and hours that made them.
+    """Return the origin for a run that begins from weights: their hash, and the steps and hours that made them.
 
-    The steps and hours of frozen weights stand in the card beside them, if there is one; those of what the weights
-    themselves began from are included.
+    For frozen weights, the steps and hours stand in the card beside them, if there is one. Those of the weights' own
+    origin are included.
     """
     if path.is_dir():
         names = [checkpoints.FOLDER + "/" + checkpoints.INDEX, checkpoints.SINGLE]

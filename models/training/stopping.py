@@ -1,4 +1,4 @@
-"""Stopping by signals: Ctrl-C and SIGTERM ask a run to finish its step, to save and to end."""
+"""Stopping by signals: Ctrl-C or SIGTERM asks a run to finish its step, to save, and to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stopped(BaseException):
-    """What was being done is given up."""
+    """A signal has broken off `Stop.attempt`."""
 
 
 class Stop:
@@ -31,13 +31,13 @@ class Stop:
         self._breaks = False
 
     def __call__(self) -> bool:
-        """Return whether it was."""
+        """Return whether a signal asked this process to stop."""
         return self.received is not None
 
     def attempt(self, work: Callable[[], Result]) -> Result | None:
-        """Return what work returns, None if a signal came before its end, which it does not reach then.
+        """Return what ``work`` returns, or None if a signal breaks it off.
 
-        For what takes minutes and changes nothing until its end.
+        Use it for work that takes minutes and has no effect before its end.
         """
         self._breaks = True
         try:
@@ -48,7 +48,7 @@ class Stop:
             self._breaks = False
 
     def receive(self, number: int, _: FrameType | None) -> None:
-        """Take a signal; the second one ends the process at once."""
+        """Handle a signal. The second signal ends the process at once."""
         if self():
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -59,7 +59,7 @@ class Stop:
 
 @contextmanager
 def stop_by_signals() -> Iterator[Stop]:
-    """Yield what tells whether a signal came; afterwards signals do what they did before."""
+    """Yield a `Stop` that receives signals. After the block, signals have their former handlers again."""
     stop = Stop()
     before = {number: signal.signal(number, stop.receive) for number in SIGNALS}
     try:

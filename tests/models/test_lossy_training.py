@@ -385,5 +385,5 @@ def test_a_run_begins_from_frozen_weights(recipe, weights, data, tmp_path):
         float_code(run.model, samples, 50 / 99, sample=False),
     )
     assert after.bits == pytest.approx(before.bits, rel=0.005)
-    with pytest.raises(RecipeError, match=r"x\.safetensors: of the frozen model limit is 511, not 255"):
+    with pytest.raises(RecipeError, match=r"x\.safetensors: the frozen model differs: limit is 511, not 255"):
         Run(load_recipe("lossy", SMALL | {"model.limit": 255}), data, tmp_path / "c", start)

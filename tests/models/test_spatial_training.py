@@ -200,7 +200,7 @@ def test_weights_of_another_shape_are_not_thawed(data, trained, tmp_path, change
     model = dataclasses.replace(trained.recipe.model, **{k.partition(".")[2]: v for k, v in change.items()})
     model = dataclasses.replace(model, blocks=tuple(model.blocks))
     recipe = dataclasses.replace(trained.recipe, model=model)
-    with pytest.raises(RecipeError, match=rf"weights\.safetensors: of the frozen model {says}"):
+    with pytest.raises(RecipeError, match=rf"weights\.safetensors: the frozen model differs: {says}"):
         Run(recipe, data, tmp_path, trained.folder / FROZEN)
 
 

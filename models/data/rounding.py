@@ -73,7 +73,7 @@ class Rounder:
         return parse_model(data)
 
     def __call__(self, samples: U8, error: int, grey: bool = False) -> U8:
-        """Return an image (H, W, 3) as contexts show it if it is coded within ``error``; a grey one codes one channel."""
+        """Return an image (H, W, 3) as contexts show it if it is coded within ``error``; grey codes one channel."""
         if error == 0:
             return samples
         return rounded(self.model, samples[..., :1] if grey else samples, int(error))

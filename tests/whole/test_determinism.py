@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 STEPS = 32
-"""Of the search for an adaptation: fewer than usual do as well here."""
+"""Steps of the search for an adaptation. Fewer than usual are enough here."""
 
 QUALITIES = (5, 60, 98)
 

@@ -23,7 +23,7 @@ def plot_curves(
     path : Path
         The files' path without suffix.
     label : str
-        Of the quality's axis, with its unit.
+        Label of the quality's axis, with its unit.
     curves : mapping of names to points (bpp, quality)
     bold : str
         The curve that is drawn wider, if it is there.

@@ -1,6 +1,6 @@
 """Images to bytes and back: `compress`, `decompress`, `info`.
 
-The kernels and their compiler are imported where pixels are coded, so that `info` answers at once.
+The kernels and their compiler are imported when `compress` or `decompress` is called, so that `info` answers at once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from PIL import Image
 from codec.format import container, metadata
 from codec.format.headers import Fidelity, Latents, band_count
 from codec.image_files import pillow
-from codec.images import decoder
-from codec.images.choice import pixels_for, reach
-from codec.images.fidelities import Encoder, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.system.sources import Source, data_of, whole
 from codec.vlae.pipeline import Progress
@@ -164,6 +161,9 @@ def compress(
     OSError
         The image's file cannot be read.
     """
+    from codec.images.choice import pixels_for, reach
+    from codec.images.fidelities import Encoder, chosen_model
+
     given = {
         "max_error": max_error,
         "quality": quality,
@@ -231,6 +231,8 @@ def decompress(
     OSError
         The file cannot be read.
     """
+    from codec.images import decoder
+
     threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
     if sample is not None:
         sample = whole("sample", sample, 0)

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
 from benchmarks.experiments.decoder import EVERY, FOLDERS, QUALITIES, SIDE, load_pool, quantised, shipped, to_images
-from benchmarks.experiments.training import arm_options, begin, train_for
+from benchmarks.experiments.training import SoftFreeBits, arm_options, begin, train_for
 from codec.frozen import contexts
 from models.data.crops import centre, load_images
 from models.nets.latents import draw, normal_bits
@@ -46,6 +46,9 @@ CELL = 4
 """Positions of y along a side of a cell; a position is 8 x 8 pixels."""
 SHAPE = {"patch": 1, "cell": CELL, "stream": 48, "blocks": (1, 1), "features": 16, "prior": 8, "neighbours": 4}
 """Shape of the networks around z."""
+TARGET = 0.015
+"""Share of the bits at which the KL divergence is held. It is the mean of single crops' shares, because in a share of
+all bits together high qualities would dominate."""
 ACTIVITY = 0.1
 """Bits a pixel that a squared error of 1 costs in the prediction of a cell's activity."""
 
@@ -203,36 +206,6 @@ class EntropyModel(nn.Module):
         return (told - torch.log2(1 + mean)).square().mean()
 
 
-class SoftFreeBits:
-    """The price of a bit of z. It moves so that the KL divergence stays near a share of the bits of y.
-
-    Attributes
-    ----------
-    price : float
-    share : float
-        Running mean of the shares of single crops. In a share of all bits together, high qualities would dominate.
-    """
-
-    TARGET, TOLERANCE = 0.015, 0.05
-    FIRST, LOW, FACTOR = 0.05, 0.02, 1.1
-    """First and least price, and factor of a change. At a price of 1, z would die before the features are of use."""
-    PERIOD, WEIGHT = 8, 0.1
-    """Steps between changes of the price, and weight of a step in the running mean. It follows in about ten steps."""
-
-    def __init__(self) -> None:
-        self.price, self.share, self.steps = self.FIRST, 0.0, 0
-
-    def step(self, terms: Terms) -> None:
-        """Take the terms of a step into account, and move the price."""
-        share = float((terms.kl / terms.bits).mean().detach())
-        self.share += self.WEIGHT * (share - self.share) if self.steps else share
-        self.steps += 1
-        if self.steps % self.PERIOD == 0:
-            away = self.share / self.TARGET - 1
-            factor = self.FACTOR ** (int(away > self.TOLERANCE) - int(away < -self.TOLERANCE))
-            self.price = min(1.0, max(self.LOW, self.price * factor))
-
-
 def new_model(name: str, config: LossyConfig) -> EntropyModel:
     """Return an arm's model, freshly initialised."""
     arm, width = ARMS[name], WIDTH
@@ -260,7 +233,7 @@ def cost(
     shown = noise.uniform(len(q)) >= arm.drop if arm.drop else None
     terms = model(q, base.level(quality), noise, shown)
     if arm.latents and fall == 1:
-        bits.step(terms)
+        bits.step(float((terms.kl / terms.bits).mean().detach()))
         if step % 200 == 0:
             log.info("step %d, price of z %.3f, KL %.2f %%", step, bits.price, 100 * bits.share)
     price = fall * bits.price + 1 - fall
@@ -324,7 +297,7 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
         figures = runs / f"{name}.json"
         if only not in name or figures.exists():
             continue
-        model, bits = new_model(name, base.config), SoftFreeBits()
+        model, bits = new_model(name, base.config), SoftFreeBits(TARGET)
         log.info("%s: width %d", name, model.config.width)
         model.set_bfloat16(True)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.experiments.training import arm_options, begin, train_for
+from benchmarks.experiments.training import SoftFreeBits, arm_options, begin, train_for
 from models.data.small import load_small
 from models.nets.spatial import SpatialConfig
 from models.noise import Noise
@@ -45,7 +45,11 @@ SHAPES = {
 }
 LIKELIHOOD = re.compile(r"likelihood\.(hidden[123]|split)\.weight")
 """Names of the parameters that Muon steps, in arms whose networks around z are stepped by Adam."""
-ADAM = ", Adam around z"
+ADAM, HELD = ", Adam around z", ", held"
+"""Ends of the names of arms, by how their networks around z are trained: by Adam, or by Adam with the KL divergence
+held near `TARGET` until the learning rate falls."""
+TARGET = 0.04
+"""Share of the pixels' bits at which the KL divergence is held."""
 WIDTH, ALONE = 96, 136
 """Width of the likelihood with latents, and without. Both kinds of arms then have as many multiply-adds in all."""
 
@@ -61,9 +65,10 @@ def arms() -> dict[str, SpatialConfig]:
         found[f"{name}, no latents"] = replace(config, window=window, width=ALONE)
         for shape, changes in SHAPES.items():
             if window == WINDOWS[1] or shape == "16 for 4x4":
-                found[f"{name}, {shape}{ADAM}"] = replace(config, window=window, width=WIDTH, **changes)
+                found[f"{name}, {shape}{HELD}"] = replace(config, window=window, width=WIDTH, **changes)
         if window == WINDOWS[1]:
-            found[f"{name}, 16 for 4x4"] = replace(config, window=window, width=WIDTH)
+            for way in ("", ADAM):
+                found[f"{name}, 16 for 4x4{way}"] = replace(config, window=window, width=WIDTH)
     return found
 
 
@@ -105,7 +110,9 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
         def batch(step: int, task: MapsTask = task, material: object = material) -> Tensor:
             return task.batch(material.batch(step, BATCH), np.random.default_rng((1, step, 2)))
 
-        def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone: bool = alone) -> Tensor:
+        held = SoftFreeBits(TARGET) if name.endswith(HELD) else None
+
+        def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone=alone, held=held) -> Tensor:
             if alone:  # the networks around z are not computed
                 features = torch.zeros(len(images), task.config.features, task.crop, task.crop)
                 return task.pixels.bits(model, images, features).mean() / images[0].numel()
@@ -113,11 +120,16 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
             on = noise.uniform(len(images)) >= DROP
             bits, latent = task.terms(model, images, noise, on)
             kl = ((latent.prior_bits - latent.posterior_bits) * on[:, None, None]).mean(0)
-            price = min(1.0, step / RISE_STEPS)
-            return (bits.mean() + price * kl.clamp(min=FREE_BITS * fall).sum()) / images[0].numel()
+            if held is None:
+                price, kl = min(1.0, step / RISE_STEPS), kl.clamp(min=FREE_BITS * fall)
+            else:
+                if fall == 1:
+                    held.step(float(kl.sum().detach() / bits.mean().detach()))
+                price = fall * held.price + 1 - fall
+            return (bits.mean() + price * kl.sum()) / images[0].numel()
 
         stem = runs / name.replace(",", "").replace(" ", "-")
-        matrices = LIKELIHOOD if name.endswith(ADAM) else MATRICES
+        matrices = LIKELIHOOD if name.endswith((ADAM, HELD)) else MATRICES
         steps = train_for(60 * minutes, model, batch, lost, RATE, stem.with_suffix(".safetensors"), matrices)
         figures = stem.with_suffix(".json")
         if not figures.exists():

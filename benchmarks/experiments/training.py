@@ -121,3 +121,36 @@ def train_for(
     model.load_state_dict(mean)
     save_file({name: p.contiguous() for name, p in mean.items()}, path, {"steps": str(step)})
     return step
+
+
+class SoftFreeBits:
+    """The price of a bit of latents. It moves so that their KL divergence stays near a share of the other bits.
+
+    After Chen et al. (2017), "Variational Lossy Autoencoder", appendix C: the price moves by 10 % whenever the share
+    leaves its target by more than 5 %.
+
+    Attributes
+    ----------
+    price : float
+    share : float
+        Running mean of the shares that were given to `step`.
+    """
+
+    TOLERANCE = 0.05
+    FIRST, LOW, FACTOR = 0.05, 0.02, 1.1
+    """First and least price, and factor of a change. At a price of 1, z would die before the features are of use."""
+    PERIOD, WEIGHT = 8, 0.1
+    """Steps between changes of the price, and weight of a step in the running mean. It follows in about ten steps."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.price, self.share, self.steps = self.FIRST, 0.0, 0
+
+    def step(self, share: float) -> None:
+        """Take the share of a step into account, and move the price."""
+        self.share += self.WEIGHT * (share - self.share) if self.steps else share
+        self.steps += 1
+        if self.steps % self.PERIOD == 0:
+            away = self.share / self.target - 1
+            factor = self.FACTOR ** (int(away > self.TOLERANCE) - int(away < -self.TOLERANCE))
+            self.price = min(1.0, max(self.LOW, self.price * factor))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.commands.console import prepare
+from codec.errors import CodecError
 
 WIDTH, HEIGHT = 160, 120
 PICTURE = Path(__file__).with_name("demo.png")
@@ -46,7 +47,6 @@ def demo() -> None:
     prepare(quiet=False, for_lossy=False)
 
     from codec.commands.tables import image_table
-    from codec.errors import CodecError
     from codec.ledger.measure import measure
 
     measured = measure(PICTURE, name=str(PICTURE), lossless=True)

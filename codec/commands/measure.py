@@ -24,6 +24,7 @@ from codec.commands.console import (
     write,
 )
 from codec.commands.options import file_options, file_parameters, force_option, is_lossy
+from codec.format.archive_sections import is_archive
 
 if TYPE_CHECKING:
     from codec.ledger.measure import Visit
@@ -58,8 +59,6 @@ def measure(
         check_source(name, folder=True)
     if html is not None:
         check_target(html, force, *names)
-
-    from codec.format.archive_sections import is_archive
 
     with ExitStack() as stack:
         files = {name: stack.enter_context(seekable(name)) for name in names}

@@ -10,6 +10,7 @@ import click
 from codec.commands.console import check_source
 from codec.errors import RequestError
 from codec.format.archive_index import BLOCK_IMAGES
+from codec.format.headers import Latents
 from codec.images.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
 
 Command = Callable[..., None]
@@ -74,8 +75,6 @@ def file_parameters(options: dict[str, Any]) -> dict[str, Any]:
     RequestError
         Two options exclude each other.
     """
-    from codec.format.headers import Latents
-
     given = dict(options)
     no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
     if no_latents and no_bits_back:

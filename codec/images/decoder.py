@@ -1,12 +1,8 @@
-"""Decoding a file: from its container to the image, whose checksum is tested.
-
-The kernels and their compiler are imported where pixels are decoded, so that other uses start at once.
-"""
+"""Decoding a file: from its container to the image, whose checksum is tested."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -14,14 +10,15 @@ from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
 from codec.format.headers import OFFSETS, CodingHeader, Header
+from codec.frozen import shipped
+from codec.frozen.likelihood import Raster
+from codec.frozen.model import Model
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
-
-if TYPE_CHECKING:
-    from codec.frozen.likelihood import Raster
-    from codec.frozen.model import Model
-    from codec.vlae.image import Image as CodedRaster
-    from codec.vlae.pipeline import Progress
+from codec.images import lossy_decoder
+from codec.vlae import decoding, preview
+from codec.vlae.image import Image as CodedRaster
+from codec.vlae.pipeline import Progress
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,6 @@ class Opened:
         """
         if self.raster is None:
             raise UnsupportedError("latents: the file is stored, it has none")
-        from codec.vlae import preview
-
         values = preview.preview(self.raster, seed)
         return coded_image(self.file, self.raster.model, values, self.alpha, exact=False, threads=threads)
 
@@ -96,8 +91,6 @@ def opened(file: Container, *, threads: int | None = None, progress: Progress | 
     """
     if file.coding is None:
         return Opened(file, None, None)
-    from codec.vlae import decoding
-
     alpha = unpack_alpha(file)
     model = load_model(file.coding)
     return Opened(file, decoding.decode(model, file, threads=threads, progress=progress), alpha)
@@ -142,8 +135,6 @@ def load_model(coding: CodingHeader) -> Model:
     ModelError
         The model is missing, or has other weights.
     """
-    from codec.frozen import shipped
-
     model = shipped.load_model(coding.model)
     if model.hash != coding.weights_hash:
         raise ModelError(f"model {coding.model}: expected weights {coding.weights_hash.hex()}, got {model.hash.hex()}")
@@ -176,8 +167,6 @@ def coded_image(
     CorruptDataError
         The samples have another checksum.
     """
-    from codec.images import lossy_decoder
-
     header = file.header
     if header.quality is not None:
         shape = (header.height, header.width, header.channels)

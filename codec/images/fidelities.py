@@ -1,7 +1,6 @@
 """The files that can be made of one image: stored, within an error, or of a quality.
 
-`codec.images.choice` chooses the one that meets a goal best. The kernels and their compiler are imported where pixels
-are coded, so that other uses start at once.
+`codec.images.choice` chooses the one that meets a goal best.
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
+from codec.encoder import encoding, estimates
+from codec.encoder.encoding import Encoded
+from codec.entropy.stack import Stack
 from codec.errors import ImageError, RequestError
 from codec.format import container, png
 from codec.format.container import Container
@@ -27,17 +29,16 @@ from codec.format.headers import (
     Header,
     Latents,
 )
+from codec.frozen.layout import BITS, SAMPLES
+from codec.frozen.model import Model
+from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
-from codec.images import metrics
+from codec.images import lossy_encoder, metrics
 from codec.images.goals import Goal, Kind
 from codec.images.hidden import filled
+from codec.vlae import decoding, lanes
 from codec.vlae.pipeline import Progress
-
-if TYPE_CHECKING:
-    from codec.encoder.encoding import Encoded
-    from codec.entropy.stack import Stack
-    from codec.frozen.model import Model
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,6 @@ class File:
         """Return the container with its payload. In an archive the payload is that of the whole chain."""
         if self.chain is None:
             return self.container
-        from codec.vlae import lanes
-
         return replace(self.container, payload=lanes.write_lanes(self.chain.messages))
 
 
@@ -127,9 +126,6 @@ class Encoder:
     @cached_property
     def lossless_bytes(self) -> float:
         """Estimated length in bytes of a lossless file's payload, without adaptation and without latents."""
-        from codec.encoder import estimates
-        from codec.frozen.shipped import model_for
-
         return estimates.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
 
     @cached_property
@@ -139,8 +135,6 @@ class Encoder:
 
     def exact(self, error: int) -> File:
         """Return the file within an error, or the stored file if a decoder would refuse the coded one."""
-        from codec.frozen.shipped import model_for
-
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
         return self._by(model_for(error), fidelity, error, self.pixels.samples)
 
@@ -152,8 +146,6 @@ class Encoder:
         ImageError
             The model does not code images of this mode.
         """
-        from codec.frozen.layout import BITS, SAMPLES
-
         pixels = self.pixels
         bits = model.kind is BITS and pixels.mode == BITS_MODE
         if not bits and (model.kind is not SAMPLES or pixels.mode not in CODED_MODES):
@@ -163,25 +155,18 @@ class Encoder:
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
-        from codec.encoder import encoding
-
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         encoded = encoding.encode(model, values, error, self.latents, **options)
         return self._coded(fidelity, error, model, encoded, encoded.samples * model.kind.white)
 
     def lossy(self, quality: int) -> File:
         """Return the lossy file of a quality, or the stored file if a decoder would refuse the lossy one."""
-        from codec.frozen.shipped import model_for
-        from codec.images import lossy_encoder
-
         model = model_for(None)
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         coded = lossy_encoder.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
     def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: pillow.U8) -> File:
-        from codec.vlae import decoding, lanes
-
         pixels, before = self.pixels, self._chain(model)
         messages = (*encoded.messages, *before.messages[encoded.lanes :])
         lane_table = lanes.lane_table(messages)
@@ -243,8 +228,6 @@ def chosen_model(name: str | None, goal: Goal) -> Model | None:
     check_model(name, goal)
     if name is None:
         return None
-    from codec.frozen.shipped import named_model
-
     return named_model(name)
 
 
@@ -254,6 +237,4 @@ def check_model(name: str | None, goal: Goal) -> None:
         return
     if goal != Goal(Kind.MAX_ERROR, 0):
         raise RequestError("model: expected lossless, too")
-    from codec.frozen.shipped import weights_path
-
     weights_path(name)

@@ -10,7 +10,8 @@ import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.experiments import decoder, lossy_latents  # noqa: E402
-from benchmarks.experiments.lossy_latents import ARMS, SoftFreeBits, Terms, cost, new_model  # noqa: E402
+from benchmarks.experiments.lossy_latents import ARMS, cost, new_model  # noqa: E402
+from benchmarks.experiments.training import SoftFreeBits  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.training.optimizer import Optimizer  # noqa: E402
 
@@ -31,7 +32,7 @@ def numbers(count, side=8):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_learns_with_all_its_parameters(base, name):
-    model, bits = new_model(name, base.config), SoftFreeBits()
+    model, bits = new_model(name, base.config), SoftFreeBits(target=0.015)
     model.set_bfloat16(True)
     given, optimizer, costs = (numbers(2, 4), torch.tensor([0.3, 0.8])), Optimizer(model), []
     for step in range(3):
@@ -77,17 +78,13 @@ def test_hidden_contexts_are_not_seen(base):
 
 
 def test_the_price_of_latents_follows_their_share():
-    def terms(share):
-        # The crop of many bits counts no more than the other.
-        return Terms(torch.tensor([100.0, 900.0]), torch.tensor([200 * share, 0.0]), None)
-
     for share, way in ((0.02, 1), (0.01, -1), (0.0153, 0)):
-        bits = SoftFreeBits()
+        bits = SoftFreeBits(target=0.015)
         for _ in range(SoftFreeBits.PERIOD):
-            bits.step(terms(share))
+            bits.step(share)
         assert bits.price == pytest.approx(SoftFreeBits.FIRST * SoftFreeBits.FACTOR**way)
         for _ in range(60 * SoftFreeBits.PERIOD):
-            bits.step(terms(share))
+            bits.step(share)
         assert bits.price == pytest.approx({1: 1.0, -1: SoftFreeBits.LOW, 0: SoftFreeBits.FIRST}[way])
 
 

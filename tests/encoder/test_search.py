@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec.commands import demo
-from codec.constants import ADAPTATION_STEP, COMPONENTS
+from codec.constants import ADAPTATION_LIMIT, ADAPTATION_STEP, COMPONENTS
 from codec.encoder import search
 from codec.encoder.estimates import ESTIMATE_EVERY
 from codec.encoder.search import adapt
@@ -18,7 +18,7 @@ from codec.entropy.mixtures import ideal_bits_gradient, load_tables, prepare, sa
 from codec.frozen.likelihood import make_work
 from codec.frozen.shipped import load_model
 from codec.networks import products
-from codec.vlae.adaptation import LIMIT, layers
+from codec.vlae.adaptation import layers
 from codec.vlae.image import Image
 from codec.vlae.latents import mode
 from codec.vlae.pixels import band as band_of
@@ -198,7 +198,7 @@ def found(image, steps=4):
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_an_image_of_one_colour_can_be_searched(value):
     u = found(image_of(np.full((20, 30, 3), value, dtype=np.uint8)))
-    assert np.abs(u).max() <= LIMIT
+    assert np.abs(u).max() <= ADAPTATION_LIMIT
 
 
 @pytest.mark.parametrize("max_error", [0, 4])

@@ -186,9 +186,9 @@ def test_long_runs_of_a_byte_cost_no_time():
 
 @given(st.sampled_from([png(), jpeg(exif=exif()), file_of("WEBP"), file_of("ICO")]), st.data())
 def test_damage_leads_to_no_other_error(data, draw):
-    broken = bytearray(data[: draw(st.integers(10, len(data)))])
-    for at in draw(st.lists(st.integers(0, len(broken) - 1), max_size=4)):
-        broken[at] = draw(st.integers(0, 255))
+    broken = bytearray(data[: draw.draw(st.integers(10, len(data)))])
+    for at in draw.draw(st.lists(st.integers(0, len(broken) - 1), max_size=4)):
+        broken[at] = draw.draw(st.integers(0, 255))
     with suppress(ImageError):
         pillow.load_image(bytes(broken))
 

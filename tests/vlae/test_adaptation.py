@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec.constants import ADAPTATION_LIMIT
 from codec.entropy import rans
 from codec.entropy.bits_back import mixture, uniform
 from codec.errors import CorruptDataError
 from codec.frozen.shipped import load_model
-from codec.vlae.adaptation import GRID, LIMIT, bias_codec, ideal_bits, layers, pack, unpack
+from codec.vlae.adaptation import GRID, bias_codec, ideal_bits, layers, pack, unpack
 
 MODEL = load_model()
 NETWORK = MODEL.network
@@ -23,10 +24,10 @@ def adaptations(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     u = np.zeros(COUNT, dtype=np.int64)
     for part in LAYERS:
-        width = draw(st.sampled_from([0, 1, 3, 20, LIMIT]))
+        width = draw(st.sampled_from([0, 1, 3, 20, ADAPTATION_LIMIT]))
         u[part] = rng.integers(-width, width + 1, part.stop - part.start)
     far = draw(st.lists(st.integers(0, COUNT - 1), max_size=3))
-    u[far] = draw(st.sampled_from([-LIMIT, LIMIT]))
+    u[far] = draw(st.sampled_from([-ADAPTATION_LIMIT, ADAPTATION_LIMIT]))
     return u
 
 
@@ -59,7 +60,7 @@ def test_no_adaptation_is_an_empty_chunk():
 def test_numbers_cost_what_their_spread_needs():
     rng = np.random.default_rng(1)
     for spread in (0.3, 2, 15, 40):
-        u = np.clip(np.rint(rng.logistic(0, spread, COUNT)), -LIMIT, LIMIT).astype(np.int64)
+        u = np.clip(np.rint(rng.logistic(0, spread, COUNT)), -ADAPTATION_LIMIT, ADAPTATION_LIMIT).astype(np.int64)
         frequencies = np.unique(u, return_counts=True)[1] / COUNT
         entropy = -(frequencies * np.log2(frequencies)).sum() * COUNT
         smooth = COUNT * (np.log2(spread) + 2 / np.log(2))
@@ -72,7 +73,7 @@ def with_scales(scales, u):
     raw = np.zeros((COUNT, 3), dtype=np.int64)
     for part, scale in zip(LAYERS, scales, strict=True):
         raw[part, 2] = scale - 96
-    message = mixture(raw, GRID).push(rans.empty_message(), u + LIMIT)
+    message = mixture(raw, GRID).push(rans.empty_message(), u + ADAPTATION_LIMIT)
     return rans.flatten(uniform(4, 8).push(message, np.array(scales)))
 
 
@@ -89,7 +90,7 @@ def test_u_pops_after_its_scales_in_the_order_of_the_biases():
     raw = np.zeros((COUNT, 3), dtype=np.int64)
     raw[:, 2] = np.repeat(scales, [part.stop - part.start for part in LAYERS]) - 96
     message, symbols = mixture(raw, GRID).pop(message)
-    np.testing.assert_array_equal(symbols - LIMIT, some_u())
+    np.testing.assert_array_equal(symbols - ADAPTATION_LIMIT, some_u())
     assert rans.is_empty(message)
 
 

@@ -1,4 +1,4 @@
-"""Images to measure on, and the other codecs that are measured beside ours."""
+"""Images to measure, and the other codecs with which ours is compared."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ class Rival:
     Attributes
     ----------
     name : str
-        As in tables, with its settings.
-    encode : from an image and a number of threads to a file's bytes
-    decode : from a file's bytes and a number of threads to the image, loaded
+        Name in tables, with the settings.
+    encode : callable
+        Maps an image and a number of threads to the bytes of a file.
+    decode : callable
+        Maps the bytes of a file and a number of threads to the loaded image.
     """
 
     name: str
@@ -44,7 +46,7 @@ def _encode_png(image: Image.Image, threads: int) -> bytes:
 def _encode_webp(image: Image.Image, threads: int) -> bytes:
     buffer = BytesIO()
     with_alpha = "A" in image.mode or "transparency" in image.info
-    # "exact" keeps the colour of transparent pixels, as every other codec here does.
+    # "exact" keeps the colour of transparent pixels, as all other codecs here do.
     image.convert("RGBA" if with_alpha else "RGB").save(buffer, "WEBP", lossless=True, method=4, quality=80, exact=True)
     return buffer.getvalue()
 
@@ -82,7 +84,7 @@ RIVALS = {
 }
 OURS = "vlae"
 REFERENCE = "jxl9"
-"""What percentages are against."""
+"""The codec with which percentages compare."""
 
 
 def find_files(path: Path) -> list[Path]:
@@ -96,7 +98,7 @@ def find_files(path: Path) -> list[Path]:
 
 
 def load_images(path: Path) -> Iterator[tuple[Path, Image.Image]]:
-    """Yield the images of a file or folder without their metadata; those we refuse are named on stderr."""
+    """Yield the images of a file or folder, without metadata. Images that we refuse are named on stderr."""
     for file in find_files(path):
         image = _load(file)
         if image is not None:
@@ -112,7 +114,7 @@ def _load(file: Path) -> Image.Image | None:
 
 
 def without_metadata(image: Image.Image) -> Image.Image:
-    """Return the image with nothing but its samples, palette and transparent colour, for a fair count."""
+    """Return the image with only its samples, palette and transparent colour, for a fair comparison."""
     bare = image.copy()
     bare.info = {k: v for k, v in image.info.items() if k == "transparency"}
     bare.getexif().clear()
@@ -125,7 +127,7 @@ def is_coded(image: Image.Image) -> bool:
 
 
 def quantise(image: Image.Image, max_error: int) -> Image.Image:
-    """Return the image on the grid of step 2 d + 1, nowhere further than d away; alpha is kept."""
+    """Return the image quantised with the step 2 d + 1. No sample changes by more than d, and alpha is kept."""
     if max_error == 0 or not is_coded(image):
         return image
     step = 2 * max_error + 1
@@ -142,13 +144,13 @@ def sample_count(image: Image.Image) -> int:
 
 
 def largest_error(a: Image.Image, b: Image.Image) -> int:
-    """Return the largest difference of a sample, colour or alpha; 255 if the images are of two kinds."""
+    """Return the largest difference of a sample, with alpha. It is 255 if the images have different kinds."""
     if a.size != b.size:
         return 255
     if a.mode == b.mode and is_coded(a):
         pair = [_signed(image) for image in (a, b)]
     else:
-        # Rivals may return a palette or bits as colours.
+        # Other codecs may turn a palette or bits into colours.
         pair = [_signed(image.convert("RGBA")) for image in (a, b)]
     return int(np.abs(pair[0] - pair[1]).max())
 
@@ -158,7 +160,7 @@ def _signed(image: Image.Image) -> NDArray[np.int16]:
 
 
 def markdown_table(rows: list[list[str]]) -> str:
-    """Return a Markdown table; the first row is its head, every column but the first is right-aligned."""
+    """Return a Markdown table. The first row is its head. All columns but the first are right-aligned."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---" + "|---:" * (len(rows[0]) - 1) + "|")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Ten drawn pictures: what no photograph is, and what people compress all the same.
+"""Ten drawn pictures, which are unlike photographs and which people compress, too.
 
-They are small, so that each can be coded at a hundred qualities, and the same with every version of the libraries:
-no font, no random numbers.
+They are small, so that each can be coded at a hundred qualities. They use no fonts and no random numbers, so that they
+are the same with all versions of the libraries.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ F64 = NDArray[np.float64]
 
 
 def _grid(width: int, height: int) -> tuple[F64, F64]:
-    """Return rows and columns of pixels."""
+    """Return the row and the column of each pixel."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     return y, x
 
 
 def _coverage(width: int, height: int, radius: float) -> F64:
-    """Return how much of each pixel a disc in the middle covers, 0 to 1: its edge is smooth."""
+    """Return the part of each pixel, 0 to 1, that a disc in the middle covers. So its edge is smooth."""
     y, x = _grid(width, height)
     return np.clip(radius + 0.5 - np.hypot(y - (height - 1) / 2, x - (width - 1) / 2), 0, 1)
 
@@ -39,7 +39,7 @@ def disc() -> Image.Image:
 
 
 def disc_rgba() -> Image.Image:
-    """Return a disc on nothing: hidden pixels are black."""
+    """Return a disc on a transparent ground, whose hidden pixels are black."""
     share = _coverage(144, 144, 60)
     colours = np.where(share[..., None] > 0, np.asarray((30, 120, 200)), 0)
     alpha = np.rint(255 * share)[..., None]
@@ -47,7 +47,7 @@ def disc_rgba() -> Image.Image:
 
 
 def disc_shaded() -> Image.Image:
-    """Return a disc with a shade across it, on nothing, whose hidden pixels are white."""
+    """Return a shaded disc on a transparent ground, whose hidden pixels are white."""
     share = _coverage(120, 120, 50)
     y, x = _grid(120, 120)
     shade = np.stack([60 + y, 200 - x, 90 + (x + y) / 3], axis=-1)
@@ -124,4 +124,4 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     drawing.__name__: drawing
     for drawing in (disc, disc_rgba, disc_shaded, frame, gradient, glow, text, screenshot, checker, lines)
 }
-"""What draws each of the ten, by its name."""
+"""The functions that draw the ten pictures, by name."""

@@ -1,9 +1,9 @@
-"""What latents are worth: small models that differ in their latents alone, trained and compared.
+"""The value of latents: small models that differ only in their latents are trained and compared.
 
     python -m benchmarks.latents --data DIR --runs DIR [--steps 1500]
 
-Each line is a run of the recipe ``photo`` at a smaller width with the same data, seed, steps and
-likelihood. Bits are those of the float model on the validation folders, minus the ELBO: KL counted.
+Each line is a run of the recipe ``photo`` at a smaller width, with the same data, seed, steps and likelihood. Bits are
+minus the ELBO of the float model on the validation folders, which includes the KL divergence.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SMALL: dict[str, Any] = {
     "train.warmup_steps": 100,
     "train.learning_rate": 0.0015,
 }
-# Of smaller tiles there are more, with fewer pixels of each: as many pixels a step.
+# With smaller tiles there are more of them, and fewer pixels of each are used, so that all steps use as many pixels.
 TILE_32 = {"model.tile": 32, "train.batch": 16, "train.pixels": 128, "validation.pixels": 40}
 TILE_16 = {"model.tile": 16, "train.batch": 32, "train.pixels": 64, "validation.pixels": 10}
 REFINE_STEPS = 10
-"""Of an encoder that searches for a better z of its image."""
+"""Steps of an encoder's search for a better z of its image."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "no latents": {"model.latents": 0},
     "no latents, 2 % wider": {"model.latents": 0, "model.width": 66},

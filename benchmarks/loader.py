@@ -1,10 +1,10 @@
-"""How fast crops are made, against how fast steps learn from them.
+"""Speed of making crops, compared with the speed of the steps that learn from them.
 
     python -m benchmarks.loader [RECIPE] --data DIR [--workers N] [--seconds 20] [--bfloat16]
 
-Prints the crops that one process makes in a second of its processor, and that several processes make together in a
-second of the clock; the crops that steps on all cores take, each crop seen once; and how many times that 16 processes
-would feed, extrapolated from one. Seconds of processors do not count what else a machine does.
+It prints the crops that one process makes in a second of processor time, and the crops that several processes make
+together in a second; the crops that steps on all cores take in a second, if each crop is used once; and how many times
+as many 16 processes would make, extrapolated from one. Processor time does not include other work of the machine.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CORES = os.cpu_count() or 1
 
 
 def made_a_second(run: Run, workers: int, seconds: float) -> float:
-    """Return the crops a second that processes make and this one takes."""
+    """Return the crops that worker processes make, and this process takes, in a second."""
     train = run.recipe.train
     material = run.task.material(run.data, train.seed)
     batches = Ordered(make_batches(run.task, material, Numbers(0, BATCHES, train.batch, ALONE), workers), 1)
-    for step in range(2 * workers):  # what they make while they start is not counted
+    for step in range(2 * workers):  # batches that are made while processes start do not count
         batches.batch(step)
     begin, step = time.perf_counter(), 2 * workers
     while time.perf_counter() - begin < seconds:
@@ -48,7 +48,7 @@ def made_a_second(run: Run, workers: int, seconds: float) -> float:
 
 
 def one_process(run: Run, seconds: float) -> float:
-    """Return the crops that a process makes in a second of its processor."""
+    """Return the crops that one process makes in a second of processor time."""
     items = Items(run.task, run.task.material(run.data, run.recipe.train.seed))
     begin, made = time.process_time(), 0
     while time.process_time() - begin < seconds:
@@ -58,7 +58,10 @@ def one_process(run: Run, seconds: float) -> float:
 
 
 def taken_a_second(run: Run, seconds: float) -> float:
-    """Return the crops a second that steps learn from, their making not counted: on one core, times all cores."""
+    """Return the crops that steps learn from in a second, measured on one core, times the number of cores.
+
+    The time to make the crops does not count.
+    """
     batches = first_batches(run)
     spent, steps = 0.0, 0
     while spent < seconds:
@@ -81,11 +84,11 @@ def first_batches(run: Run) -> list[Any]:
 @click.argument("recipe", default="photo")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--workers", type=int, default=CORES, help="Processes.")
-@click.option("--seconds", type=float, default=20.0, help="For each figure.")
-@click.option("--bfloat16", is_flag=True, help="Of the steps.")
+@click.option("--seconds", type=float, default=20.0, help="Seconds of each measurement.")
+@click.option("--bfloat16", is_flag=True, help="Steps multiply in bfloat16.")
 def main(recipe: str, data: Path, workers: int, seconds: float, bfloat16: bool) -> None:
     """Print a table."""
-    torch.set_num_threads(1)  # threads that wait for each other would count as work
+    torch.set_num_threads(1)  # the time in which threads wait for each other would count as work
     with tempfile.TemporaryDirectory() as folder:
         run = Run(load_recipe(recipe), data, Path(folder), machine=Machine(bfloat16=bfloat16))
         one = one_process(run, seconds)

@@ -1,4 +1,4 @@
-"""Lossy codecs with a quality setting, ours among them, and figures that others published."""
+"""Lossy codecs with a quality setting, ours among them, and published figures of others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class LossyCodec:
     Attributes
     ----------
     name : str
-        As in tables.
+        Name in tables.
     qualities : tuple of int
-        They lead photographs from about 0.1 to 3 bits per pixel.
-    encode : from an RGB image and a quality to a file's bytes
-    decode : from a file's bytes to the image, loaded
+        The settings. For photographs they range from about 0.1 to 3 bits per pixel.
+    encode : callable
+        Maps an RGB image and a quality to the bytes of a file.
+    decode : callable
+        Maps the bytes of a file to the loaded image.
     """
 
     name: str
@@ -71,7 +73,7 @@ def _encode_jxl(image: Image.Image, quality: int) -> bytes:
 
 
 def _decode_jxl(data: bytes) -> Image.Image:
-    # A copy has no format: the codec refuses those that it does not know.
+    # A copy has no format. Our codec refuses images of formats that it does not know.
     with Image.open(BytesIO(data)) as image:
         return image.copy()
 
@@ -82,7 +84,7 @@ CODECS = {
         "JPEG 4:2:0 optimised", (5, 10, 20, 30, 40, 50, 65, 75, 85, 90, 95), _encode_jpeg, pillow.load_image
     ),
     "webp": LossyCodec("WebP method 6", (0, 5, 10, 20, 35, 50, 65, 75, 85, 92, 96), _encode_webp, pillow.load_image),
-    # libavif tunes still images for eyes; at PSNR a codec that is tuned for it is the harder rival.
+    # libavif tunes still images for the eye. By PSNR, the variant that is tuned for PSNR is the harder rival.
     "avif": LossyCodec("AVIF 4:4:4 speed 6", (5, 10, 20, 30, 40, 50, 60, 70, 80, 90), _encode_avif, pillow.load_image),
     "avif-psnr": LossyCodec(
         "AVIF 4:4:4 speed 6 tuned for PSNR",
@@ -90,7 +92,7 @@ CODECS = {
         _encode_avif_psnr,
         pillow.load_image,
     ),
-    # The plugin takes qualities; these are libjxl's distances 24 to 0.4.
+    # The plugin takes qualities, not distances. These are libjxl's distances 24 to 0.4.
     "jxl": LossyCodec("JPEG XL effort 7", (1, 5, 15, 22, 30, 50, 70, 80, 88, 93, 97), _encode_jxl, _decode_jxl),
 }
 

@@ -1,7 +1,7 @@
-"""Whether a higher quality gives a longer file that is no further from the image: every step of each image.
+"""Checks that a higher quality gives a longer file that is no further from the image, at each step of each image.
 
-People and the search for a target size both rely on it. Without a folder, the pictures are those of
-`benchmarks.drawn`, where lossy files alone would not do so: there PSNR must never fall.
+People rely on it, and so does the search for a target size. Without a folder, the pictures are those of
+`benchmarks.drawn`. The PSNR of their lossy files alone would sometimes fall; that of the returned files must not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from codec.images.metrics import psnr
 
 @dataclass(frozen=True)
 class Remembering(Encoder):
-    """Makes each file once: that of a quality looks at lower qualities, too."""
+    """An encoder that makes each file only once, because the choice of a file also tries lower qualities."""
 
     made: dict[str, File] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class Remembering(Encoder):
 
 
 def curve(image: Image.Image, qualities: Iterable[int]) -> list[tuple[int, float]]:
-    """Return bytes of the whole file and PSNR in dB of what is visible at each quality."""
+    """Return for each quality the bytes of the whole file, and the PSNR in dB of the visible samples."""
     pixels = pillow.from_pillow(image)
     encoder = Remembering(image, pixels, None, DEFAULT_EFFORT, None, None)
     samples, alpha = pillow.planes(image)
@@ -56,12 +56,12 @@ def curve(image: Image.Image, qualities: Iterable[int]) -> list[tuple[int, float
 
 
 def steps(points: list[tuple[int, float]]) -> list[tuple[float, float]]:
-    """Return from each quality to the next the growth in percent and the gain in dB."""
+    """Return for each step between qualities the growth of the file in percent, and the gain in dB."""
     return list(starmap(_step, pairwise(points)))
 
 
 def _step(before: tuple[int, float], after: tuple[int, float]) -> tuple[float, float]:
-    # Nothing is gained if both came back exactly.
+    # If both images came back exactly, the gain is zero.
     gain = 0.0 if math.isinf(before[1]) and math.isinf(after[1]) else after[1] - before[1]
     return 100 * (after[0] / before[0] - 1), gain
 

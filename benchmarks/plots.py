@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.quality import Curve
 
 LIMIT_BPP = 3.0
-"""Photographs look like their originals long before."""
+"""Largest rate in plots. Photographs look like their originals far below it."""
 
 
 def plot_curves(
@@ -21,9 +21,9 @@ def plot_curves(
     Parameters
     ----------
     path : Path
-        Without suffix.
+        The files' path without suffix.
     label : str
-        Of the quality's axis, with its unit.
+        Label of the quality's axis, with its unit.
     curves : mapping of names to points (bpp, quality)
     bold : str
         The curve that is drawn wider, if it is there.

@@ -40,7 +40,7 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch from using more: an image is little work, and threads that wait for a busy core cost far more."""
+    """Let torch use one thread. An image is little work, and threads that wait for a busy core cost far more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,17 +50,17 @@ def _one_thread() -> Iterator[None]:
 
 
 def ms_ssim_db(value: float) -> float:
-    """Return -10 log10(1 - MS-SSIM), which tells values near 1 apart; inf for 1."""
+    """Return -10 log10(1 - MS-SSIM), in which values near 1 differ visibly; inf for 1."""
     return -10 * math.log10(1 - value) if value < 1 else math.inf
 
 
 def bd_rate(reference: Curve, tested: Curve, low: float, high: float) -> float:
-    """Return by how many percent the tested codec's rate is above (+) or below (-) the reference's at equal quality.
+    """Return the BD-rate: by how many percent the tested codec's rate is above the reference's at equal quality.
 
     Parameters
     ----------
     reference, tested : sequences of (rate in bpp, quality in dB)
-        At least two points each, of which quality rises with rate.
+        Each has at least two points, and quality rises with rate.
     low, high : float
         Rates in bpp between which the codecs are compared.
 
@@ -115,7 +115,7 @@ def _log_rate(points: Curve) -> PchipInterpolator:
 
 
 def _quality_at(curve: PchipInterpolator, rate: float) -> float:
-    """Return the quality that a curve has at a rate; that of its end if the rate is beyond."""
+    """Return the quality of a curve at a rate. Beyond the ends of the curve it is that of the end."""
     first, last = float(curve.x[0]), float(curve.x[-1])
     target = math.log(rate)
     if target <= curve(first):

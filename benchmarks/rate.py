@@ -1,11 +1,11 @@
-"""Sizes of whole files, ours and others', over folders of images.
+"""Sizes of whole files, of our codec and of others, over folders of images.
 
     python -m benchmarks.rate FOLDER... [--lossless] [--max-error D ...] [--rivals png,webp,jxl7,jxl9]
                               [--json FILE] [--markdown FILE] [--readme]
 
-Every file is decoded again and compared with its source. Near-lossless, the others code the pixels
-quantised with the step 2 d + 1. All images are coded without metadata. Figures are bits per sample
-(bpsp) of the whole file over the image's own size, averaged over the images.
+All files are decoded and compared with their source. For near-lossless comparisons, other codecs code the pixels
+quantised with the step 2 d + 1. All images are coded without metadata. Figures are the bits of the whole file for each
+sample of the image (bpsp), averaged over the images.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
 
 @dataclass
 class Result:
-    """What one folder gave at one fidelity.
+    """The result of one folder at one fidelity.
 
     Attributes
     ----------
     folder : str
     max_error : int
     rows : list of dict
-        One an image: file, samples, bytes of every codec, whether stored, largest error, seconds.
+        A row for each image: file, samples, bytes by codec, whether it was stored, largest error, seconds.
     """
 
     folder: str
@@ -59,15 +59,15 @@ class Result:
         return list(self.rows[0]["bytes"])
 
     def total_bytes(self, name: str) -> int:
-        """Return the length of a codec's files in sum."""
+        """Return the sum of the lengths of a codec's files in bytes."""
         return sum(row["bytes"][name] for row in self.rows)
 
     def bpsp(self, name: str) -> float:
-        """Return the mean over images of a codec's bits per sample."""
+        """Return a codec's bits per sample, averaged over images."""
         return float(np.mean([8 * row["bytes"][name] / row["samples"] for row in self.rows]))
 
     def percent(self, name: str = OURS) -> float | None:
-        """Return by how much a codec's mean bpsp is above (+) or below (-) the reference's."""
+        """Return by how many percent a codec's mean bpsp is above (+) or below (-) the reference's."""
         if REFERENCE not in self.codecs:
             return None
         return 100 * (self.bpsp(name) / self.bpsp(REFERENCE) - 1)
@@ -91,12 +91,12 @@ class Result:
 
 
 def measure_folder(folder: Path, max_error: int, rivals: list[str]) -> Result:
-    """Return the sizes of a folder's images at one fidelity, each file decoded and checked.
+    """Return the sizes of a folder's images at one fidelity. Each file is decoded and checked.
 
     Raises
     ------
     RuntimeError
-        A codec, ours or another, did not give back what it promised.
+        A codec's decoded image is further from the original than it may be.
     """
     result = Result(folder.name, max_error)
     count = len(find_files(folder))
@@ -142,7 +142,7 @@ def _fidelity(max_error: int) -> str:
 
 
 def rate_table(results: list[Result]) -> str:
-    """Return the Markdown table of mean bpsp, and what was checked."""
+    """Return the Markdown table of mean bpsp, with the results of the checks."""
     codecs = results[0].codecs
     rows = [["images", "fidelity", *map(_title, codecs)]]
     if REFERENCE in codecs:
@@ -161,14 +161,14 @@ def rate_table(results: list[Result]) -> str:
 
 
 def size_table(results: list[Result]) -> str:
-    """Return the Markdown table of bytes in sum."""
+    """Return the Markdown table of total bytes."""
     rows = [["images", "fidelity", *map(_title, results[0].codecs)]]
     rows += [[r.folder, _fidelity(r.max_error), *(f"{r.total_bytes(name):,}" for name in r.codecs)] for r in results]
     return markdown_table(rows)
 
 
 def report(results: list[Result]) -> str:
-    """Return both tables, with what they mean."""
+    """Return both tables, with their explanation."""
     return (
         "Mean over images of bits per sample of the whole file:\n\n"
         f"{rate_table(results)}\n\nBytes of all files:\n\n{size_table(results)}\n"
@@ -213,7 +213,7 @@ def main(
     markdown: Path | None,
     readme: bool,
 ) -> None:
-    """Print how long the files of images are, ours and others'."""
+    """Print the lengths of our files and of other codecs' files."""
     names = _rivals(rivals)
     errors = [0] * (lossless or not max_errors) + list(max_errors)
     results = [measure_folder(folder, error, names) for folder in folders for error in errors]

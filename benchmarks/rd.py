@@ -1,4 +1,4 @@
-"""Rate and distortion of lossy files, ours and others', over a folder of images.
+"""Rate and distortion of lossy files, of our codec and of others, over a folder of images.
 
     python -m benchmarks.rd FOLDER [--codec NAME ...] [--limit N] [--json FILE] [--markdown FILE]
                             [--plots DIR [--published]]
@@ -41,12 +41,12 @@ from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db
 from codec.images.metrics import MS_SSIM_SIDE_PX, psnr
 
 BD_RANGE_BPP = (0.15, 2.0)
-"""Below, photographs are hardly worth looking at; above, they look like their originals."""
+"""Range of BD-rates. Below it, photographs are hardly worth looking at; above it, they look like their originals."""
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What one image gave at one setting; ``psnr_db`` is inf if it came back exactly."""
+    """The figures of one image at one setting. ``psnr_db`` is inf if it came back exactly."""
 
     file: str
     bytes: int
@@ -61,7 +61,7 @@ class Coded:
 
 @dataclass
 class Point:
-    """What all images gave at one setting: the means.
+    """The mean figures of all images at one setting.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Point:
 
     @property
     def exact(self) -> int:
-        """How many images came back exactly."""
+        """Number of images that came back exactly."""
         return sum(math.isinf(image.psnr_db) for image in self.images)
 
     def summary(self) -> dict[str, Any]:
@@ -132,12 +132,12 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave.
+    """The result of a run.
 
     Attributes
     ----------
     command : str
-        That leads to it.
+        The command line that repeats it.
     points : list of Point
         In the order of codecs, then qualities.
     """
@@ -151,7 +151,7 @@ class Result:
         return list(dict.fromkeys(point.codec for point in self.points))
 
     def curve(self, codec: str, metric: str) -> list[tuple[float, float]]:
-        """Return rates and qualities of a codec, without settings that have no finite mean."""
+        """Return the rates and qualities of a codec, without settings whose mean is infinite."""
         points = [(point.bpp, METRICS[metric].value(point)) for point in self.points if point.codec == codec]
         return [point for point in points if math.isfinite(point[1])]
 
@@ -159,7 +159,7 @@ class Result:
     def bd_rates(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """BD-rates in percent by metric, codec and rival: any other codec but ours.
 
-        None stands where two curves have no BD-rate; why is said on stderr.
+        If two curves have no BD-rate, the value is None, and the reason is printed on stderr.
         """
         rivals = [codec for codec in self.codecs if codec != OURS]
         return {
@@ -186,12 +186,12 @@ class Result:
 
 
 def _finite(value: float) -> float | None:
-    """Return the value, or None in place of infinity, which JSON has not."""
+    """Return the value, or None for infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 def rgb_images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Yield names and RGB images; those that cannot be measured are named on stderr."""
+    """Yield names and RGB images. Images that cannot be measured are named on stderr."""
     for file, image in load_images(folder):
         if image.has_transparency_data:
             print(f"left out: {file.name}: expected an image without transparency", file=sys.stderr)
@@ -206,12 +206,12 @@ def rgb_images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def measure(name: str, image: Image.Image, codec: str, quality: int) -> Coded:
-    """Return what a codec makes of an RGB image at a quality: the file is written and read back.
+    """Return a codec's figures for an RGB image at a quality. The file is written and read back.
 
     Raises
     ------
     RuntimeError
-        What came back is no RGB image of that size.
+        The decoded image is not RGB, or has another size.
     """
     data = CODECS[codec].encode(image, quality)
     decoded = CODECS[codec].decode(data)
@@ -222,7 +222,7 @@ def measure(name: str, image: Image.Image, codec: str, quality: int) -> Coded:
 
 
 def measure_folder(folder: Path, codecs: Sequence[str], limit: int | None) -> list[Point]:
-    """Return the points of all codecs over a folder's images, or over its first ``limit``; none if it has none."""
+    """Return the points of all codecs over a folder's images, or over the first ``limit``. No images give no points."""
     points = [Point(codec, quality) for codec in codecs for quality in CODECS[codec].qualities]
     count = min(len(find_files(folder)), limit or sys.maxsize)
     with tqdm(total=count * len(points), unit="file", file=sys.stderr, leave=False, disable=None) as bar:
@@ -249,7 +249,7 @@ def curve_table(result: Result) -> str:
 
 
 def bd_table(result: Result, metric: str) -> str:
-    """Return the Markdown table of BD-rates: a row for each codec, a column for each it is against."""
+    """Return the Markdown table of BD-rates, with a row for each tested codec and a column for each reference."""
     rivals = [codec for codec in result.codecs if codec != OURS]
     rows = [[f"BD-rate, {METRICS[metric].name}", *(f"against {_title(rival)}" for rival in rivals)]]
     for codec, row in result.bd_rates[metric].items():
@@ -263,7 +263,7 @@ def _percent(value: float | None) -> str:
 
 
 def report(result: Result) -> str:
-    """Return all tables, with what they mean."""
+    """Return all tables, with their explanation."""
     low, high = BD_RANGE_BPP
     images = len(result.points[0].images)
     tables = "\n\n".join(bd_table(result, metric) for metric in METRICS)
@@ -285,7 +285,7 @@ def write_plots(result: Result, folder: Path, published: bool) -> None:
 
 
 def command_line(folder: Path, codecs: Sequence[str], limit: int | None) -> str:
-    """Return the command that leads to the figures, the folder by its name."""
+    """Return the command line that repeats the figures. The folder stands in it by its name alone."""
     words = ["python", "-m", "benchmarks.rd", folder.resolve().name]
     if list(codecs) != list(CODECS):
         words += [word for codec in codecs for word in ("--codec", codec)]
@@ -311,7 +311,7 @@ def main(
     plots: Path | None,
     published: bool,
 ) -> None:
-    """Print how good lossy files are at which rate, ours and others'."""
+    """Print rate and quality of our lossy files and of other codecs'."""
     if published and not plots:
         raise click.UsageError("--published needs --plots")
     codecs = list(dict.fromkeys(names)) or list(CODECS)

@@ -1,4 +1,4 @@
-"""The picture at the head of README.md: an image, what three files of it decode to, and where the bits went.
+"""The picture at the head of README.md: an image, the decoded images of its files, and maps of the files' bits.
 
 `python -m benchmarks.readme_picture docs/readme.png` draws it from the image of ``vlae demo``.
 """
@@ -22,14 +22,14 @@ from codec.report.pictures import pictures
 QUALITIES = (80, 50, 20)
 COLUMNS = 3
 ZOOM = 2
-"""The image has 160x120 pixels; twice as large, each is still seen."""
+"""Factor by which the image, of 160x120 pixels, is enlarged. Single pixels can still be seen."""
 MARGIN, LABEL, TEXT = 12, 26, 15
-"""Of a panel, in pixels: the space around it, the height of its label and of the label's letters."""
+"""Space around a panel, height of its label, and height of the label's letters, in pixels."""
 INK, PAPER = "#222222", "#ffffff"
 
 
 def _heat(image: Image.Image, data: bytes, name: str, *, exact: bool) -> tuple[str, Image.Image]:
-    """Return the label and the map of a file's bits: dark pixels have few, light ones many."""
+    """Return the label and the map of a file's bits. Dark pixels have few bits, light pixels many."""
     heat = pictures(image, opened(container.unpack(data)), exact=exact).heat
     if heat is None:
         raise ValueError(f"{name}: the file is stored, so its bits belong to no pixel")
@@ -45,7 +45,7 @@ def panels(image: Image.Image, original_bytes: int) -> Iterator[tuple[str, Image
     image : Image
         RGB.
     original_bytes : int
-        Length of the file that the image comes from.
+        Length of the original file.
     """
     yield f"original: PNG, {original_bytes:,} bytes", image
     files = {quality: codec.compress(image, quality=quality) for quality in QUALITIES}

@@ -1,15 +1,14 @@
-"""Time and memory of our codec, beside JPEG XL effort 9 and constriction in the same run.
+"""Time and memory of our codec, compared with JPEG XL effort 9 and constriction in the same run.
 
     python -m benchmarks.speed FILE|FOLDER... [--quality Q] [--rounds 3] [--threads 2] [--no-large] [--json FILE]
 
-- Encoders and decoders take turns (ours, theirs, ours, theirs, ...) on every image, warm, in memory,
-  with as many threads; a ratio is that of the medians, beside the median of the ratios of the pairs.
-  Our files are lossless, or with ``--quality`` lossy; then both times stand beside those of JPEG XL's
-  lossless encoder.
+- Encoders and decoders take turns (ours, theirs, ours, theirs, ...) on each image, warm, in memory, with the same
+  number of threads. The table has the ratio of the medians, and the median of the pairs' ratios. Our files are
+  lossless, or lossy with ``--quality``; then both times are compared with those of JPEG XL's lossless encoder.
 - Peak memory is the largest resident set of a fresh process that compresses, or decompresses, one file:
   the first image resized to 768x512 and, with grain, to 6000x4000.
-- Start-up is that of ``vlae info FILE``; compilation is what the first process with an empty cache of
-  kernels takes longer than the second.
+- Start-up is the time of ``vlae info FILE``. Compilation is the time by which the first process, with an empty cache of
+  kernels, takes longer than the second.
 - Nanoseconds per symbol are those of single-threaded push and pop of 8-bit symbols, see `symbol_times`.
 """
 
@@ -61,7 +60,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def pair_times(image: Image.Image, fidelity: dict[str, Any], threads: int, rounds: int) -> dict[str, list[float]]:
-    """Return seconds of our encoder, their encoder, our decoder, their decoder, taken in turns."""
+    """Return the seconds of our encoder, their encoder, our decoder and their decoder, which take turns."""
     rival = RIVALS[REFERENCE]
     names = ("encode", "rival_encode", "decode", "rival_decode")
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -116,7 +115,7 @@ def _python(arguments: list[str], **environment: str) -> tuple[float, str]:
 
 
 def enlarged(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the photograph at another size, with grain: repetitions or blur would be stored as PNG."""
+    """Return the photograph at another size, with grain. Without it, repetitions or blur would be stored as PNG."""
     array = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     grain = np.random.default_rng(0).normal(0, 3, array.shape).astype(np.float32)
     return Image.fromarray(np.clip(np.rint(array + grain), 0, 255).astype(np.uint8))
@@ -142,7 +141,7 @@ def memory_rows(
 
 
 def start_times(photo: Image.Image, fidelity: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Return seconds of ``vlae info FILE``, and of compiling the kernels at their first use."""
+    """Return the seconds of ``vlae info FILE``, and of compiling the kernels at their first use."""
     source, coded = folder / "small.png", folder / "small.vlae"
     enlarged(photo, 64, 130).save(source)
     cache = {"NUMBA_CACHE_DIR": str(folder / "cache")}
@@ -159,7 +158,7 @@ def start_times(photo: Image.Image, fidelity: dict[str, Any], folder: Path) -> d
 
 
 def _nanoseconds(round_trip: Callable[[], tuple[float, float, Any]], symbols: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the medians of push and pop per symbol, after one round to warm up."""
+    """Return the median nanoseconds of push and pop for a symbol, after one round to warm up."""
     times = []
     for _ in range(REPEATS + 1):
         push, pop, back = round_trip()
@@ -184,7 +183,7 @@ def _theirs_ns(model: Any, symbols: NDArray[np.int64], parameters: tuple[Any, ..
     import constriction
 
     narrow = symbols.astype(np.int32)
-    # Without parameters the model is the same for all symbols, and the decoder needs their number.
+    # Without parameters, all symbols have the same model, and the decoder needs their number.
     arguments = parameters or (len(symbols),)
 
     def round_trip() -> tuple[float, float, Any]:
@@ -197,14 +196,14 @@ def _theirs_ns(model: Any, symbols: NDArray[np.int64], parameters: tuple[Any, ..
 
 
 def symbol_times() -> list[dict[str, Any]]:
-    """Return nanoseconds per push and pop, ours and constriction's, of the same million symbols.
+    """Return the nanoseconds of a push and of a pop, of our coder and constriction's, for the same million symbols.
 
     Notes
     -----
-    Uniform: 256 equally likely symbols, the bare coder on both sides. One component: a distribution of
-    its own for every symbol, whose cumulative function both compute while coding, and invert while
-    decoding: ours a logistic in integers, theirs a quantised Gaussian in floating point, of like width.
-    Four components: ours only, as pixels are coded; constriction has no mixtures.
+    Uniform: 256 equally likely symbols, which tests the bare coders. One component: each symbol has a distribution of
+    its own. Both coders compute its cumulative function when they encode, and invert it when they decode: ours is a
+    logistic in integers, theirs a quantised Gaussian of similar width in floating point. Four components: only ours, as
+    pixels are coded; constriction has no mixtures.
     """
     import constriction
 
@@ -218,7 +217,7 @@ def symbol_times() -> list[dict[str, Any]]:
         }
     ]
     means = rng.uniform(20, 235, SYMBOLS)
-    # A logistic of scale s is about as wide as a Gaussian of deviation 1.8 s; scales are in 1/32 octave.
+    # A logistic of scale s is about as wide as a Gaussian of deviation 1.8 s. Scales are in 1/32 octave.
     octaves = rng.uniform(0, 4, SYMBOLS)
     deviations = 1.8 * 2.0**octaves
     symbols = np.clip(np.rint(rng.normal(means, deviations)), 0, 255).astype(np.int64)
@@ -281,13 +280,13 @@ def report(results: dict[str, Any]) -> str:
 )
 @click.option("--quality", type=click.IntRange(1, 100), metavar="Q", help="Lossy files; else lossless ones.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Turns on every image.")
-@click.option("--threads", default=2, show_default=True, type=click.IntRange(min=1), help="For both codecs.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(min=1), help="Threads of both codecs.")
 @click.option("--no-large", is_flag=True, help="Leave the image of 24 megapixels out.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
 def main(
     paths: tuple[Path, ...], quality: int | None, rounds: int, threads: int, no_large: bool, json_file: Path | None
 ) -> None:
-    """Print how fast we are, and how much memory we take."""
+    """Print time and memory of our codec and of others."""
     images = [image for path in paths for _, image in load_images(path)]
     if not images:
         raise click.ClickException("no image found")

@@ -1,6 +1,6 @@
 """Images to bytes and back: `compress`, `decompress`, `info`.
 
-`compress` and `decompress` import what codes pixels, which brings the compiler of the kernels: `info` starts at once.
+The kernels and their compiler are imported when `compress` or `decompress` is called, so that `info` answers at once.
 """
 
 from __future__ import annotations

@@ -50,16 +50,16 @@ def _checking() -> Iterator[None]:
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True),
-    help="Frozen weights, averages or a run from which a new run begins; its own checkpoint goes before.",
+    help="Frozen weights, averages or a run from which a new run begins. If RUN has a checkpoint, that is used.",
 )
-@click.option("--limit", type=float, default=float("inf"), help="Seconds; the same command goes on afterwards.")
-@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: a GPU if any.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that make crops; for a GPU one for each core.")
+@click.option("--limit", type=float, default=float("inf"), help="Stop after these seconds; run it again to go on.")
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes a GPU if any.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that make crops; with a GPU one a core.")
 @click.option("--threads", type=int, help="Threads of torch.")
 @click.option(
-    "--bfloat16/--float32", default=None, help="Multiply in bfloat16: faster where processors have it; so GPUs do."
+    "--bfloat16/--float32", default=None, help="Multiply in bfloat16, which some processors and GPUs do faster."
 )
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe: model.latents=0.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change the recipe, as in model.latents=0.")
 def train(
     recipe: str,
     data: Path,
@@ -106,8 +106,8 @@ def train(
 
 @click.command()
 @click.argument("run", type=_folder(exists=True))
-@click.option("--number", type=int, required=True, help="Number of the model in files; was never used before.")
-@click.option("--name", help="Default: the recipe's.")
+@click.option("--number", type=int, required=True, help="Number of the model in files, never used before.")
+@click.option("--name", help="Name of the model; default: the recipe's.")
 def ship(run: Path, number: int, name: str | None) -> None:
     """Add the frozen weights of a finished RUN to the models of this package, under a new number."""
     need_extra()

@@ -1,15 +1,15 @@
-"""What multiply-adds buy in the lossy decoder: in the synthesis by its kind of layers, and in the entropy model.
+"""The value of multiply-adds in the lossy decoder: in the synthesis, by its kind of layers, and in the entropy model.
 
     python -m benchmarks.experiments.decoder train ARM --data DIR --runs DIR [--steps N]
     python -m benchmarks.experiments.decoder table --runs DIR
 
 The shipped analysis, thawed, makes y of the lossy recipe's photographs, and stays as it is. Each arm is either a
 synthesis, trained from random weights for squared error, or an entropy model, trained for the bits of y. So
-syntheses differ in quality at the very same bits, and entropy models in bits at the very same quality: far less
-training tells them apart than whole models need. Every arm sees the same crops and qualities in the same order.
-What an analysis could gain by being trained with them is left out.
+syntheses differ in quality at exactly the same bits, and entropy models in bits at exactly the same quality. Far less
+training tells them apart than whole models need. All arms see the same crops and qualities in the same order. The gain
+of an analysis that is trained together with them is not measured.
 
-Minutes are those of the process on one thread, so other work on the machine does not count.
+Minutes are processor time on one thread, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ from models.training.optimizer import Optimizer
 
 RECIPE = "lossy"
 CROP, BATCH, CROPS = 128, 8, 5600
-"""Side of the crops, crops of a step, crops in the pool that steps take in turn."""
+"""Side of the crops in pixels, crops of a step, and crops in the pool, which steps take in turn."""
 RATE, WARM, FALL, AVERAGE = 0.001, 0.02, 0.4, 0.99
-"""Learning rate; the shares of the steps in which it rises and up to which it stays; of the averaged weights."""
+"""Learning rate; share of the steps in which it rises; share of the steps after which it falls; and decay of the
+weights' running mean."""
 SEED = 1
 SIDE, EVERY = 256, 2
-"""Side of the validation images' centres, and of which images: each second one."""
+"""Side of the validation images' centres in pixels; each second image is used."""
 QUALITIES = (0.15, 0.3, 0.5, 0.7, 0.85)
 FOLDERS = ("photos_valid", "photos_past_valid")
 BD_RANGE_BPP = (0.1, 2.5)
@@ -57,16 +58,16 @@ BD_RANGE_BPP = (0.1, 2.5)
 
 @dataclass(frozen=True)
 class Arm:
-    """What is trained.
+    """An arm of the experiment: a synthesis or an entropy model to train.
 
     Attributes
     ----------
     title : str
     synthesis : Shape, "dense" or None
     edges : bool
-        Whether a dense synthesis repeats the edges of the image, where others see zeros outside.
+        Whether a dense synthesis repeats the edges of the image. Others see zeros outside of it.
     width : int or None
-        Of an entropy model's hidden layers.
+        Width of an entropy model's hidden layers.
     """
 
     title: str
@@ -98,7 +99,7 @@ def shipped() -> Lossy:
 
 
 def new_model(arm: Arm, base: Lossy) -> Lossy:
-    """Return a model whose analysis is the shipped one, and what the arm trains freshly initialised."""
+    """Return a model with the shipped analysis. The part that the arm trains is freshly initialised."""
     torch.manual_seed(SEED)
     config, model = base.config, copy.deepcopy(base)
     if arm.width is not None:
@@ -124,7 +125,7 @@ def trained(model: Lossy, arm: Arm) -> nn.Module:
 
 @dataclass
 class Pool:
-    """Crops, and what the shipped analysis makes of each at a random quality.
+    """Crops, and their quantised y from the shipped analysis at random qualities.
 
     Attributes
     ----------
@@ -141,7 +142,7 @@ class Pool:
 
 @torch.no_grad()
 def quantised(base: Lossy, images: Tensor, quality: Tensor) -> Tensor:
-    """Return the numbers (B, C, H/8, W/8) of samples minus 128."""
+    """Return quantised y (B, C, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
     level, limit = base.level(quality), base.config.limit
     return (base.analyse(images, level) / base.steps(level)).round().clamp(-limit, limit)
 
@@ -153,7 +154,7 @@ def to_images(crops: NDArray[np.uint8]) -> Tensor:
 
 
 def load_pool(base: Lossy, data: Path, runs: Path) -> Pool:
-    """Return the pool, kept in ``runs``: to read and age photographs takes longer than a step."""
+    """Return the pool. It is kept in ``runs``, because to read and age photographs takes longer than a step."""
     path = runs / "pool.npz"
     if not path.exists():
         source = Crops(data, load_recipe(RECIPE).data, CROP, SEED)
@@ -169,17 +170,17 @@ def load_pool(base: Lossy, data: Path, runs: Path) -> Pool:
 
 
 def coded_bits(model: Lossy, q: Tensor, level: Tensor) -> Tensor:
-    """Return the bits of numbers q (B,) without latents."""
+    """Return the bits (B,) of quantised y, without latents."""
     return tensor_bits(model, q, q, model.coder.biases_off(level)[:, None])
 
 
 def restored(model: Lossy, q: Tensor, level: Tensor) -> Tensor:
-    """Return samples minus 128 of numbers q."""
+    """Return samples minus 128 of quantised y."""
     return model.synthesise(q * model.steps(level), level)
 
 
 def costs(model: Lossy, arm: Arm, images: Tensor, q: Tensor, quality: Tensor) -> Tensor:
-    """Return what an arm makes small, of each image (B,): bits a pixel, or priced squared error."""
+    """Return the loss of an arm for each image (B,): bits a pixel, or priced squared error."""
     level = model.level(quality)
     if arm.width is not None:
         return coded_bits(model, q, level) / (images.shape[2] * images.shape[3])
@@ -187,12 +188,12 @@ def costs(model: Lossy, arm: Arm, images: Tensor, q: Tensor, quality: Tensor) ->
 
 
 def rate_at(share: float) -> float:
-    """Return the learning rate when a share 0..1 of the steps is done."""
+    """Return the learning rate after a share 0..1 of the steps."""
     return RATE * min(1.0, share / WARM, (1 - share) / (1 - FALL))
 
 
 def fit(model: Lossy, arm: Arm, pool: Pool, steps: int) -> tuple[Lossy, float]:
-    """Train for so many steps; return the averaged weights, and the minutes of this process."""
+    """Train for a number of steps. Return the model with averaged weights, and the minutes of processor time."""
     fast_memory()
     average = copy.deepcopy(model)
     for network in (model.synthesis, model.coder.likelihood):
@@ -238,7 +239,7 @@ def judge(model: Lossy, data: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def multiply_adds_of(model: Lossy, arm: Arm) -> float:
-    """Return the multiply-adds a pixel of what an arm trains."""
+    """Return the multiply-adds for a pixel of the part that an arm trains."""
     coder, side = model.coder, 8
     if arm.width is not None:
         return coder.config.multiply_adds(coder.likelihood.hidden1.in_features) / 64
@@ -268,7 +269,7 @@ def main() -> None:
 @options("data", "runs")
 @click.option("--steps", type=click.IntRange(min=1), default=700, show_default=True)
 def train(name: str, data: Path, runs: Path, steps: int) -> None:
-    """Train an arm; its weights and figures are kept in the folder of runs."""
+    """Train an arm, and keep its weights and figures in the folder of runs."""
     runs.mkdir(parents=True, exist_ok=True)
     base, arm = shipped(), ARMS[name]
     pool = load_pool(base, data, runs)
@@ -295,7 +296,7 @@ def _rows(found: dict[str, dict[str, Any]], value: int) -> list[list[str]]:
 @main.command()
 @options("runs")
 def table(runs: Path) -> None:
-    """Print what the arms gave, each kind against its first arm."""
+    """Print the results of the arms. Each kind is compared with its first arm."""
     found = {name: json.loads((runs / f"{name}.json").read_text()) for name in ARMS if (runs / f"{name}.json").exists()}
     kinds: Sequence[tuple[str, bool, int, str]] = (
         ("synthesis", True, 1, "PSNR"),

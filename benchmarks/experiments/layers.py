@@ -1,11 +1,10 @@
-"""What a multiply-add costs in integers: dense layers, 1 x 1 layers and depthwise ones, on one thread.
+"""The time of a multiply-add in integers, in dense layers, 1 x 1 layers and depthwise layers, on one thread.
 
     python -m benchmarks.experiments.layers
 
 Layers work 96 x 64 positions, those of an image of 768 x 512. Dense and 1 x 1 layers are the codec's own;
-the depthwise kernel is a prototype, which reads and writes the same planes. Times are the least of some runs, in
-processor time. Of the entropy model, whose waves are small, the products of one position's layers are timed in
-batches of `WAVE` positions.
+the depthwise kernel is a prototype, which reads and writes the same planes. Times are processor time, the least of some
+runs. The waves of the entropy model are small, so its products are timed in batches of `WAVE` positions.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SHAPE = (64, 96)
 RUNS = 7
 LIMIT = 8191
 WAVE = 24
-"""Positions of a wave: 96 x 64 positions have about 222 waves, worked in four bands."""
+"""Positions of a wave. 96 x 64 positions have about 222 waves, and are worked in four bands."""
 I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 
@@ -54,7 +53,7 @@ def depthwise(shape: tuple[int, int], x: I16, weight: I16, bias: I32, shift: I32
 
 
 def least_seconds(run: Callable[[], object]) -> float:
-    """Return the processor time of a run, the least of some."""
+    """Return the least processor time of some runs, in seconds."""
     run()  # compiles
     times = []
     for _ in range(RUNS):
@@ -72,7 +71,7 @@ def plane(rng: np.random.Generator, channels: int) -> I16:
 
 
 def layer_seconds(rng: np.random.Generator, side: int, before: int, after: int) -> float:
-    """Return the time of a layer of the codec."""
+    """Return the seconds of a layer of the codec."""
     weight = pack(rng.integers(-63, 64, (side * side * before, after)))
     zeros, shift = np.zeros((1, after), dtype=np.int32), np.full(after, 12, dtype=np.int32)
     x, (out, _) = plane(rng, before), blank_plane(SHAPE, after)
@@ -80,7 +79,7 @@ def layer_seconds(rng: np.random.Generator, side: int, before: int, after: int) 
 
 
 def depthwise_seconds(rng: np.random.Generator, channels: int) -> float:
-    """Return the time of the depthwise prototype."""
+    """Return the seconds of the depthwise prototype."""
     weight = rng.integers(-63, 64, (9, channels)).astype(np.int16)
     zeros, shift = np.zeros(channels, dtype=np.int32), np.full(channels, 6, dtype=np.int32)
     x, (out, _) = plane(rng, channels), blank_plane(SHAPE, channels)
@@ -89,13 +88,13 @@ def depthwise_seconds(rng: np.random.Generator, channels: int) -> float:
 
 @njit(nogil=True)
 def in_waves(count: int, times: int, x: I16, weight: I16, out: I32) -> None:
-    """Multiply the same few positions again and again."""
+    """Multiply the same ``count`` positions ``times`` times."""
     for _ in range(times):
         product(count, x, weight, out)
 
 
 def wave_seconds(rng: np.random.Generator, inputs: int, outputs: int) -> float:
-    """Return the time of a layer of the entropy model at all positions, wave after wave."""
+    """Return the seconds of a layer of the entropy model at all positions, wave after wave."""
     weight = pack(rng.integers(-63, 64, (inputs, outputs)))
     x = rng.integers(0, 1024, (padded_rows(WAVE), 2 * weight.shape[1])).astype(np.int16)
     out = np.empty((padded_rows(WAVE), weight.shape[0] * COLUMNS), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What latents z are worth in the entropy model of the lossy mode's y, coded with bits-back.
+"""The value of latents z, coded with bits-back, in the entropy model of the lossy mode's y.
 
     python -m benchmarks.experiments.lossy_latents --data DIR --runs DIR [--minutes 15] [--only NAME]
 
@@ -45,30 +45,31 @@ RATE, BATCH, SEED = 0.001, 8, 1
 CELL = 4
 """Positions of y along a side of a cell; a position is 8 x 8 pixels."""
 SHAPE = {"patch": 1, "cell": CELL, "stream": 48, "blocks": (1, 1), "features": 16, "prior": 8, "neighbours": 4}
-"""Of the networks around z."""
+"""Shape of the networks around z."""
 TARGET = 0.015
-"""Of KL: mean of the crops' shares, since of all bits taken together most belong to high qualities."""
+"""Share of the bits at which the KL divergence is held. It is the mean of single crops' shares, because in a share of
+all bits together high qualities would dominate."""
 ACTIVITY = 0.1
-"""Bits a pixel that a squared error of one costs in the prediction of a cell's activity."""
+"""Bits a pixel that a squared error of 1 costs in the prediction of a cell's activity."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is trained.
+    """An arm of the experiment: an entropy model to train.
 
     Attributes
     ----------
     title : str
     radius : int
-        Of the contexts; 0: a position sees nothing but its own channels coded before.
+        Radius of the contexts. With 0, a position sees only its own channels coded before.
     latents : int
-        For each cell.
+        Number of latents of each cell.
     twin : str
-        Arm that spends as many multiply-adds. Without latents, an arm takes its width from it.
+        The arm that spends as many multiply-adds. An arm without latents takes its width from its twin.
     drop : float
-        Share of the crops whose contexts training hides. References stay.
+        Share of the crops whose contexts are hidden in training. References are not hidden.
     activity : bool
         Whether training predicts the mean size of y in a cell from the features.
     """
@@ -82,7 +83,7 @@ class Arm:
 
 
 WIDTH = 256
-"""Of the likelihood, where an arm has latents or no twin."""
+"""Width of the likelihood in arms that have latents or no twin."""
 ARMS = {
     "plain": Arm("radius 2"),
     "wide": Arm("radius 2, wider", twin="latents"),
@@ -98,18 +99,18 @@ ARMS = {
 
 @dataclass(frozen=True)
 class CellConfig(SpatialConfig):
-    """Shape of an entropy model of y, whose positions stand for the pixels of a `SpatialConfig`."""
+    """Shape of an entropy model of y. The positions of y take the place of the pixels of a `SpatialConfig`."""
 
     tensor: Coded = SAMPLES
 
     @property
     def coded(self) -> Coded:
-        """What is coded."""
+        """The tensor that is coded."""
         return self.tensor
 
 
 class Terms(NamedTuple):
-    """Bits of y, and KL of z in bits, (B,) each; features (B, F, H, W) or None."""
+    """The bits of y (B,), the KL divergence of z in bits (B,), and the features (B, F, H, W) or None."""
 
     bits: Tensor
     kl: Tensor
@@ -117,7 +118,7 @@ class Terms(NamedTuple):
 
 
 class EntropyModel(nn.Module):
-    """Likelihood of y, and the networks around z where an arm has latents.
+    """The likelihood of y and, if the arm has latents, the networks around z.
 
     Attributes
     ----------
@@ -137,8 +138,8 @@ class EntropyModel(nn.Module):
         self.likelihood = Likelihood(c, inputs + (c.features if arm.latents else 0))
         self.condition = Condition(levels, c.bias_count)
         if arm.latents:
-            # By other names than these classes have elsewhere, Adam steps them. Muon's steps are as large however small
-            # a gradient is: with it z was of no use, and the posterior became constant within 400 steps.
+            # These names are not those that Muon steps, so that Adam does. Muon's steps do not get smaller with the
+            # gradient: with Muon z was of no use, and the posterior became constant within 400 steps.
             self.inference, self.generator, self.prior = SpatialPosterior(c), SpatialDecoder(c), SpatialPrior(c)
             self.inference_condition = Condition(levels, config.channels)
             self.prior_condition = Condition(levels, 2 * arm.latents)
@@ -165,7 +166,7 @@ class EntropyModel(nn.Module):
         level : float tensor (B, levels)
             See `models.nets.lossy.Lossy.level`.
         shown : bool tensor (B,)
-            Whose contexts are seen; None: all.
+            Whether the contexts of each image are seen. With None all are.
         """
         inputs, reference = self.near(q)
         if shown is not None:
@@ -180,7 +181,7 @@ class EntropyModel(nn.Module):
         return Terms(near_bits(self.likelihood, self.lossy.limit, inputs, reference, q, q, biases), kl, features)
 
     def near(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `models.nets.lossy.near`; without contexts zeros, since layers without inputs cannot be trained."""
+        """Return the result of `models.nets.lossy.near`. An arm without contexts gets zeros as inputs."""
         if self.arm.radius:
             return near(q, self.lossy, self.offsets)
         b, c, h, w = q.shape
@@ -199,7 +200,7 @@ class EntropyModel(nn.Module):
         return z, (prior - normal_bits(z, means, scales, grid)).sum((1, 2))
 
     def activity_error(self, q: Tensor, features: Tensor) -> Tensor:
-        """Return the squared error of log2(1 + mean |y|) of each group of channels of a cell, as features tell it."""
+        """Return the squared error of log2(1 + mean |y|) for groups of channels of a cell, predicted from features."""
         mean = F.avg_pool2d(q.abs(), CELL).unflatten(1, (self.config.coded.groups, -1)).mean(2)
         told = self.activity(F.avg_pool2d(features, CELL).movedim(1, -1)).movedim(-1, 1)
         return (told - torch.log2(1 + mean)).square().mean()
@@ -220,7 +221,7 @@ def new_model(name: str, config: LossyConfig) -> EntropyModel:
 def cost(
     model: EntropyModel, base: Lossy, given: tuple[Tensor, Tensor], step: int, fall: float, bits: SoftFreeBits
 ) -> Tensor:
-    """Return what training makes small, of numbers (B, C, H, W) and qualities (B,).
+    """Return the loss, given quantised y (B, C, H, W) and qualities (B,).
 
     Parameters
     ----------
@@ -244,7 +245,7 @@ def cost(
 
 @torch.no_grad()
 def judged(model: EntropyModel, base: Lossy, folder: Path) -> list[list[float]]:
-    """Return mean bits a pixel with KL, and KL in bits a pixel, at each of `QUALITIES`, of images' square centres."""
+    """Return for each of `QUALITIES` the mean bits a pixel, with KL, and the KL alone, of images' square centres."""
     quality, noise, rows = torch.tensor(QUALITIES), Noise(), []
     for image in load_images(folder)[::EVERY]:
         piece = centre(image, min(SIDE, *image.shape[:2]), 8 * CELL)
@@ -256,7 +257,7 @@ def judged(model: EntropyModel, base: Lossy, folder: Path) -> list[list[float]]:
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """Return a table of arms by their figures; differences are means over the qualities."""
+    """Return the table of the arms' figures. Differences are averaged over the qualities."""
     head = ["arm", "steps", "kMAC a pixel"]
     for folder in FOLDERS:
         head += [f"{folder}: bits a pixel at quality " + ", ".join(f"{quality:g}" for quality in QUALITIES)]

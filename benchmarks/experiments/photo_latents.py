@@ -1,4 +1,4 @@
-"""What latents are worth to photographs, with the adaptation of biases in training and in files.
+"""The value of latents for photographs, with the adaptation of biases in training and in files.
 
     python -m benchmarks.experiments.photo_latents --data DIR --runs DIR [--minutes 5]
 
@@ -34,33 +34,33 @@ from models.recipes.reading import load_recipe
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 WINDOW = 64
-"""Side of what is coded at once: a piece of a band of the codec."""
+"""Side in pixels of a window, which is coded at once. It is a piece of a band of the codec."""
 PIECE = 256
-"""Side of the piece of a photograph that shares its past and its offset."""
+"""Side in pixels of a piece of a photograph, in which all windows share their past and their offset."""
 PIECES, WINDOWS, SEEN = 4, 6, 640
-"""Of a step: pieces, windows of each, pixels of each that are learned from."""
+"""Pieces of a step, windows of each piece, and pixels of each window from which a step learns."""
 RATE = 0.0015
 DROP_OFFSET, DROP_LATENTS = 0.2, 0.15
 SEARCH_STEPS, SEARCH_PIXELS, SEARCH_RATE = 160, 512, 0.012
-"""Of an encoder's search for the biases of its image, after `codec.encoder.search`."""
+"""Steps, pixels of a step, and learning rate of an encoder's search for biases, as in `codec.encoder.search`."""
 JUDGED_PIXELS = 16_000
-"""Of an image."""
+"""Pixels of an image from which its bits are estimated."""
 FOLDERS, EVERY = ("photos_valid", "photos_past_valid"), 2
-"""Validation folders, and every which image of them."""
+"""Validation folders, of which each second image is used."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is trained: a shape, and whether training has the offset."""
+    """An arm of the experiment: a shape, and whether training has the offset."""
 
     config: Config
     offset: bool
 
 
 SIZES = {"fast": (96, 98, 24, 2), "small default": (128, 129, 32, 4)}
-"""Width of arms with latents, of those without, head and radius."""
+"""For each size the width of arms with latents, the width of arms without, the heads' width and the radius."""
 LATENTS = ((32, 4), (16, 2))
-"""Sides of tiles, pixels, and latents of each."""
+"""Sides of tiles in pixels, and latents of a tile."""
 
 
 def arms() -> dict[str, Arm]:
@@ -78,7 +78,7 @@ def arms() -> dict[str, Arm]:
 
 
 class Offset(nn.Module):
-    """One offset of the likelihood's biases for all windows of a piece, from means and maxima over them."""
+    """A network that finds one offset of the likelihood's biases for all windows of a piece, from all of them."""
 
     def __init__(self, biases: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Offset(nn.Module):
 
 
 class Photo(nn.Module):
-    """A VLAE of photographs, with an offset of all biases where an arm has one."""
+    """A VLAE of photographs, with an offset of all biases if the arm has one."""
 
     def __init__(self, arm: Arm) -> None:
         super().__init__()
@@ -121,12 +121,13 @@ class Photo(nn.Module):
 
 @dataclass
 class Material:
-    """Pieces of photographs and the windows of them that are coded.
+    """Pieces of photographs, and their windows that are coded.
 
     Attributes
     ----------
     pieces : uint8 tensor (B, S, S, 3)
-    top, left : int64 arrays (B, T), of the windows
+    top, left : int64 arrays (B, T)
+        Places of the windows.
     windows : uint8 tensor (B, T, 3, WINDOW, WINDOW)
     """
 
@@ -148,7 +149,7 @@ def material(pieces: U8, top: I64, left: I64) -> Material:
 def bits_of(model: Photo, given: Material, biases: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """Return -log2 p(x|z) of some random pixels of all windows' tiles, (B, tiles, N, 3).
 
-    ``biases`` (B, 1 or tiles, bias_count); ``count`` pixels of a window.
+    ``biases`` is (B, 1 or tiles, bias_count). ``count`` pixels of each window are taken.
     """
     tile = model.coder.config.tile
     side = WINDOW // tile
@@ -173,7 +174,7 @@ def style(model: Photo, given: Material, noise: Noise) -> tuple[Tensor, Tensor]:
 
 
 def loss(model: Photo, given: Material, rng: np.random.Generator, noise: Noise) -> Tensor:
-    """Return minus the ELBO, bits a sub-pixel."""
+    """Return minus the ELBO in bits a sub-pixel."""
     b, t = given.top.shape
     biases, kl = model.coder.biases_off(torch.zeros(b, dtype=torch.int64))[:, None], torch.zeros(b)
     if model.coder.config.latents:
@@ -186,7 +187,10 @@ def loss(model: Photo, given: Material, rng: np.random.Generator, noise: Noise) 
 
 
 def train(arm: Arm, data: Path, path: Path, seconds: float) -> tuple[Photo, int]:
-    """Return the averaged weights after so much processor time, from a file if they are there, and the steps."""
+    """Train an arm for some processor time. Return the model with averaged weights, and the number of steps.
+
+    If the file of the weights exists, it is loaded instead.
+    """
     torch.manual_seed(1)
     model = Photo(arm)
     crops = Crops(data, load_recipe("photo").data, PIECE, seed=1)
@@ -202,7 +206,7 @@ def train(arm: Arm, data: Path, path: Path, seconds: float) -> tuple[Photo, int]
 
 
 def judged(model: Photo, image: U8) -> dict[str, float]:
-    """Return bits a sub-pixel of an image's centre: with the search for biases and without, latents on and off."""
+    """Return the bits a sub-pixel of an image's centre, with the search for biases and without, latents on and off."""
     piece = centre(image, PIECE, WINDOW)[None]
     corners = np.mgrid[0 : piece.shape[1] : WINDOW, 0 : piece.shape[2] : WINDOW].reshape(2, 1, -1)
     given = material(np.ascontiguousarray(piece), *corners)

@@ -1,11 +1,11 @@
-"""What it gains to refine y by gradients, against the encoder's rounding and its linear steps back.
+"""The gain of refining y by gradients, compared with the encoder's rounding and its linear refinement.
 
     python -m benchmarks.experiments.refinement run METHOD... --data DIR --results FILE [--images N]
     python -m benchmarks.experiments.refinement table --results FILE
 
-The shipped weights, thawed, give gradients in float; what a method finds are whole numbers, which the frozen
-model codes and decodes: bits are those of real messages, samples those that a decoder returns. Seconds are those
-of this process on one thread. Figures are kept in a file of JSON lines and not measured again.
+The shipped weights, thawed, give gradients in float. A method finds integers, which the frozen model codes and decodes.
+So bits are those of real messages, and samples are those that a decoder returns. Seconds are processor time on one
+thread. Figures are kept in a file of JSON lines, and are not measured again.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ SIDE = 256
 BD_RANGE_BPP = (0.15, 2.5)
 BASELINE = "effort 2"
 SHARE = 0.75
-"""Of the way that y goes in one of `Steps`, as in `codec.images.lossy_encoder`."""
+"""Share of the way that y moves in each of `Steps`, as in `codec.images.lossy_encoder`."""
 FIGURES = ("bpp", "psnr_db", "ms_ssim", "cost_bpp")
 GRADIENT = 0.5
-"""Bits a step of y: what is called a small gradient in `Bounded`."""
+"""Gradients below this, in bits for a step of y, count as small in `Bounded`."""
 I16 = NDArray[np.int16]
 U8 = NDArray[np.uint8]
 
 
 def price_of(quality: int) -> float:
-    """Return the bits a pixel that a distortion of one is worth at a quality 1 to 100."""
+    """Return the bits a pixel that a distortion of 1 is worth, at a quality 1 to 100."""
     return float(price(torch.tensor((quality - 1) / (CONDITIONS - 1))))
 
 
@@ -83,7 +83,7 @@ class Tools:
 
 
 class Case:
-    """An image (H, W, 3), sides multiples of 8, at a quality 1 to 100. Values of y below are in steps."""
+    """An image (H, W, 3), whose sides are multiples of 8, at a quality 1 to 100. Its methods have y in steps."""
 
     def __init__(self, tools: Tools, samples: U8, quality: int) -> None:
         self.tools, self.samples, self.condition = tools, samples, quality - 1
@@ -97,30 +97,30 @@ class Case:
 
     @cached_property
     def y(self) -> Tensor:
-        """What analysis makes, (1, C, h, w)."""
+        """The result of analysis, in steps (1, C, h, w)."""
         with ThreadPoolExecutor(1) as pool:
             y = analyse(self.samples, self.tools.transforms, self.condition, pool, 1)
         return torch.from_numpy(y).permute(2, 0, 1)[None].float() / 256 / self.steps
 
     @cached_property
     def worth(self) -> NDArray[np.int64]:
-        """What errors are worth at each position, see `codec.encoder.masking`."""
+        """The factors of errors at each position, see `codec.encoder.masking`."""
         return worth(self.samples)
 
     @cached_property
     def curvature(self) -> Tensor:
-        """Bits that a squared error of one step is worth to the encoder's quantiser, (1, C, h, w)."""
+        """The bits that a squared error of one step is worth to the encoder's quantiser, (1, C, h, w)."""
         prices = torch.tensor(self.tools.transforms.prices[self.condition] / PRICE_UNIT).float()
         return prices[None, :, None, None] * torch.tensor(self.worth / WORTH_UNIT).float()
 
     def bits(self, contexts: Tensor, coded: Tensor) -> Tensor:
-        """Return the bits of ``coded`` where contexts hold other values, a scalar."""
+        """Return the bits of ``coded``, a scalar, if ``contexts`` are the values that contexts show."""
         return tensor_bits(self.tools.model, contexts, coded, self.biases).sum()
 
     def lost(self, q: Tensor, *, structure: bool = True) -> Tensor:
-        """Return the priced distortion of q in bits: the recipe's, or without ``structure`` mean squared error.
+        """Return the priced distortion of q in bits: the recipe's or, without ``structure``, mean squared error.
 
-        Once, squared error counts about as much as the recipe's two parts do in photographs together.
+        With factor 1, squared error counts about as much in photographs as the recipe's two parts together.
         """
         restored = self.tools.model.synthesise(q * self.steps, self.level)
         if structure:
@@ -130,7 +130,7 @@ class Case:
         return self.pixels * self.price * lost
 
     def quantised(self, y: Tensor) -> I16:
-        """Return the numbers (h, w, C) near y that the encoder's quantiser chooses."""
+        """Return the integers (h, w, C) near y that the encoder's quantiser chooses."""
         limit = self.tools.frozen.layout.high
         fine = to_numbers(FINE * y, FINE * limit)
         prices = self.tools.transforms.prices[self.condition].astype(np.int64)
@@ -139,18 +139,18 @@ class Case:
 
 
 def to_numbers(values: Tensor, limit: int) -> I16:
-    """Return the nearest int16 (h, w, C) of values (1, C, h, w)."""
+    """Return the nearest integers, int16 array (h, w, C), of values (1, C, h, w)."""
     return values.round().clamp(-limit, limit)[0].permute(1, 2, 0).contiguous().numpy().astype(np.int16)
 
 
 def to_tensor(numbers: I16) -> Tensor:
-    """Return int16 (h, w, C) as a float tensor (1, C, h, w)."""
+    """Return an int16 array (h, w, C) as a float tensor (1, C, h, w)."""
     return torch.from_numpy(numbers.astype(np.float32)).permute(2, 0, 1)[None]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What the codec does at an effort."""
+    """The method of the codec's encoder at an effort."""
 
     effort: int
 
@@ -165,7 +165,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Steps:
-    """The encoder's quantiser, again and again, each time on what gradients say of its last result.
+    """The encoder's quantiser, applied several times. Each time its input is made from gradients at its last result.
 
     The quantiser weighs bits against curvature * (y - q)**2. At q this has the gradient that the true cost has
     there, without the bits of q itself, which the quantiser knows, if
@@ -176,7 +176,7 @@ class Steps:
     ----------
     steps : int
     contexts : bool
-        Whether the gradient counts what q does to the bits of what is coded after it.
+        Whether the gradient includes the effect of q on the bits of later values.
     """
 
     steps: int
@@ -199,7 +199,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Descent:
-    """Adam on y, through rounding that hardens; then the nearest numbers, or what the encoder's quantiser chooses.
+    """Adam on y, through rounding that gets harder. At the end y is rounded, or the encoder's quantiser chooses.
 
     Attributes
     ----------
@@ -209,11 +209,11 @@ class Descent:
         inference for neural image compression*, NeurIPS 2020), or along a smooth staircase.
     quantiser : bool
     contexts : bool
-        As of `Steps`.
+        Whether the gradient includes the effect of q on the bits of later values.
     structure : bool
-        As of `Case.lost`.
+        Whether the distortion is the recipe's; if not, it is mean squared error.
     rate : float
-        First learning rate, in steps of y; it falls to a tenth.
+        First learning rate, in steps of y. It falls to a tenth.
     """
 
     steps: int
@@ -244,10 +244,10 @@ class Descent:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Few steps along the gradient, each of at most ``rate`` of a step of y: what an encoder has time for.
+    """A few steps along the gradient, for which an encoder has time. Each moves y by at most ``rate`` of a step.
 
-    A gradient g moves y by rate * g / (abs(g) + GRADIENT), the rate falling to a tenth, through the same staircase
-    as `Descent`.
+    A gradient g moves y by rate * g / (abs(g) + GRADIENT), and the rate falls to a tenth. The staircase is that of
+    `Descent`.
 
     Attributes
     ----------
@@ -278,7 +278,7 @@ def staircase(y: Tensor, done: float) -> Tensor:
 
 
 def at_random(y: Tensor, done: float, generator: torch.Generator) -> Tensor:
-    """Return a relaxed random choice of the numbers below and above, the likelier the nearer."""
+    """Return a relaxed random choice between the integers below and above y. The nearer one is more likely."""
     heat = 0.5 * 0.1**done
     below = y.detach().floor()
     part = (y - below).clamp(1e-4, 1 - 1e-4)
@@ -312,7 +312,7 @@ METHODS: dict[str, Callable[[Case], I16]] = {
 
 
 def measure(case: Case, method: Callable[[Case], I16]) -> dict[str, Any]:
-    """Return the figures of a method; ``cost_bpp`` is bits and priced distortion, what training makes small."""
+    """Return the figures of a method. ``cost_bpp`` is bits plus priced distortion, which is the loss of training."""
     begin = time.process_time()
     numbers = method(case)
     seconds = time.process_time() - begin
@@ -339,7 +339,7 @@ def crops(data: Path, images: int) -> Iterator[tuple[str, U8]]:
 
 
 def rows_of(results: Path) -> list[dict[str, Any]]:
-    """Return what was measured."""
+    """Return the figures that were measured before."""
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
@@ -352,7 +352,7 @@ def saved(other: Curve, own: Curve) -> str:
 
 
 def compared(rows: list[dict[str, Any]], method: str) -> list[str]:
-    """Return a row of the table: a method against the baseline, on the cases for which both were measured."""
+    """Return a row of the table. It compares a method with the baseline, on the cases that both were measured on."""
     own = {(row["image"], row["quality"]): row for row in rows if row["method"] == method}
     other = {(row["image"], row["quality"]): row for row in rows if row["method"] == BASELINE}
     shared = sorted(own.keys() & other.keys())
@@ -389,7 +389,7 @@ def main() -> None:
 @click.argument("methods", nargs=-1, type=click.Choice(list(METHODS)), required=True)
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--results", type=click.Path(path_type=Path), required=True)
-@click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Of each folder.")
+@click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Images of each folder.")
 def run(methods: tuple[str, ...], data: Path, results: Path, images: int) -> None:
     """Measure methods on centres of validation images."""
     known = {(row["image"], row["quality"], row["method"]) for row in rows_of(results)}
@@ -409,7 +409,7 @@ def run(methods: tuple[str, ...], data: Path, results: Path, images: int) -> Non
 @main.command()
 @click.option("--results", type=click.Path(exists=True, path_type=Path), required=True)
 def table(results: Path) -> None:
-    """Print what methods gained against effort 2."""
+    """Print the gain of the methods over effort 2."""
     rows = rows_of(results)
     names = {row["method"] for row in rows}
     head = ["method", "cases", "BD-rate, PSNR", "BD-rate, MS-SSIM", "BD-rate, distortion", "cost", "s a case"]

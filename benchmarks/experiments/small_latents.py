@@ -1,10 +1,10 @@
-"""What latents are worth to small images in a chain, where bits-back costs nothing to start.
+"""The value of latents for small images in a chain, where the first bits of bits-back cost nearly nothing.
 
     python -m benchmarks.experiments.small_latents --data DIR --runs DIR [--minutes 15]
 
-Arms are models of the recipe ``tiny`` with wider and narrower windows, each with a twin without latents that spends
-the multiply-adds of the networks around z on its likelihood; all train for the same processor time. Latents are
-dropped in a share of training, so that a single file may go without. Bits/dim are minus the ELBO: KL counted.
+Arms are models of the recipe ``tiny`` with wider and narrower windows. Each has a twin without latents, which spends
+the multiply-adds of the networks around z on its likelihood. All train for the same processor time. In a share of the
+training latents are dropped, so that a single file may do without them. Bits/dim are minus the ELBO, with the KL.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RATE = 0.0015
 BATCH = 24
 DROP = 0.15
 FREE_BITS = 0.03
-"""Of each latent; they fall with the learning rate."""
+"""Least bits that each latent costs in the loss. They fall with the learning rate."""
 RISE_STEPS = 600
-"""In which the price of latents rises to their bits."""
+"""Number of first steps in which the price of latents rises to 1."""
 FOLDERS = ("small/cifar10_exact_subset.npz/train[3500:]", "photos_valid")
 IMAGES = 500
 WINDOWS = ((3, 2), (5, 3), (7, 4))
@@ -44,14 +44,14 @@ SHAPES = {
     "16 for 4x4, networks of 96": {"stream": 96},
 }
 LIKELIHOOD = re.compile(r"likelihood\.(hidden[123]|split)\.weight")
-"""What Muon steps in arms whose networks around z are stepped by Adam."""
+"""Names of the parameters that Muon steps, in arms whose networks around z are stepped by Adam."""
 ADAM, HELD = ", Adam around z", ", held"
-"""Ends of names: how the networks around z are trained. Held: by Adam, with the KL near `TARGET` until the learning
-rate falls."""
+"""Ends of the names of arms, by how their networks around z are trained: by Adam, or by Adam with the KL divergence
+held near `TARGET` until the learning rate falls."""
 TARGET = 0.04
-"""Share of the pixels' bits."""
+"""Share of the pixels' bits at which the KL divergence is held."""
 WIDTH, ALONE = 96, 136
-"""Of the likelihood, with latents and without: as many multiply-adds in all."""
+"""Width of the likelihood with latents, and without. Both kinds of arms then have as many multiply-adds in all."""
 
 
 def arms() -> dict[str, SpatialConfig]:
@@ -74,7 +74,7 @@ def arms() -> dict[str, SpatialConfig]:
 
 @torch.no_grad()
 def judged(task: MapsTask, model: torch.nn.Module, path: Path, *, alone: bool) -> dict[str, float]:
-    """Return bits/dim of small images with latents, KL counted, and without."""
+    """Return bits/dim of small images with latents, including the KL divergence, and without latents."""
     images = torch.from_numpy(load_small(path, task.crop)[:IMAGES])
     row = {"off": 0.0, "on": 0.0, "KL": 0.0}
     noise = Noise()
@@ -113,7 +113,7 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
         held = SoftFreeBits(TARGET) if name.endswith(HELD) else None
 
         def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone=alone, held=held) -> Tensor:
-            if alone:  # nothing around z is computed
+            if alone:  # the networks around z are not computed
                 features = torch.zeros(len(images), task.config.features, task.crop, task.crop)
                 return task.pixels.bits(model, images, features).mean() / images[0].numel()
             noise = Noise(step)

@@ -1,4 +1,4 @@
-"""How the arms of an experiment are trained: all for the same processor time, whatever else the machine does."""
+"""Training of an experiment's arms, all for the same processor time. Other work of the machine does not count."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 def arm_options(minutes: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return what adds the options that all experiments with arms have; ``minutes`` is the default."""
+    """Return a decorator that adds the options of experiments with arms; ``minutes`` is the default of one of them."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for option in (
-            click.option("--only", default="", help="Arms whose names hold this."),
+            click.option("--only", default="", help="Train only arms whose names contain this."),
             click.option("--minutes", default=minutes, help="Processor time of an arm's training."),
-            click.option("--runs", type=click.Path(path_type=Path), required=True, help="For weights and figures."),
+            click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder for weights, figures."),
             click.option("--data", type=click.Path(path_type=Path, exists=True), required=True),
         ):
             command = option(command)
@@ -45,7 +45,7 @@ def arm_options(minutes: float) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def begin(runs: Path) -> None:
-    """Make the folder of an experiment, and let torch have one thread: processor time is that of the main one."""
+    """Make the folder of an experiment, and give torch one thread, because only this thread's time is measured."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     fast_memory()
@@ -53,9 +53,9 @@ def begin(runs: Path) -> None:
 
 
 def orthogonal_bfloat16(matrix: Tensor) -> Tensor:
-    """Return about what `models.training.optimizer.orthogonal` does, in half its time where bfloat16 is faster.
+    """Return about the result of `models.training.optimizer.orthogonal`, in half its time where bfloat16 is faster.
 
-    Here each round multiplies the matrix itself: a product of several polynomials would leave too few of the bits.
+    Here each round multiplies the matrix itself. In bfloat16 a product of several polynomials would lose too many bits.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix / (matrix.norm() + 1e-7)
@@ -80,12 +80,16 @@ def train_for(
 
     Parameters
     ----------
+    seconds : float
+        Processor time.
     batch : callable
-        Returns what a step learns from; called in another thread, whose time does not count.
+        Called with a step; returns its batch. It runs in another thread, whose time does not count.
     loss : callable
-        Of a batch, a step, and the share of the learning rate that is left.
+        Called with a batch, a step, and the share of the learning rate that is left.
+    rate : float
+        Learning rate.
     path : Path
-        Of the weights, which are loaded instead if they are there.
+        File of the weights. If it exists, it is loaded, and nothing is trained.
     matrices : re.Pattern
         Names of the parameters that Muon steps.
     """
@@ -120,7 +124,7 @@ def train_for(
 
 
 class SoftFreeBits:
-    """Price of a bit of latents, moved so that their KL divergence stays near a share of the other bits.
+    """The price of a bit of latents. It moves so that their KL divergence stays near a share of the other bits.
 
     After Chen et al. (2017), "Variational Lossy Autoencoder", appendix C: the price moves by 10 % whenever the share
     leaves its target by more than 5 %.
@@ -129,21 +133,21 @@ class SoftFreeBits:
     ----------
     price : float
     share : float
-        Running mean of the shares that `step` was given.
+        Running mean of the shares that were given to `step`.
     """
 
     TOLERANCE = 0.05
     FIRST, LOW, FACTOR = 0.05, 0.02, 1.1
-    """The first price is low: at a price of one z dies before what is made of it is of use."""
+    """First and least price, and factor of a change. At a price of 1, z would die before the features are of use."""
     PERIOD, WEIGHT = 8, 0.1
-    """The price moves at each eighth step: the running mean follows in about ten."""
+    """Steps between changes of the price, and weight of a step in the running mean. It follows in about ten steps."""
 
     def __init__(self, target: float) -> None:
         self.target = target
         self.price, self.share, self.steps = self.FIRST, 0.0, 0
 
     def step(self, share: float) -> None:
-        """Learn the share of a step, and move the price."""
+        """Take the share of a step into account, and move the price."""
         self.share += self.WEIGHT * (share - self.share) if self.steps else share
         self.steps += 1
         if self.steps % self.PERIOD == 0:

@@ -1,4 +1,4 @@
-"""What latents and their prior are worth: dynamic digits without z, with a factorised and an autoregressive prior.
+"""The value of latents and their prior: dynamic digits without z, with a factorised, and an autoregressive prior.
 
     python -m benchmarks.paper.ablation --data DIR --runs DIR
 
@@ -24,7 +24,7 @@ ROWS = (
     ("factorised-prior", "with z, factorised prior", 79.48, 10.60),
     ("window-7x4", "with z, autoregressive prior", 78.94, 11.73),
 )
-"""Variants, what they are, and the paper's NLL and KL in nats (table 2)."""
+"""Variants, their titles, and the paper's NLL and KL in nats (table 2)."""
 
 
 def draw(names: list[str], ours: np.ndarray, theirs: np.ndarray, path: Path) -> None:

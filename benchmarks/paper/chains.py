@@ -1,4 +1,4 @@
-"""Chains of small images in one message, for models that need not ship, and what the same models promise for them."""
+"""Chains of small images in one message, for models that need not ship, and the bounds of the same models for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from codec.vlae.pixels import intervals
 
 U8 = NDArray[np.uint8]
 PIECE = 50
-"""Images that a process measures at once."""
+"""Images of a process's task."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Coded:
     ----------
     images : int
     bits : int
-        Of the message, its head and its initial bits counted.
+        Length of the message, with its head and its initial bits.
     encode_s, decode_s : float
-        On one core.
+        Seconds on one core.
     """
 
     images: int
@@ -55,7 +55,7 @@ def code(model: Model, images: U8, latents: Latents) -> Coded:
     Raises
     ------
     ValueError
-        What was decoded is not what was encoded.
+        A decoded image differs from the original.
     """
     begin = time.perf_counter()
     chain: tuple[Stack, ...] = ()
@@ -78,14 +78,14 @@ def code(model: Model, images: U8, latents: Latents) -> Coded:
 
 @dataclass(frozen=True)
 class Bits:
-    """What a frozen model promises, means over images in bits an image.
+    """Bounds of a frozen model, averaged over images, in bits an image.
 
     Attributes
     ----------
     elbo, elbo_stderr : float
-        Minus the ELBO from fresh latents, and the standard error that these leave.
+        Minus the ELBO, estimated from fresh latents, and its standard error.
     latent, pixel : float
-        Its parts: KL(q(z|x) || p(z)), and -log2 p(x|z).
+        The parts of minus the ELBO: KL(q(z|x) || p(z)), and -log2 p(x|z).
     two_part : float
         -log2 p(z) p(x|z) of the posterior's mode.
     off : float
@@ -107,14 +107,14 @@ def model_of(weights: Path) -> Model:
 
 
 def _in_processes(work: Any, weights: Path, images: U8, *more: Any) -> NDArray[np.float64]:
-    """Return the rows that ``work`` makes of the images, in their order, made by a process for each core."""
+    """Return the rows that ``work`` returns for the images, in their order. Each core has a process."""
     tasks = [(weights, images[i : i + PIECE], i, *more) for i in range(0, len(images), PIECE)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(work, tasks)))
 
 
 def _promise(task: tuple[Path, U8, int]) -> NDArray[np.float64]:
-    """Return for each image latent and pixel bits of two samples, bits of two parts, and bits without latents."""
+    """Return for each image latent and pixel bits of two samples, two-part bits, and bits without latents."""
     weights, images, seed = task
     model, rows = model_of(weights), []
     for number, values in enumerate(images):
@@ -133,7 +133,7 @@ def _promise(task: tuple[Path, U8, int]) -> NDArray[np.float64]:
 
 
 def promise(weights: Path, images: U8) -> Bits:
-    """Return what a frozen model promises for images (N, H, W, C)."""
+    """Return the bounds of a frozen model for images (N, H, W, C)."""
     rows = _in_processes(_promise, weights, images)
     totals = rows[:, :2] + rows[:, 2:4]
     noise = float(np.sqrt((totals.var(1, ddof=1) / 2).sum())) / len(rows)
@@ -152,10 +152,10 @@ def _gap(task: tuple[Path, U8, int, int]) -> NDArray[np.float64]:
 
 
 def evidence_gap(weights: Path, images: U8, samples: int) -> tuple[float, float]:
-    """Return by how many bits an image the importance-weighted bound lies below minus the ELBO, and its standard error.
+    """Return minus the ELBO less the importance-weighted bound, in bits an image, and its standard error.
 
-    It is an estimate of KL(q(z|x) || p(z|x)), from below. Differences vary much less from image to image than the
-    bounds themselves: a few images tell it of all.
+    It estimates KL(q(z|x) || p(z|x)) from below. The difference varies much less from image to image than the bounds
+    themselves, so that a few images are enough.
     """
     rows = _in_processes(_gap, weights, images, samples)
     gaps = rows[:, 0] - rows[:, 1]

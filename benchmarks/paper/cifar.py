@@ -1,8 +1,8 @@
-"""The first 1,017 test images of CIFAR-10: an archive and single files, against other codecs.
+"""The first 1,017 test images of CIFAR-10: an archive and single files, compared with other codecs.
 
     python -m benchmarks.paper.cifar --data DIR
 
-The whole test set cannot be had here; papers quote all 10,000 images, so theirs stand below only to give a scale.
+The whole test set is not available here. Papers quote all 10,000 images, so their figures only give a scale.
 """
 
 from __future__ import annotations

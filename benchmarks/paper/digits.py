@@ -1,10 +1,10 @@
-"""Static and dynamic MNIST: what the models promise, and the bits of real archives and files.
+"""Static and dynamic MNIST: the bounds of the models, and the bits of real archives and files.
 
     python -m benchmarks.paper.digits --data DIR
 
-All test images are coded as one chain, as blocks of 64, and as single files, and all are decoded and compared.
-The paper's figures bound -log p(x) with 4,096 importance samples, which no code attains; ours are given, too, with
-`--samples`, and stand beside what files take.
+All test images are coded as one chain, as blocks of 64, and as single files. All are decoded and compared. The paper's
+figures bound -log p(x) with 4,096 importance samples, which no code attains. Our bound, with `--samples` samples,
+stands beside the bits of files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from models.data.small import load_small
 U8 = NDArray[np.uint8]
 NATS = math.log(2)
 PAPER = {"mnist-static": 79.03, "mnist-dynamic": 78.53}
-"""Nats, table 1 and table 2."""
+"""The paper's figures in nats an image, from its tables 1 and 2."""
 
 
 def static_test(data: Path) -> U8:
@@ -40,7 +40,7 @@ def static_test(data: Path) -> U8:
 
 
 def dynamic_test(data: Path) -> U8:
-    """Return the test images of MNIST, bits drawn with the pixels' brightness, always the same."""
+    """Return the test images of dynamic MNIST: bits drawn with the pixels' brightness, always the same."""
     grey = load_small(data / "small/mnist_exact.npz/test", 28)
     return (np.random.default_rng(0).integers(0, 255, grey.shape) < grey).astype(np.uint8)
 
@@ -51,11 +51,11 @@ def tiny_test(data: Path) -> U8:
 
 
 TESTS = {"mnist-static": static_test, "mnist-dynamic": dynamic_test, "tiny": tiny_test}
-"""Test images of the models that ship."""
+"""Functions that load the test images of the models that ship."""
 
 
 def spread(images: U8, count: int) -> U8:
-    """Return ``count`` images from the first to about the last: static MNIST has its digits in order."""
+    """Return ``count`` images that are spread from the first to about the last, because static MNIST is in order."""
     return images[:: max(1, len(images) // count)][:count]
 
 
@@ -73,11 +73,11 @@ class Archived:
     Attributes
     ----------
     file_bits, message_bits : int
-        Of the whole file, and of its messages: heads and initial bits.
+        Bits of the whole file, and of its messages with their heads and initial bits.
     encode_s, decode_s : float
-        On all cores.
+        Seconds on all cores.
     one_s : float
-        Of one image, from the middle of a block, with all loaded that is loaded once.
+        Seconds to get one image from the middle of a block. The model and the index are loaded before.
     """
 
     file_bits: int
@@ -93,7 +93,7 @@ def archived(images: U8, model: str, block: int) -> Archived:
     Raises
     ------
     ValueError
-        An image was not decoded as it was.
+        A decoded image differs from the original.
     """
     named = {f"{number:05d}": pillow(values) for number, values in enumerate(images)}
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def archived(images: U8, model: str, block: int) -> Archived:
 
 
 def singles(images: U8, model: str) -> tuple[float, float]:
-    """Return the mean bits of single files, whole, and of their messages alone; all are decoded and compared."""
+    """Return the mean bits of whole single files, and of their messages alone. All are decoded and compared."""
     whole = message = 0
     for values in images:
         image = pillow(values)
@@ -133,8 +133,8 @@ def singles(images: U8, model: str) -> tuple[float, float]:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--images", type=int, default=10_000)
-@click.option("--samples", type=int, default=512, help="Of the importance-weighted bound.")
-@click.option("--every", type=int, default=25, help="The bound is taken of every so many images.")
+@click.option("--samples", type=int, default=512, help="Samples of the importance-weighted bound.")
+@click.option("--every", type=int, default=25, help="The bound is taken of one image in this number.")
 @click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/paper/digits.png"))
 def main(data: Path, images: int, samples: int, every: int, picture: Path) -> None:
     """Code the test images in all ways, print tables, and draw them."""
@@ -173,7 +173,7 @@ def main(data: Path, images: int, samples: int, every: int, picture: Path) -> No
 
 
 def draw(rows: list[list[float]], path: Path) -> None:
-    """Write bars of nats an image; single files take more than twice as many and are left out."""
+    """Write bars of nats an image. Single files are left out, because they take more than twice as many."""
     labels = ("paper, bound of -log p(x)", "bound of -log p(x)", "-ELBO", "one chain", "blocks of 64")
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     axes = figure.subplots()

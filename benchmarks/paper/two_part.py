@@ -1,10 +1,10 @@
-"""What bits-back saves over files of two parts, and what its approximate posterior costs it.
+"""The saving of bits-back over two-part files, and the cost of its approximate posterior.
 
     python -m benchmarks.paper.two_part --data DIR
 
-A code of two parts sends z at the posterior's mode in full. Bits-back sends a z that other bits chose, and gets
-log q(z|x) bits back: in expectation minus the ELBO, which is KL(q(z|x) || p(z|x)) above -log2 p(x) (section 2.2 of
-the paper). The divergence is estimated from below, by the importance-weighted bound.
+A two-part code sends z at the posterior's mode in full. Bits-back sends a z that other bits chose, and gets
+-log q(z|x) bits back. Its expected length is minus the ELBO, which is KL(q(z|x) || p(z|x)) above -log2 p(x)
+(section 2.2 of the paper). The divergence is estimated from below, by the importance-weighted bound.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from codec.frozen.shipped import weights_path
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--images", type=int, default=200, help="Test images of each model.")
-@click.option("--samples", type=int, default=512, help="Of the importance-weighted bound.")
+@click.option("--samples", type=int, default=512, help="Samples of the importance-weighted bound.")
 @click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/paper/two-part.png"))
 def main(data: Path, images: int, samples: int, picture: Path) -> None:
     """Code the test images both ways, print a table, and draw it."""
@@ -48,7 +48,7 @@ def main(data: Path, images: int, samples: int, picture: Path) -> None:
 
 
 def draw(rows: list[tuple[str, float, float, float]], path: Path) -> None:
-    """Write bars of lengths over that of bits-back."""
+    """Write bars of lengths, as multiples of the length of bits-back."""
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     for number, label in enumerate(("two parts", "bits-back", "-log2 p(x), at most")):

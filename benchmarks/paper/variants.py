@@ -1,10 +1,10 @@
-"""Models that differ in one thing: trained by the recipes that ship, for fewer steps, and frozen.
+"""Models that differ in one thing. They are trained by the recipes that ship, for fewer steps, and frozen.
 
     python -m benchmarks.paper.variants --data DIR --runs DIR [NAME ...]
 
-A run resumes from its checkpoint; a variant whose frozen weights are there is left alone. All variants of a recipe
-see the same images in the same order, for as many steps. `benchmarks.paper.ablation` and `benchmarks.paper.windows`
-code the test images with them.
+A run resumes from its checkpoint, and a variant whose frozen weights exist is not trained again. All variants of a
+recipe see the same images in the same order, for the same number of steps. `benchmarks.paper.ablation` and
+`benchmarks.paper.windows` code the test images with them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from models.training.finish import FROZEN, finish
 from models.training.run import Run
 
 STEPS = {"mnist-dynamic": 1500, "tiny": 800}
-"""Of each recipe's variants."""
+"""Training steps of each recipe's variants."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model of an experiment: the recipe that ships, and what is changed."""
+    """A model of an experiment: a recipe that ships, and the changes to it."""
 
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)
@@ -44,17 +44,17 @@ VARIANTS = {
     "colour-window": Variant("tiny"),
     "grey-window": Variant("tiny", {"model.grey": True}),
 }
-"""By their names; the window of 7 x 4 with an autoregressive prior stands in the ablation, too."""
+"""The variants, by name. The window of 7 x 4 with an autoregressive prior is part of the ablation, too."""
 
 
 def schedule(recipe: str) -> dict[str, Any]:
-    """Return what a variant's shorter training changes."""
+    """Return the changes to a recipe for a variant's shorter training."""
     steps = STEPS[recipe]
     return {"train.steps": steps, "train.decay_steps": steps // 2, "train.latent_steps": steps // 4}
 
 
 def weights_of(runs: Path, name: str) -> Path:
-    """Return where the frozen weights of a variant are; the command above writes them."""
+    """Return the path of a variant's frozen weights, which the command of this module writes."""
     return runs / name / FROZEN
 
 

@@ -1,11 +1,11 @@
-"""Where information goes, by the window that the likelihood sees: into z, or into the pixels.
+"""The split of information between z and the pixels, by the window that the likelihood sees.
 
     python -m benchmarks.paper.windows digits --data DIR --runs DIR
     python -m benchmarks.paper.windows colours --data DIR --runs DIR
 
-RUNS is that of `benchmarks.paper.variants`. A narrow window cannot see what pixels have in common from afar, so it
-leaves that to z. The picture shows test images, and under them what z alone says of them: the model draws the rest
-("decompressions", section 4.1 of the paper).
+RUNS is that of `benchmarks.paper.variants`. A narrow window cannot see what distant pixels have in common, and leaves
+that to z. The picture shows test images, and under them the images that z alone gives, in which the model draws the
+rest ("decompressions", section 4.1 of the paper).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ KINDS = {
     "digits": (("window-1x1", "window-3x2", "window-7x4"), static_test),
     "colours": (("colour-window", "grey-window"), tiny_test),
 }
-"""Variants, and the images that they code."""
+"""For each kind, its variants, and the function that loads their test images."""
 SHOWN, SCALE = 16, 3
 U8 = NDArray[np.uint8]
 
 
 def redrawn(weights: Path, images: U8) -> U8:
-    """Return what z at the posterior's mode says of images (N, H, W, C), the rest drawn by the model."""
+    """Return images (N, H, W, C) that the model draws, given the originals' z at the posterior's mode."""
     model, found = model_of(weights), []
     for seed, values in enumerate(images):
         image = Image.of(model, values, 0)

@@ -105,7 +105,12 @@ def list_(archive_name: str) -> None:
 @_archive
 @click.argument("names", nargs=-1)
 @click.option(
-    "--to", "folder", type=click.Path(path_type=Path), default=Path(), metavar="FOLDER", help="Where, if not here."
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Folder to write to; default: the current one.",
 )
 @force_option
 @quiet_option

@@ -19,8 +19,10 @@ from codec.commands.options import (
 
 @click.command()
 @file_argument
-@click.option("--latents-only", is_flag=True, help="What the latents alone hold: a preview without fine detail.")
-@click.option("--sample", type=click.IntRange(min=0), metavar="SEED", help="With it, the model makes up detail.")
+@click.option("--latents-only", is_flag=True, help="Write a preview of what the latents hold, without fine detail.")
+@click.option(
+    "--sample", type=click.IntRange(min=0), metavar="SEED", help="With --latents-only: the model draws the detail."
+)
 @output_option
 @force_option
 @quiet_option

@@ -12,7 +12,7 @@ from codec.commands.options import file_argument, max_pixels_option
 
 @click.command()
 @file_argument
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @max_pixels_option
 def info(file: str, as_json: bool, max_pixels: int | None) -> None:
     """Print what FILE says of itself, without decoding it."""

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="FILES|FOLDERS|ARCHIVES", nargs=-1, required=True)
 @file_options
 @click.option(
-    "--importance", type=int, metavar="K", help="Bound log p(x) with K samples; each takes as long as decoding."
+    "--importance", type=int, metavar="K", help="Also bound log p(x) with K samples; each takes as long as decoding."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, of images the last with totals.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line; for images, totals come last.")
 @click.option("--html", metavar="PAGE", help="Also write a page with pictures, which needs no other file.")
 @force_option
 @click.pass_context

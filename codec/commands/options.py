@@ -19,12 +19,12 @@ Option = Callable[[Command], Command]
 file_argument = click.argument("file", metavar="FILE", callback=lambda context, option, name: check_source(name))
 output_option = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor messages, only errors.")
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads; same bytes for any N."
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Number of threads; any N gives the same bytes."
 )
 processes_option = click.option(
-    "--processes", type=click.IntRange(min=1), metavar="N", help="Processes; same bytes for any N."
+    "--processes", type=click.IntRange(min=1), metavar="N", help="Number of processes; any N gives the same bytes."
 )
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height."
@@ -34,19 +34,21 @@ model_option = click.option("--model", metavar="NAME", help="With --lossless: a 
 _EXACT = (
     click.option("--lossless", is_flag=True, help="Every sample comes back."),
     click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
-    click.option("--quality", type=int, metavar="Q", help=f"1 to 100; {DEFAULT_QUALITY} if nothing is said."),
+    click.option("--quality", type=int, metavar="Q", help=f"Quality, 1 to 100; the default is {DEFAULT_QUALITY}."),
 )
 _SEARCHED = (
-    click.option("--target-bpp", type=float, metavar="B", help="At most B bits a pixel, all counted."),
-    click.option("--target-size", type=int, metavar="BYTES", help="At most BYTES bytes."),
+    click.option("--target-bpp", type=float, metavar="B", help="The file has at most B bits a pixel."),
+    click.option("--target-size", type=int, metavar="BYTES", help="The file has at most BYTES bytes."),
     click.option("--min-psnr", type=float, metavar="DB", help="Colours have at least this PSNR."),
 )
 _LATENTS = (
     click.option("--no-latents", is_flag=True, help="Code the image without latents."),
     click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
 )
-_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="1 to 3, for lossy files.")
-_BLOCK = click.option("--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images whose bits are chained.")
+_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Effort of lossy files, 1 to 3.")
+_BLOCK = click.option(
+    "--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images in a block, which share their bits."
+)
 _GOALS = ("lossless", *(kind.value for kind in Kind))
 
 

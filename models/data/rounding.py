@@ -73,7 +73,7 @@ class Rounder:
         return parse_model(data)
 
     def __call__(self, samples: U8, error: int, grey: bool = False) -> U8:
-        """Return an image (H, W, 3) as contexts show it when it is coded within ``error``; of grey, one channel is coded."""
+        """Return an image (H, W, 3) as contexts show it if coded within ``error``; of grey, one channel is coded."""
         if error == 0:
             return samples
         return rounded(self.model, samples[..., :1] if grey else samples, int(error))

@@ -149,9 +149,9 @@ def _folder(exists: bool = True) -> click.Path:
 @lend.command("pack")
 @click.argument("recipe")
 @click.option("--data", type=_folder(), required=True)
-@click.option("--run", type=_folder(exists=False), required=True, help="Its checkpoint travels, if there is one.")
+@click.option("--run", type=_folder(exists=False), required=True, help="Run whose checkpoint is packed, if any.")
 @click.option("--to", type=_folder(exists=False), required=True)
-@click.option("--no-data", is_flag=True, help="Recipe and checkpoint alone.")
+@click.option("--no-data", is_flag=True, help="Pack only recipe and checkpoint.")
 def pack_command(recipe: str, data: Path, run: Path, to: Path, no_data: bool) -> None:
     """Pack RECIPE, its data and a run's checkpoint into pieces."""
     need_extra()
@@ -166,7 +166,7 @@ def pack_command(recipe: str, data: Path, run: Path, to: Path, no_data: bool) ->
 @lend.command("train")
 @click.argument("pieces", nargs=-1, required=True, type=_folder())
 @click.option("--back", type=_folder(exists=False), required=True, help="Folder for the checkpoint's pieces.")
-@click.option("--minutes", type=float, required=True, help="For all of it, unpacking and packing too.")
+@click.option("--minutes", type=float, required=True, help="Time for everything, with unpacking and packing.")
 @click.option("--options", default="", help="More options of vlae train, in one string.")
 def train_command(pieces: tuple[Path, ...], back: Path, minutes: float, options: str) -> None:
     """Train from PIECES and pack the checkpoint, all within some minutes."""

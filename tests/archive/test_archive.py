@@ -254,7 +254,7 @@ def test_an_image_that_finds_too_little_is_dry(tmp_path):
 
 
 def tiny(count, size=(9, 9)):
-    """Return tiny images, the same ones again and again."""
+    """Return tiny images, of which a few are repeated."""
     return {f"{i:04}": crop(size, "L", i % 50) for i in range(count)}
 
 
@@ -285,7 +285,7 @@ def test_an_image_of_a_long_chain_costs_what_it_costs_in_a_short_one(tmp_path, m
         with codec.Archive(path) as archive:
             sizes[count] = archive.part_bits()["message_bits"]
             assert sum(entry.dry for entry in archive.entries.values()) < 5
-        # Encoding copied what an image could borrow, not what the chain held, and that once in the end.
+        # Encoding copied only the words that an image could borrow, and at the end once all words of the chain.
         assert len(lifted) < count + 10
         assert max(lifted) <= load_model().latents + 1 < max(flattened) / 10
         assert len(flattened) == 1
@@ -440,7 +440,7 @@ def test_the_search_ends_after_a_number_of_places_that_look_like_trailers(small)
 
 
 def test_a_valid_trailer_at_a_wrong_place_is_passed_over(small):
-    # Its section would begin in the middle of something: what lies before is no trailer.
+    # The section would begin at a place before which no trailer lies.
     data, before, _ = small
     last = data[before:]
     with pytest.raises(CorruptDataError, match="expected the end of a section at byte"):
@@ -601,7 +601,7 @@ def test_every_flipped_byte_is_refused_or_harmless(tmp_path, small):
                     ignored = archive.ignored_bytes
             except (CorruptDataError, UnsupportedError):
                 continue
-            # The last addition is not seen at all, which `verify` tells.
+            # The last addition is not seen. `verify` reports that.
             assert place >= before
             assert found == {name: expected[name] for name in "ab"}
             assert ignored == len(data) - before
@@ -671,7 +671,7 @@ def test_noise_as_index_leads_to_no_other_error(tmp_path):
 
 
 def changed(block, number=0, **changes):
-    """Return a block with an image's parts changed: of its header, of its coding header, or its own."""
+    """Return a block with changed parts of an image: of its header, its coding header, or its entry."""
     image = block.images[number]
     for name, value in changes.items():
         for part in ("header", "coding"):

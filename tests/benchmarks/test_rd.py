@@ -20,7 +20,7 @@ from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db  # noqa: E402
 from codec.images.metrics import psnr  # noqa: E402
 
 ALL = (1e-3, 1e3)
-"""Rates that leave nothing out."""
+"""A range that contains all rates."""
 CURVE = [(0.1, 27.0), (0.25, 30.1), (0.5, 33.0), (1.0, 36.4), (2.0, 40.2), (3.0, 43.0)]
 OTHER = [(0.08, 26.0), (0.3, 31.7), (0.7, 35.0), (1.6, 39.9), (2.5, 42.0)]
 VTM = [

@@ -20,7 +20,7 @@ from codec.ledger.ledger import FILE_ROWS
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled():
-    """Let nothing be compiled, and said of it, in the middle of a test."""
+    """Compile all kernels now, so that no message about it comes in the middle of a test."""
     for lossy in (False, True):
         warm_up.prepare(lambda line: None, for_lossy=lossy)
 
@@ -209,7 +209,7 @@ def test_info_prints_names_and_values(stored, capfd):
 
 
 def test_info_takes_less_than_a_second(stored):
-    # Of the processor: the wall's clock would measure what else this machine does.
+    # Processor time: the clock on the wall would include other work of this machine.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = python("info", stored, "--json")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

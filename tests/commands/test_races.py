@@ -1,4 +1,4 @@
-"""Several at once, and files that appear during the work: nothing is replaced that nobody gave up."""
+"""Several processes at once, and files that appear during the work: nothing is replaced without permission."""
 
 import io
 import os

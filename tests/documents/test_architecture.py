@@ -50,11 +50,11 @@ EVERYBODY = {
     "models.ranks",
     "models.noise",
 }
-"""Of the ground, what all may import."""
+"""Modules of the ground that all folders may import."""
 LAZY = {"codec.__init__", "codec.__main__"}
-"""They load what they name at its first use, wherever it is."""
+"""Modules that load what they name at its first use, wherever it is."""
 MOST_MODULES = 12
-"""In a folder; more are too many to be seen at once."""
+"""Most modules in a folder. More cannot be seen at once."""
 
 
 def files(package):

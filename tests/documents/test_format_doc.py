@@ -197,7 +197,7 @@ def test_tables():
     python = series.replace("e^(-x^2 / 2)", "exp(-x * x / 2)").replace("2 π", "2 * pi").replace(" + ...", "")
     python = python.replace("·", "*").replace("^", "**")
     names = {"exp": math.exp, "sqrt": math.sqrt, "pi": math.pi}
-    for i in (640, 641, 650, 660):  # so near to the middle four terms are enough
+    for i in (640, 641, 650, 660):  # this close to the middle four terms are enough
         value = eval(python, names, {"x": (i - 640) / 32})  # noqa: S307  our own document
         assert value * 2**30 == pytest.approx(normal[i], rel=1e-4)
     bits = re.search(r"That of bits has d = (\S+)\.\.(\S+) and the entries ([-\d, ]+)\.", section("Tables"))
@@ -283,7 +283,7 @@ SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
 
 
 def names_of(data):
-    """Return what the formulas of the document's tables mean in a model."""
+    """Return the values, in a model, of the names in the formulas of the document's tables."""
     config, frozen, tensors = config_of(data), weights.parse_model(data), load(data)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     spatial = frozen.band > 1 or "networks" in config

@@ -1,4 +1,4 @@
-"""What is in the wheel, and what it asks for."""
+"""The content of the wheel, and its dependencies."""
 
 import email
 import re

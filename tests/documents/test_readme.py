@@ -15,7 +15,7 @@ from codec.commands import cli, demo
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PICTURE_BYTES = 400_000
-"""A page that is read over a slow line has no larger picture."""
+"""Largest length of a picture, in bytes. A larger one is too slow to load over a slow line."""
 
 
 def blocks(language):

@@ -1,4 +1,4 @@
-"""The search for an adaptation: its gradient, what it looks at, and that it shortens files."""
+"""The search for an adaptation: its gradient is right, it looks at pixels of the whole image, and it shortens files."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -108,7 +108,7 @@ def test_the_gradient_of_each_head(searched, place):
 
 @pytest.mark.parametrize("place", [1, 2])
 def test_the_gradient_of_the_coefficients(place):
-    # In a network whose mixtures are always the same, but for what the channels before move.
+    # The mixtures of this network are always the same, except that channels coded before move them.
     outputs = np.stack([products.unpack(packed) for packed in NETWORK.outputs])
     outputs[..., : 3 * NETWORK.mixtures] = 0
     outputs = np.stack([products.pack(weight) for weight in outputs])

@@ -136,7 +136,7 @@ def test_two_part(count, seed):
     message, again = codec.pop(codec.push(message, x))
     np.testing.assert_array_equal(again, x)
     assert state(message) == before
-    # It wastes what bits-back gets back: no random message is what it would have written.
+    # It wastes the bits that bits-back gets back, so that it does not write random messages again.
     sampled = rans.random_message(400, seed)
     before = state(sampled)
     sampled, value = codec.pop(sampled)

@@ -65,7 +65,7 @@ def with_extremes(usual, extreme):
 
 @st.composite
 def parameters(draw):
-    """Return (mixtures, raw, shift): usual ones and the largest that a layer can put out."""
+    """Return (mixtures, raw, shift), with usual values and with the largest that a layer can return."""
     mixtures = draw(st.integers(1, COMPONENTS))
 
     def several(strategy):
@@ -163,7 +163,7 @@ def test_ideal_bits_of_normals_are_close_to_the_frequencies(mean, scale):
 
 
 def test_ideal_bits_of_a_known_normal():
-    # Of deviation 2 about 3: 4 lies between 1/4 and 3/4 deviations, and the last symbol has the whole tail.
+    # A normal of deviation 2 about 3: 4 lies between 1/4 and 3/4 deviations, and the last symbol has the whole tail.
     raw, grid = np.array([0, 3 * MEAN_STEPS, 32]), number_grid(-5, 5)
     for symbol, mass in ((9, 0.7733726476231317 - 0.5987063256829237), (10, 1 - 0.7733726476231317)):
         exact = -np.log2(mass * (1 - 11 / TOTAL) + 1 / TOTAL)

@@ -1,4 +1,4 @@
-"""Of the numbers near a value the one that costs least is chosen."""
+"""Rate-distortion optimised quantisation chooses the integer near a value that costs least."""
 
 import numpy as np
 import pytest

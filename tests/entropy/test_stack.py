@@ -1,4 +1,4 @@
-"""Stacks: what is made of one is what a message becomes, and leaves it as it was, for no more than what is lifted."""
+"""Stacks behave like messages, never change, and copy no more words than are lifted."""
 
 import numpy as np
 import pytest

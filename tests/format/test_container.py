@@ -169,7 +169,7 @@ def test_wrong_fields_are_refused_behind_a_right_checksum(name, value):
 
 @pytest.mark.parametrize("max_error", [1, 10])
 def test_bits_back_is_refused_in_a_near_lossless_file(max_error):
-    # Its samples depend on z: no posterior of them could have chosen z.
+    # The samples depend on z, so that no decoder could compute a posterior that chose z.
     file = coded(max_error=max_error)
     for latents in (Latents.NONE, Latents.TWO_PART):
         assert container.unpack(with_field(container.pack(file), "latents", latents)).coding.latents == latents

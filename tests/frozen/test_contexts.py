@@ -1,4 +1,4 @@
-"""Contexts look only at pixels of earlier waves, and the compiled loop reads those that are meant."""
+"""Contexts are pixels of earlier waves only, and the compiled loop reads the right ones."""
 
 import numpy as np
 import pytest
@@ -202,6 +202,6 @@ def test_low_bands_lag_behind_all_that_contexts_reach_over(rows, seen):
     wave = x + SLOPE * (y % rows)  # of the pixel's band
     read = column + SLOPE * (row % rows)  # of the band that is read
     above = y // rows - row // rows
-    # Of each band further up as many waves more are done.
+    # In each band further up, ``lag`` more waves are done.
     assert (read < wave + above * wavefront.lag(rows))[(row >= 0) & (above > 0)].all()
     assert above.max() > 1

@@ -24,7 +24,7 @@ NAMES = list(spatial_model.CONFIGS)
 MODELS = {name: parse_model(spatial_model.weights(name)) for name in NAMES}
 SIZES = [(1, 1), (1, 29), (31, 1), (13, 17), (26, 40)]
 SHARP = "bits"
-"""A model for tests of what all have."""
+"""The model of tests that would be the same for all models."""
 
 
 def test_the_models_are_as_different_as_they_say():
@@ -42,7 +42,7 @@ def test_the_models_are_as_different_as_they_say():
 
 
 def convolved(x, weight):
-    """Return sums (h, w, outputs), int64, of the neighbours of x (h, w, channels), zero outside."""
+    """Return sums (h, w, outputs), int64, over the neighbours of each position of x (h, w, channels), zero outside."""
     h, w, channels = x.shape
     found = np.zeros((h, w, weight.shape[1]), dtype=np.int64)
     for y in range(h):
@@ -55,7 +55,7 @@ def convolved(x, weight):
 
 
 class Plain:
-    """What FORMAT.md says, a position at a time."""
+    """The networks as FORMAT.md describes them, computed position by position."""
 
     def __init__(self, name, **changes):
         self.config = spatial_model.config_of(name, **changes)
@@ -141,7 +141,7 @@ def test_sums_at_their_bound_are_exact(sign):
     tensors = spatial_model.random_tensors(SHARP)
     weight = tensors["posterior.input.weight"]
     weight[:] = 127
-    # Where all patches are there, the sum of white is what the bias leaves of 2**31 - 1.
+    # Where all patches exist, white makes the largest sum that the bias leaves below 2**31.
     largest = 64 * 127 * len(weight)
     tensors["posterior.input.bias"][:] = sign * ((1 << 31) - 1 - largest)
     tensors["posterior.input.shift"][:] = 22
@@ -256,7 +256,7 @@ def test_noise_comes_back(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_threads_change_nothing(name):
-    values = spatial_model.draw(name, 70, 21)  # of some models with more lanes than contexts reach bands
+    values = spatial_model.draw(name, 70, 21)  # for some models it has more lanes than bands that contexts reach
     one, several = (encoding.encode(MODELS[name], values, 0, Latents.BITS_BACK, threads=threads) for threads in (1, 8))
     assert one.payload == several.payload
     for threads in (1, 2, 8):

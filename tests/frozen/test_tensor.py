@@ -24,7 +24,7 @@ GROUP = CHANNELS // GROUPS
 
 
 def decoded(encoded, shape, condition, *, model=MODEL, threads=None, **changes):
-    """Return what `decode_bands` makes of an encoded tensor, with some of its parts changed."""
+    """Return the result of `decode_bands` for an encoded tensor, with some of its parts changed."""
     parts = {name: changes.get(name, getattr(encoded, name)) for name in ("payload", "lane_table", "latents")}
     image = Image.blank(model, shape, condition, encoded.lanes)
     decode_bands(image, **parts, threads=threads)
@@ -254,7 +254,7 @@ def test_other_configs_than_the_tensors_are_refused(config, message):
 
 def test_sums_that_could_leave_the_exact_range_are_refused():
     known = tensor_model.random_tensors()
-    # Of an output of the first layer: as many compressed differences as it has inputs, and its bias.
+    # The largest sum of an output of the first layer: a compressed difference for each input, and the bias.
     largest = MODEL.layout.largest_input
     assert largest == MODEL.layout.compress[-1] == 343
     weight = known["likelihood.hidden1.weight"].copy()

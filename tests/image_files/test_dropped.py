@@ -46,7 +46,7 @@ def exif(resolution=False):
 
 
 def named(data):
-    """Return what is named of a file, by all ways to it."""
+    """Return the names of a file's dropped metadata, after checking that all ways to get them agree."""
     names = pillow.load_image(data).info.get("dropped", ())
     with Image.open(BytesIO(data)) as image:
         assert metadata.info_of(pillow.from_pillow(image).metadata).get("dropped", ()) == names

@@ -1,4 +1,4 @@
-"""Files that hold more than Pillow hands down: refused in one line, in every format; all else is taken as it is."""
+"""Files that hold more than Pillow returns are refused in one line, in all formats. Others are taken as they are."""
 
 import struct
 import zlib

@@ -25,7 +25,7 @@ def encoder_of(image):
 
 
 def noisy(width=96, height=64, seed=0, noise=4):
-    """Return a small RGB image with texture everywhere, which no exact file is short of."""
+    """Return a small RGB image with texture everywhere, so that its exact files are long."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = 120 + 60 * np.sin(x / 9) + 40 * np.cos(y / 7)
@@ -61,7 +61,7 @@ def test_a_goal_of_length_or_psnr_takes_it_too(monkeypatch):
 
 
 def test_the_lossless_coder_is_tried_where_png_is_poor():
-    """A glow has no few colours and no repetition, yet the learned coder predicts it."""
+    """A glow has many colours and no repetition, yet the learned coder predicts it."""
     y, x = np.mgrid[:96, :96]
     grey = np.rint(200 * np.exp(-((y - 48.0) ** 2 + (x - 48.0) ** 2) / 900) + 20)
     image = Image.fromarray(grey[..., None].repeat(3, 2).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""PSNR and MS-SSIM: of known differences, and as the library says that others publish results of."""
+"""PSNR and MS-SSIM of known differences, and compared with the library whose results others publish."""
 
 import math
 import tracemalloc
@@ -25,7 +25,7 @@ LIBRARY = {
     (224, 163, 3): (0.999499857, 0.980042934, 0.887151480),
     (171, 250, 1): (0.999380708, 0.973355532, 0.863442600),
 }
-"""What pytorch-msssim 1.0.0 says of pictures rounded to steps of 8, 40 and 128."""
+"""Values of pytorch-msssim 1.0.0 for pictures rounded to steps of 8, 40 and 128."""
 
 
 def test_psnr_of_known_differences():
@@ -110,7 +110,7 @@ def test_strides_change_nothing():
 
 
 def test_memory_is_that_of_a_few_bytes_a_sample():
-    # Means, products and quotients of whole planes in float64 would take 64 and more.
+    # Means, products and quotients of whole planes in float64 would take 64 bytes a sample and more.
     a, b = other((1600, 200, 1), 0)
     tracemalloc.start()
     try:

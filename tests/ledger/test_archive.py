@@ -22,7 +22,7 @@ from codec.vlae import decoding
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled():
-    """Let nothing be compiled, and said of it, in the middle of a test."""
+    """Compile all kernels now, so that no message about it comes in the middle of a test."""
     for lossy in (False, True):
         warm_up.prepare(lambda line: None, for_lossy=lossy)
 
@@ -55,7 +55,7 @@ def sizes():
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Return the path of an archive of all fidelities, of three additions and several blocks."""
+    """Return the path of an archive with all fidelities, three additions and several blocks."""
     path = tmp_path_factory.mktemp("mixed") / "mixed.vlar"
     codec.create_archive(path, sizes(), lossless=True, block=4, processes=1)
     for options in ({"max_error": 2}, {"quality": 40}):
@@ -76,7 +76,7 @@ def measured(mixed):
 
 
 def code_latents_as(latents, monkeypatch):
-    """Let all images code their latents in one way; small ones had rather none."""
+    """Make all images code their latents in one way. By default small images have none."""
     encode = encoding.encode
     monkeypatch.setattr(encoding, "encode", lambda model, x, d, _, **options: encode(model, x, d, latents, **options))
 
@@ -163,7 +163,7 @@ def test_initial_bits_are_paid_once_in_a_chain(tmp_path, monkeypatch):
     assert chained.promises.elbo == alone.promises.elbo
     assert chained.message_overhead_percent < alone.message_overhead_percent
     assert alone.promises.saved_bits == 0 != chained.promises.saved_bits
-    # One message, not four: so many words and heads fewer.
+    # One message in place of four has fewer words and heads.
     assert alone.rows["rans_bits"] - chained.rows["rans_bits"] == pytest.approx(3 * 48, abs=3 * 32)
 
 

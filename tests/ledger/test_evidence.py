@@ -83,7 +83,7 @@ def test_the_bound_is_above_the_evidence_in_expectation(sampled, samples):
 def test_the_bound_falls_with_the_number_of_samples(sampled):
     exact, _, bits = sampled
     found = [mean_bits(groups(bits, samples)) for samples in (2, 4, 16, 64, 256, 1024)]
-    # Each mean is over the same samples, twice as many or more in a group: it cannot rise at all.
+    # All means are over the same samples, and the groups at least double. So the mean cannot rise.
     assert found == sorted(found, reverse=True)
     assert found[0] > found[-1] + 0.5 > exact
 
@@ -119,7 +119,7 @@ def test_a_weight_that_dwarfs_the_others_is_seen_as_uncertain():
     bits = np.array([[1000.0], [1100.0], [1100.0], [1100.0]])
     bound = evidence.importance(bits, 4)
     assert bound.bits == pytest.approx(1002)
-    # Without the first it were 1100 instead of 1001.6.
+    # Without the first one it would be 1100 instead of 1001.6.
     assert bound.stderr_bits == pytest.approx(np.sqrt(3 * 3 / 16) * (1100 - 1002 + np.log2(4 / 3)))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, in pieces that travel, of one recipe. Needs the extra train."""
+"""Checkpoints are written completely or not at all, in small files, and belong to one recipe. Needs the extra train."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Depthwise transforms, a prototype: what they begin as, what they see and what they cost. Needs torch."""
+"""Depthwise transforms, a prototype: their initial values, their contexts and their cost. Needs torch."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run travels to a machine that is lent and comes back. Needs the extra train."""
+"""A run is carried to a machine that is lent, and back. Needs the extra train."""
 
 import json
 import time

@@ -327,7 +327,7 @@ def test_steps_and_prices_are_those_of_each_quality(lively, frozen):
 
 
 def test_gains_are_the_squared_error_that_a_unit_makes(recipe):
-    # An orthonormal map to begin with, of which one channel then counts twice in samples.
+    # The map begins orthonormal. Then one channel counts twice in samples.
     model = task_of(recipe).new_model()
     with torch.no_grad():
         model.synthesis.linear.weight[:, 3] *= 2

@@ -34,7 +34,7 @@ RECIPES = {
         },
     ),
 }
-"""The second's loss depends on means over a batch."""
+"""Recipes. The loss of the second depends on means over a batch."""
 COMPARED = {"samples": 200, "maps": 30}
 """Steps. In maps a latent that the last bit of a sum rounds otherwise moves the loss of a small batch by 1e-4."""
 
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 
 
 def losses(kind, data, folder, ranks):
-    """Return the loss of each step, of the whole batch."""
+    """Return the loss of the whole batch at each step."""
     torch.set_num_threads(1)
     name, changes = RECIPES[kind]
     run = Run(load_recipe(name, changes), data, folder, machine=Machine(ranks=ranks))
@@ -68,7 +68,7 @@ def one_rank(rank, count, port, data, folder):
         run.train(float("inf"), stop=lambda: rank == 0 and run.progress.step >= 3)
         assert run.progress.step == 10  # at which they asked each other
         assert (folder / f"own-{rank}").exists() == (rank == 0)
-        # What only the first process has, all go on from.
+        # All processes go on from what only the first one has.
         again = Run(run.recipe, data, folder / f"own-{rank}", machine=Machine(ranks=ranks))
         assert again.progress.step == 10
         assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))

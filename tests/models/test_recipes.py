@@ -96,7 +96,7 @@ def test_there_is_no_such_recipe():
 
 
 def test_the_model_that_rounds_is_the_one_that_was_named(tmp_path):
-    samples = Rounder(None)  # of lossless samples nothing is rounded
+    samples = Rounder(None)  # lossless samples are not rounded
     named = load_recipe("photo").rounding
     assert named.hash.startswith(Rounder(named).model.hash.hex())
     other = load_recipe("photo", {"rounding.hash": "0123456789abcdef"}).rounding

@@ -300,7 +300,7 @@ def test_steps_share_the_crops_of_a_batch(data, tmp_path):
 def test_training_in_bfloat16_learns_too(data, trained, tmp_path):
     run = Run(trained.recipe, data, tmp_path, machine=Machine(bfloat16=True))
     assert run.train(float("inf"))
-    # What is kept computes in single precision.
+    # The model that is kept computes in single precision.
     assert not run.average.likelihood.in_bfloat16
     fresh = sum(image_bits(new_model(trained.recipe), picture(9), 64))
     assert sum(image_bits(run.average, picture(9), 64)) < 0.97 * fresh

@@ -22,7 +22,7 @@ def compiled_activate(sums, bias, shift, limit, out):
 
 
 def product(x, weight):
-    """Return x W (rows, outputs) as compiled code has it, from buffers with garbage in what does not count."""
+    """Return x W (rows, outputs) as compiled code computes it. Parts of the buffers that do not count hold garbage."""
     count, inputs = x.shape
     packed = products.pack(weight)
     rows = products.padded_rows(count)
@@ -54,7 +54,7 @@ def test_a_product_equals_integer_arithmetic(count, inputs, outputs, seed):
 
 @pytest.mark.parametrize(("count", "inputs", "outputs"), SHAPES)
 def test_sums_wrap_and_do_not_saturate(count, inputs, outputs):
-    # The largest magnitudes, alone of which a pair of products leaves int32.
+    # Only with the largest magnitudes does the sum of a pair of products leave int32.
     x, weight = np.full((count, inputs), -(2**15)), np.full((inputs, outputs), -(2**15))
     np.testing.assert_array_equal(product(x, weight), (x @ weight).astype(np.int32))
 

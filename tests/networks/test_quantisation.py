@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from codec.networks import quantisation
 
 STEPS = st.lists(st.integers(1 << 14, 1 << 24), min_size=1, max_size=5).map(lambda steps: np.array(steps, np.int32))
-"""From 1/4 to 256 samples."""
+"""Steps from 1/4 to 256 samples."""
 
 
 @settings(deadline=None, max_examples=100)

@@ -182,7 +182,7 @@ def test_threads_change_nothing(tensors, workers, pool):
 
 
 def test_networks_are_not_idle(tensors, pool):
-    # What the others compare is neither all zero nor all at a limit, and depends on level and blocks.
+    # The values that other tests compare are neither all zero nor all at a limit, and depend on level and blocks.
     both, rng = transform_weights.parse(tensors, CONFIG), np.random.default_rng(3)
     samples, values = images(rng, 64, 64)[0], latents(rng, 64, 64, 6)[0]
     for found in (
@@ -301,7 +301,7 @@ def test_a_bias_over_the_bound_is_refused(tensors, name, sign):
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "analysis.linear"])
 def test_a_weight_over_the_bound_is_refused(name):
-    # Not of analysis' linear map: 192 inputs of 128 cannot reach it.
+    # The linear map of analysis is left out, because 192 inputs of 128 cannot reach the bound.
     tensors = make(3, 20, (1, 2), 3, CONFIG)
     weight = tensors[f"{name}.weight"]
     if name == "synthesis.linear":

@@ -31,7 +31,7 @@ def browser():
 
 @pytest.fixture
 def tab(browser):
-    """A tab, which keeps what its pages complain of and what they ask for."""
+    """A tab that records the errors and the requests of its pages."""
     with browser.new_page() as page:
         page.complaints, page.requests = [], []
         page.on("console", lambda message: page.complaints.append(message.text))
@@ -44,7 +44,7 @@ def tab(browser):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The URL of a page of four images, of which one is stored."""
+    """The URL of a page with four images, one of which is stored."""
     folder = tmp_path_factory.mktemp("page")
     drawn = demo.draw()
     for name, size in ((HOSTILE, (64, 48)), ("image 10.png", (100, 80)), ("image 9.png", (80, 70))):
@@ -56,7 +56,7 @@ def page(tmp_path_factory):
 
 
 def requests(tab):
-    """Return what was asked for, but for what a page carries itself."""
+    """Return the URLs that were requested, without data that the page itself contains."""
     return [url for url in tab.requests if not url.startswith("data:")]
 
 

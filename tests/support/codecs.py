@@ -1,4 +1,4 @@
-"""Codecs under test, and what holds for every codec."""
+"""Codecs for tests, and the checks that all codecs must pass."""
 
 import numpy as np
 

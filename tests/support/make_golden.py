@@ -45,7 +45,7 @@ def draw_mosaic(width, height, seed):
 
 
 def draw_palette(width, height):
-    """Return a P image of flat areas, which PNG stores well."""
+    """Return an image of mode P with flat areas, which PNG stores well."""
     y, x = np.mgrid[0:height, 0:width]
     image = Image.fromarray(((x // 5 + y // 4) % 3).astype(np.uint8), "L").convert("P")
     image.putpalette([255, 0, 0, 20, 200, 40, 0, 10, 90])
@@ -53,7 +53,7 @@ def draw_palette(width, height):
 
 
 def draw_digit(width, height, seed):
-    """Return a 1 image with a bent stroke, three pixels wide, as of a pen."""
+    """Return an image of mode 1 with a bent stroke, three pixels wide, like that of a pen."""
     rng = np.random.default_rng(seed)
     turns = rng.integers(0, 65, (4, 2)) * (width - 1, height - 1) // 64
     y, x = np.mgrid[0:height, 0:width]
@@ -133,7 +133,7 @@ def replace(reason):
 
 
 def with_reason(changelog, reason):
-    """Return the changelog with one line more, at the end of its section on golden files."""
+    """Return the changelog with one more line at the end of its section on golden files."""
     if HEADING not in changelog.splitlines():
         changelog = f"{changelog.rstrip()}\n\n{HEADING}\n"
     before, after = changelog.split(f"{HEADING}\n", 1)

@@ -1,11 +1,11 @@
-"""What tests of several processes share."""
+"""Functions for tests of several processes."""
 
 import time
 from pathlib import Path
 
 
 def is_gone(pid):
-    """Return whether a process has ended, whoever is to hear of it; on Linux."""
+    """Return whether a process has ended, even if its parent has not waited for it. It works on Linux."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -313,7 +313,7 @@ DTYPES = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
 @dataclass(frozen=True)
 class Model:
-    """The tensors and the config; what only some models have stands last. ``tile`` is its side, of cells, too."""
+    """The tensors and the config. Fields that only some models have stand last. ``tile`` is a tile's or cell's side."""
 
     tensors: dict[str, I64]
     mixtures: int
@@ -413,7 +413,7 @@ def condition_row(model: Model, name: str, condition: int) -> I64:
 
 
 def level_row(rows: I64, condition: int, conditions: int) -> I64:
-    """Return the row of one of so many conditions, given those of levels."""
+    """Return the row of a condition, interpolated between the rows of levels."""
     steps = conditions - 1
     if steps == 0:
         return rows[0]
@@ -655,7 +655,7 @@ def context_places(ys: I64, xs: I64, offsets: list[tuple[int, int]], width: int)
 
 
 def seen_by(model: Model, place: int, v: I64) -> I64:
-    """Return what a place sees (N, features) of v (N, D), of which only channels decoded before count."""
+    """Return the inputs (N, features) of a place from v (N, D), of which only channels decoded before are read."""
     if model.kind != "samples":
         return v[:, : place * model.channels // model.groups]
     red, green, _ = v.T
@@ -686,7 +686,7 @@ def pop_pixels(
     shifts = t["likelihood.split.shift"].reshape(model.groups, head)
     for wave in range(width + SLOPE * (rows - 1)):
         ys = np.array([y for y in range(rows) if 0 <= wave - SLOPE * y < width], dtype=np.int64)
-        if len(ys) == 0:  # of an image one pixel wide every other wave is empty
+        if len(ys) == 0:  # in an image one pixel wide each second wave is empty
             continue
         xs = wave - SLOPE * ys
         here = (top + ys) * width + xs

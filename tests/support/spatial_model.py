@@ -43,14 +43,14 @@ CONFIGS = {
     },
     "grey": {"kind": "samples", "window": (7, 1), "patch": 2, "cell": 3, "band": 1, "neighbours": 1, "prior": 3},
 }
-"""What each has besides `USUAL`; of ``prior`` so many hidden units a latent, and of ``window`` columns and rows."""
+"""What each model has besides `USUAL`. ``prior`` is hidden units a latent, and ``window`` is columns and rows."""
 OTHER = {
     "samples": {"mixtures": 2},
     "samples-cells": {"latent_distribution": "logistic"},
     "grey": {"window_shows": "grey", "mixtures": 4},
 }
 BLOCKS = {"bits-low": (0, 1), "grey": (1, 0)}
-"""Of the posterior and of the map, where they are not two and one."""
+"""Numbers of blocks in the posterior and in the map, for models in which they are not two and one."""
 
 
 def config_of(name, **changes):
@@ -62,7 +62,7 @@ def config_of(name, **changes):
 
 
 def contexts_of(config):
-    """Return how many contexts a window has."""
+    """Return the number of contexts in a window."""
     beside = config["window_columns"] // 2
     return sum(min(beside, 2 * k - 1) + beside + 1 for k in range(config["window_rows"] + 1))
 

@@ -47,7 +47,7 @@ def random_tensors(seed=0, **config):
         found[f"{name}.shift"] = np.full(outputs, shift, dtype=np.int8)
 
     def results(name, inputs, steps, centre):
-        """Write an output layer, a unit of whose results is so many steps of its sums."""
+        """Write an output layer. A unit of its results is the given number of steps of its sums."""
         integers(f"{name}.weight", np.int16, (inputs, len(steps)), 60)
         found[f"{name}.bias"] = (centre * steps).astype(np.int32)
         found[f"{name}.multiplier"] = ((1 << 30) // steps).astype(np.int64)

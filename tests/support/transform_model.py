@@ -5,7 +5,7 @@ import numpy as np
 SUM_LIMIT = (1 << 31) - 1
 SAMPLES = 192
 LARGEST = {"analysis": 128, "synthesis": 32767}
-"""Inputs."""
+"""Limit of the inputs."""
 
 
 def largest_input(name, config):

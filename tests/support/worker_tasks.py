@@ -5,7 +5,7 @@ import time
 
 
 class UnportableError(Exception):
-    """An error that is made of two things and pickled as one."""
+    """An error that takes two arguments but is pickled with one."""
 
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")

@@ -45,7 +45,7 @@ def start(package, *, bits=10, **variables):
 
 
 def result(process):
-    """Return what the kernel made, and how many functions were compiled for it."""
+    """Return the kernel's result, and the number of functions that were compiled for it."""
     text, _ = process.communicate()
     assert process.returncode == 0
     value, compiled = text.split()
@@ -72,7 +72,7 @@ def test_a_kernel_is_compiled_once_and_anew_after_an_edit_of_what_it_imports(pac
     assert run(package) == (4, 0)
     before = files(package)
     assert len(before) == 1
-    # Another module than the kernel's own, which knows nothing of it.
+    # The change is in another module than the kernel's own, of which numba's cache knows nothing.
     edit(package / "codec" / "networks" / "products.py", "ROWS = 6", "ROWS = 5")
     assert run(package)[1] > 0
     assert run(package) == (4, 0)

@@ -32,7 +32,7 @@ def compiled():
 
 @pytest.fixture(scope="module", autouse=True)
 def heeded():
-    """Let commands heed signals that whoever runs the tests ignores: a shell's ``&`` has them ignored."""
+    """Let commands react to signals even if the process that runs the tests ignores them, as after ``&`` in a shell."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (1, 2, 15)}
     yield
     for number, handler in before.items():

@@ -47,7 +47,7 @@ def test_the_layers_are_the_hidden_ones_and_the_heads():
 def test_unpack_undoes_pack(u):
     chunk = pack(u, NETWORK)
     np.testing.assert_array_equal(unpack(chunk, NETWORK), u)
-    # As long as its ideal, but for the head and the rest of a word.
+    # The length is the ideal one, plus the head and the rest of a word.
     assert 0 <= 8 * len(chunk) - 31 - ideal_bits(u, NETWORK) <= 64 + 0.01 * COUNT
 
 

@@ -28,7 +28,7 @@ from codec.vlae.pixels import intervals
 MODEL = load_model()
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 5), (17, 300), (130, 70)]
 PATIENCE = 60
-"""Seconds after which a decoder is taken to hang."""
+"""Seconds after which a decoder counts as hanging."""
 
 
 def noise(rng, height, width, channels):
@@ -48,7 +48,7 @@ def photograph(rng, height, width, channels):
 
 
 def decoded(encoded, samples, max_error, *, threads=None, progress=None, **changes):
-    """Return what `decode` makes of an encoded image, with some parts of its file changed."""
+    """Return the result of `decode` for an encoded image, with some parts of its file changed."""
     height, width, channels = changes.pop("shape", samples.shape)
     parts = {
         name: changes.pop(name, getattr(encoded, name))
@@ -447,7 +447,7 @@ def assert_refused(encoded, samples, **changes):
     def work():
         try:
             outcome.append(decoded(encoded, samples, 0, **changes))
-        except BaseException as error:  # any other kind is what this is about
+        except BaseException as error:  # the test is about errors of other kinds
             outcome.append(error)
 
     thread = threading.Thread(target=work, daemon=True)

@@ -22,7 +22,7 @@ from codec.format.headers import Latents
 ROOT = Path(__file__).parents[2]
 
 STEPS = 32
-"""Of the search for an adaptation: fewer than usual do as well here."""
+"""Steps of the search for an adaptation. Fewer than usual are enough here."""
 
 QUALITIES = (5, 60, 98)
 

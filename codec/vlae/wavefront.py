@@ -81,7 +81,6 @@ def _code_pixels(
     channels, prepared = len(layout.order), work.prepared
     grid = number_grid(layout.low, layout.high)
     bits = 0.0
-    keeps = mode in (ENCODE, MEASURE)  # values as they are
     run_body(count, band, network, work)
     for place in range(band.places):
         run_head(place, count, band, network, work)
@@ -106,7 +105,7 @@ def _code_pixels(
                     symbol = cheapest(band.source[at + channel], price, grid, prepared, table)
                 else:
                     symbol = symbol_of(np.int64(band.source[at + channel]), grid)
-                if not keeps:
+                if mode <= CHOOSE:
                     value = value_of(symbol, grid, layout.low, layout.high)
                     if band.places == len(layout.begins) - 1:
                         image[at + channel] = value
@@ -148,17 +147,16 @@ def code_band(
     The loop ends when the message runs dry; the caller's `codec.entropy.rans.check_not_dry` then raises.
     """
     bits = 0.0
-    in_batches = mode in (ENCODE, MEASURE)
     for piece in range(pieces[0], pieces[1], pieces[2]):
-        if in_batches:
-            count = min(BATCH, band.rows * band.width - piece * BATCH)
-            for i in range(count):
-                work.ys[i], work.xs[i] = divmod(piece * BATCH + i, band.width)
-        else:
+        if mode <= CHOOSE:
             first, count = _wave_rows(piece, band.width, band.rows)
             for i in range(count):
                 work.ys[i] = first + i
                 work.xs[i] = piece - SLOPE * (first + i)
+        else:
+            count = min(BATCH, band.rows * band.width - piece * BATCH)
+            for i in range(count):
+                work.ys[i], work.xs[i] = divmod(piece * BATCH + i, band.width)
         bits += _code_pixels(mode, count, band, network, table, message, starts, freqs, work)
         if message.size[0] < 0:
             break

@@ -115,7 +115,7 @@ def main(data: Path, runs: Path, minutes: float, only: str) -> None:
         def lost(images: Tensor, step: int, fall: float, task=task, model=model, alone=alone, held=held) -> Tensor:
             if alone:  # the networks around z are not computed
                 features = torch.zeros(len(images), task.config.features, task.crop, task.crop)
-                return task.pixels.bits(model, images, features).mean() / images[0].numel()
+                return task.whole.bits(model, images, features).mean() / images[0].numel()
             noise = Noise(step)
             on = noise.uniform(len(images)) >= DROP
             bits, latent = task.terms(model, images, noise, on)

@@ -173,6 +173,8 @@ def compress(
     }
     goal = goal_of(lossless=lossless, **given)
     effort = checked_effort(effort)
+    if latents is not None and not isinstance(latents, Latents):
+        raise TypeError(f"latents: expected Latents, got {type(latents).__name__}")
     named = chosen_model(model, goal)
     threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
     if not isinstance(image, Image.Image):

@@ -6,13 +6,16 @@ The image is drawn, not photographed, so that it needs no download and nobody ha
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from codec.commands.console import prepare
 from codec.errors import CodecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 160, 120
 PICTURE = Path(__file__).with_name("demo.png")
@@ -20,6 +23,8 @@ PICTURE = Path(__file__).with_name("demo.png")
 
 def draw() -> NDArray[np.uint8]:
     """Return the picture of `PICTURE`, uint8 array (120, 160, 3): sky, hills, soft discs, grain."""
+    import numpy as np
+
     rng = np.random.default_rng(2024)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     down = y[:, :, None] / HEIGHT

@@ -171,13 +171,15 @@ def test_the_package_itself_imports_nothing_when_loaded():
     assert not [node for node in body if isinstance(node, ast.ImportFrom) and node.module.startswith("codec")]
 
 
-@pytest.mark.parametrize("module", ["codec", "codec.commands.cli"])
-def test_what_is_slow_loads_late(module):
+@pytest.mark.parametrize(
+    ("module", "slow"), [("codec", "numpy"), ("codec.commands.cli", "numpy"), ("codec.api", "numba")]
+)
+def test_what_is_slow_loads_late(module, slow):
     code = f"import sys, {module}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert "codec" in loaded
-    assert not loaded & {"torch", "numba", "models"}
+    assert not loaded & {"torch", "numba", "models", slow}
 
 
 def test_decoding_loads_no_encoder():

@@ -292,6 +292,7 @@ def test_two_fidelities_are_too_many(options):
         ({"max_error": True}, TypeError),
         ({"quality": 0}, ValueError),
         ({"quality": "60"}, TypeError),
+        ({"latents": "bits-back"}, TypeError),
         ({"effort": 4}, ValueError),
         ({"lossless": True, "threads": 0}, ValueError),
     ],

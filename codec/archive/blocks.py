@@ -1,4 +1,4 @@
-"""Blocks of an archive. The images of one model form a chain: they share one message for each lane.
+"""Reading blocks of an archive. The images of one model form a chain: they share one message for each lane.
 
 A chain is encoded from its last image to the first, and decoded from the first to the last. An image borrows the bits
 that choose its z from the images after it. Only the last image of a chain finds none. See FORMAT.md, "Archives".
@@ -6,89 +6,20 @@ that choose its z from the images after it. Only the last image of a chain finds
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import replace
 
 from PIL import Image
 
 from codec.entropy.rans import Message
-from codec.errors import CorruptDataError, ImageError
-from codec.format.archive_index import Block, ChainEntry, ImageEntry, telling
+from codec.errors import CorruptDataError
+from codec.format.archive_index import Block, telling
 from codec.format.container import holds
-from codec.format.headers import CodingHeader, Latents
+from codec.format.headers import Latents
 from codec.frozen.model import Model
-from codec.image_files import pillow
 from codec.images import decoder
-from codec.images.choice import pixels_for, reach
-from codec.images.fidelities import Chain, Encoder, chosen_model
-from codec.images.goals import DEFAULT_EFFORT, Goal
-from codec.system.sources import Source
-from codec.system.workers import Report
 from codec.vlae import decoding, lanes
 from codec.vlae.image import Image as Raster
-
-
-def encode_block(
-    images: Sequence[tuple[str, Image.Image | Source]],
-    goal: Goal,
-    model: str | None,
-    threads: int | None,
-    report: Report,
-) -> tuple[Block, bytes]:
-    """Return a block of named images, and its bytes. `BlockReader` is the inverse.
-
-    Parameters
-    ----------
-    images : sequence of (str, image)
-        Names and images, in the order of the archive.
-    goal : Goal
-    model : str or None
-        Name of the model that codes lossless images; None takes the usual ones.
-    threads : int or None
-        Largest number of threads.
-    report : Report
-        Called when images are done.
-
-    Raises
-    ------
-    ImageError
-        An image cannot be read, or cannot be coded without changing it.
-    ModelError
-        The weights are missing or damaged.
-    OSError
-        A file cannot be opened.
-    """
-    chains: dict[int, Chain] = {}
-    codings: dict[int, CodingHeader] = {}
-    entries: list[ImageEntry] = []
-    chunks: list[bytes] = []
-    named = chosen_model(model, goal)
-    for name, source in reversed(images):
-        image = source if isinstance(source, Image.Image) else pillow.load_image(source)
-        try:
-            pixels = pixels_for(image, goal)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
-        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named), goal)
-        parts, coding = file.container, file.container.coding
-        if coding is not None and file.chain is not None:
-            chains[coding.model] = file.chain
-            codings[coding.model] = coding
-        own = (parts.metadata, parts.adaptation, parts.alpha, b"" if coding else parts.payload)
-        lengths = (len(own[0]), len(own[1]), len(own[2]), len(own[3]))
-        entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
-        chunks.append(b"".join(own))
-        report(1)
-    models = sorted(chains)
-    data = b"".join([*(lanes.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
-    shared = tuple(_chain_entry(codings[model], chains[model]) for model in models)
-    return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
-
-
-def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
-    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, lanes.lane_table(chain.messages))
 
 
 class BlockReader:

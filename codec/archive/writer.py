@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from codec.archive.blocks import encode_block
+from codec.archive.encoding import encode_block
 from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 import codec
-from codec.archive.blocks import BlockReader, encode_block
+from codec.archive.blocks import BlockReader
+from codec.archive.encoding import encode_block
 from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.entropy.stack import Stack

@@ -182,9 +182,18 @@ def test_what_is_slow_loads_late(module, slow):
     assert not loaded & {"torch", "numba", "models", slow}
 
 
-def test_decoding_loads_no_encoder():
-    path = ROOT / "tests" / "golden" / "lossy-rgb-bits-back.vlae"
-    code = f"import codec, sys; codec.decompress({str(path)!r}); print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("name", "decode"),
+    [
+        ("lossy-rgb-bits-back.vlae", "codec.decompress({path!r})"),
+        ("lossless-rgb-bits-back.vlae", "codec.decompress({path!r})"),
+        ("near-lossless-rgb.vlae", "codec.decompress({path!r})"),
+        ("lossy-rgb-bits-back.vlae", "codec.decompress({path!r}, latents_only=True, sample=1)"),
+        ("archive.vlar", "[image.load() for image in codec.Archive({path!r}).values()]"),
+    ],
+)
+def test_decoding_loads_no_encoder(name, decode):
+    code = f"import codec, sys; {decode.format(path=str(ROOT / 'tests' / 'golden' / name))}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     assert "codec.vlae.decoding" in run.stdout.split()
     assert not [name for name in run.stdout.split() if name.startswith("codec.encoder")]

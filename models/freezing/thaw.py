@@ -143,7 +143,8 @@ def _grow(small: VLAE, model: VLAE) -> None:
 def thaw_coder(data: bytes, model: VLAE) -> None:
     """Fill a freshly initialised coder with weights that compute what a frozen model's coder computes.
 
-    ``data`` is a weights file that was checked. The coder may be larger than the frozen one, see `thaw_samples`.
+    ``data`` is a weights file that was checked. The coder may be larger than the frozen one, see `thaw_samples`. A
+    coder without latents becomes the frozen one with its latents off.
 
     Raises
     ------
@@ -154,7 +155,7 @@ def thaw_coder(data: bytes, model: VLAE) -> None:
     different = []
     for field in fields(Config):
         have, want = getattr(frozen, field.name), getattr(config, field.name)
-        if want != have and not (field.name in GROWING and want > have):
+        if want != have and not (field.name in GROWING and want > have) and (field.name, want) != ("latents", 0):
             different.append(f"{field.name} is {have}, not {want}")
     if different:
         raise ValueError(f"the frozen model differs: {', '.join(different)}")

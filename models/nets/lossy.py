@@ -232,7 +232,7 @@ def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tenso
 def coder_bits(
     model: Lossy, y: Tensor, coded: Tensor, level: Tensor, on: Tensor, noise: Noise | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the bits of y, and of its latents z (prior minus posterior), (B,) each.
+    """Return the bits of y, and of its latents z (prior minus posterior), (B,) each; 0 of a model without latents.
 
     Parameters
     ----------
@@ -244,6 +244,8 @@ def coder_bits(
         Source of the numbers that draw z. None takes the posterior's mode.
     """
     coder, tile = model.coder, model.coder.config.tile
+    if not coder.config.latents:
+        return tensor_bits(model, y, coded, coder.biases_off(level)[:, None]), torch.zeros_like(level[:, 0])
     h, w = y.shape[2:]
     rows, columns = -(-h // tile), -(-w // tile)
     padded = F.pad(y[:, : model.config.planes], (0, columns * tile - w, 0, rows * tile - h), "replicate")

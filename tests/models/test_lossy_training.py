@@ -24,6 +24,7 @@ from models.nets import lossy  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
 from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
 from models.nets.transforms import PATCH, SAMPLES, Analysis, Synthesis, linear_rows  # noqa: E402
+from models.noise import Noise  # noqa: E402
 from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.tasks.distortion import distortion  # noqa: E402
@@ -258,6 +259,18 @@ def test_a_larger_coder_and_depthwise_transforms_go_on_from_frozen_weights(recip
     samples = torch.linspace(-100, 100, 3 * 48 * 56).view(1, 3, 48, 56)
     expected = thawed.analysis.mapped(pixel_unshuffle(samples, 8))
     assert torch.allclose(fresh.analyse(samples, level), expected, atol=1e-3)
+
+
+def test_a_model_without_latents_learns_and_pays_nothing_for_them(data):
+    changes = SMALL | {"model.fine_width": 8, "model.synthesis_fine_blocks": 1, "train.batch": 2}
+    task = task_of(load_recipe("lossy-depthwise", changes))
+    model = task.new_model()
+    assert not [name for name, _ in model.named_parameters() if "posterior" in name or "prior" in name]
+    loss = task.loss(model, task.batch(task.material(data, 1).batch(0, 2), np.random.default_rng(0)), Noise(0), 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    coded = float_code(model, centre(load_images(data / "some")[1], 64, 8), 0.5, sample=True)
+    assert coded.bits > coded.latent_bits == 0
 
 
 def test_depthwise_transforms_are_not_frozen_yet():

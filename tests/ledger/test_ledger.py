@@ -104,14 +104,18 @@ def test_the_coder_and_its_tables_lose_next_to_nothing(latents):
 
 
 def test_latents_pay_in_the_rows_that_are_theirs():
-    back, two, none = (measured(photo(), latents=latents).ledger for latents in (1, 2, 0))
+    back, two, none = (
+        measured(photo(), latents=latents).ledger for latents in (Latents.BITS_BACK, Latents.TWO_PART, Latents.NONE)
+    )
     assert none.rows["prior_bits"] == none.rows["posterior_bits"] == none.rows["initial_bits"] == 0
     assert two.rows["initial_bits"] == pytest.approx(-two.rows["posterior_bits"])
     assert 0 < back.rows["initial_bits"] < -back.rows["posterior_bits"]
 
 
 def test_the_naive_length_is_that_of_a_file_of_two_parts():
-    back, two, none = (measured(photo(), latents=latents).ledger for latents in (1, 2, 0))
+    back, two, none = (
+        measured(photo(), latents=latents).ledger for latents in (Latents.BITS_BACK, Latents.TWO_PART, Latents.NONE)
+    )
     assert back.promises.saved_bits == pytest.approx(back.naive_bits - back.bits)
     assert back.promises.saved_bits != 0
     assert back.naive_bits == pytest.approx(two.file_bits, abs=64)  # words are whole

@@ -67,8 +67,7 @@ class BlockReader:
             if file.coding is None:
                 return decoder.stored_image(file)
             alpha = decoder.unpack_alpha(file)
-            raster = self.raster(index)
-            return decoder.coded_image(file, raster.model, raster.samples, alpha, threads=self.threads)
+            return decoder.Opened(file, self.raster(index), alpha).image(self.threads)
 
     def raster(self, index: int) -> Raster:
         """Return the raster of a coded image, by its number in the block.

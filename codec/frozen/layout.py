@@ -58,6 +58,10 @@ class Kind:
     patch: int
     white: int = 1
 
+    def samples_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return an image's samples of the raster's values. Where they are samples, no copy is made."""
+        return values if self.white == 1 else values * self.white
+
 
 SAMPLES = Kind("samples", np.dtype(np.uint8), may_be_grey=True, is_rounded=True, patch=1)
 BITS = Kind("bits", np.dtype(np.uint8), may_be_grey=False, is_rounded=False, patch=1, white=255)

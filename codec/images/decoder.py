@@ -172,7 +172,7 @@ def coded_image(
         shape = (header.height, header.width, header.channels)
         values = lossy_decoder.decoded(model, values, header.quality, shape, threads)
     else:
-        values = values * model.kind.white
+        values = model.kind.samples_of(values)
     if exact:
         _check_samples(header, values, alpha)
     return pillow.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))

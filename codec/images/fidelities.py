@@ -157,7 +157,7 @@ class Encoder:
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
         options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
         encoded = encoding.encode(model, values, error, self.latents, **options)
-        return self._coded(fidelity, error, model, encoded, encoded.samples * model.kind.white)
+        return self._coded(fidelity, error, model, encoded, model.kind.samples_of(encoded.samples))
 
     def lossy(self, quality: int) -> File:
         """Return the lossy file of a quality, or the stored file if a decoder would refuse the lossy one."""

@@ -334,7 +334,7 @@ DENSE = [name for name in LAYERS if name != "analysis.linear" and not name.endsw
 @pytest.mark.parametrize("name", DENSE)
 def test_a_weight_over_the_bound_is_refused(name):
     # The linear map of analysis is left out, because 192 inputs of 128 cannot reach the bound.
-    tensors = make(3, (20, 7), 30, (1, 2), 3, CONFIG)
+    tensors = make(3, (20, 7), 30, (2, 3), 3, CONFIG)
     weight = tensors[f"{name}.weight"]
     if name == "synthesis.linear":
         weight[:, 1] = 32767, -32767, 4  # 65538 * 32767 = 2**31 - 2
@@ -350,9 +350,9 @@ def test_a_weight_over_the_bound_is_refused(name):
 @pytest.mark.parametrize("name", ["analysis.coarse1.depthwise", "synthesis.fine2.depthwise"])
 def test_depthwise_weights_over_the_bound_are_refused(tensors, name):
     weight, shift = (tensors[f"{name}.{part}"].copy() for part in ("weight", "shift"))
-    most, rest = divmod((SUM_LIMIT - (1 << 14)) // CONFIG["stream_limit"], 8)
-    weight[:, -1] = [-most] * 8 + [rest]
-    shift[-1] = 15
+    shift[-1] = 20  # half of it is 2**19
+    left = (SUM_LIMIT - (1 << 19)) // CONFIG["stream_limit"] - 7 * 32767
+    weight[:, -1] = [-32767] * 7 + [32767, left - 32767]
     changed = tensors | {f"{name}.weight": weight, f"{name}.shift": shift}
     transform_weights.parse(changed, CONFIG)
     weight[-1, -1] += 1

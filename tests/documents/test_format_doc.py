@@ -437,13 +437,14 @@ def test_what_spatial_networks_see():
 
 
 def test_tensors_of_transforms():
-    C, n, L, blocks = 5, 7, 3, {"synthesis": 2, "analysis": 1}
+    C, n, f, T, L, blocks = 5, 7, 3, 4, 3, {"coarse": 2, "fine": 1}
     config = {"stream_limit": 99, "hidden_limit": 99}
-    tensors = transform_model.make(C, n, (blocks["analysis"], blocks["synthesis"]), L, config)
-    sizes = {"C": C, "n": n, "L": L, "E": len(tensors["synthesis.steps"])}
+    tensors = transform_model.make(C, (n, f), T, (blocks["coarse"], blocks["fine"]), L, config)
+    sizes = {"C": C, "n": n, "f": f, "T": T, "L": L, "E": len(tensors["synthesis.steps"])}
     documented = {}
     for name, dtype, *columns, _ in rows("Transforms", "tensor"):
-        for (prefix, count), cell in zip(blocks.items(), columns, strict=True):
+        count = blocks.get(name.split("*")[0], 1)
+        for prefix, cell in zip(("synthesis", "analysis"), columns, strict=True):
             shape = tuple(eval(products(term), {}, sizes) for term in cell.split(", ") if term)  # noqa: S307  ours
             for k in range(1, count + 1) if shape else ():
                 documented[f"{prefix}.{name.replace('*k*', str(k))}"] = (dtype.replace("I", "int"), shape)
@@ -500,7 +501,7 @@ def test_every_file_of_the_format_cites_a_section():
     folders = {
         "format": "headers container metadata png archive_index archive_sections",
         "entropy": "rans tables mixtures",
-        "networks": "checks quantisation convolutions transform",
+        "networks": "checks quantisation convolutions depthwise transform",
         "frozen": "contexts layout likelihood prior modulation features model weights shipped",
         "vlae": "image coders decoding wavefront adaptation",
         "archive": "blocks reader",

@@ -352,7 +352,7 @@ def test_depthwise_weights_over_the_bound_are_refused(tensors, name):
     weight, shift = (tensors[f"{name}.{part}"].copy() for part in ("weight", "shift"))
     shift[-1] = 20  # half of it is 2**19
     left = (SUM_LIMIT - (1 << 19)) // CONFIG["stream_limit"] - 7 * 32767
-    weight[:, -1] = [-32767] * 7 + [32767, left - 32767]
+    weight[:, -1] = [-32767] * 7 + [left, 0]
     changed = tensors | {f"{name}.weight": weight, f"{name}.shift": shift}
     transform_weights.parse(changed, CONFIG)
     weight[-1, -1] += 1
@@ -363,7 +363,7 @@ def test_depthwise_weights_over_the_bound_are_refused(tensors, name):
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
 def test_a_larger_limit_is_refused(name):
     config = {"stream_limit": 4095, "hidden_limit": 4095}
-    tensors = make(2, (120, 120), 120, (1, 1), 1, config)
+    tensors = make(2, (120, 120), 600, (1, 1), 1, config)
     transform_weights.parse(tensors, config)
     with pytest.raises(ModelError, match="sums may reach"):
         transform_weights.parse(tensors, config | {name: 32767})

@@ -28,6 +28,8 @@ SAME, COARSER, FINER = 0, 1, 2
 positions to one, FINER maps one to such a square; the channels of a square follow its rows and columns."""
 
 I64 = NDArray[np.int64]
+NOT_KEPT = np.zeros((0, 0), dtype=np.bool_)
+"""Passed as ``active`` to `run_block` by those that do not go back."""
 
 
 class Dense(NamedTuple):
@@ -182,6 +184,7 @@ def run_block(
     level: int,
     limits: tuple[int, int],
     out: I16,
+    active: NDArray[np.bool_],
 ) -> None:
     """Fill rows of a stream's plane with the stream after a residual block.
 
@@ -200,6 +203,9 @@ def run_block(
         Row of the hidden layer's biases.
     limits : (int, int)
         Largest magnitudes in the stream and in the hidden layer.
+    active : bool array (positions of the plane, hidden units)
+        Filled with whether each hidden unit is within its limits, for going back through the block. If it has no rows,
+        it stays as it is.
     """
     hidden, residual = block.hidden, block.residual
     mixed = np.zeros((POSITIONS, 2 * hidden.weight.shape[1]), dtype=np.int16)
@@ -215,6 +221,11 @@ def run_block(
         product(count, mixed, hidden.weight, sums)
         for i in range(count):
             activate(sums[i], units, hidden.shift, limits[1], acts[i])
+        if len(active):
+            for i in range(count):
+                seen, row = active[begin + i], acts[i]
+                for u in range(len(seen)):
+                    seen[u] = 0 < row[u] < limits[1]
         product(count, acts, residual.weight, sums)
         for i in range(count):
             y, column = divmod(begin + i, across)

@@ -40,7 +40,19 @@ from numpy.typing import NDArray
 
 from codec.constants import LARGEST_SAMPLE, OUTPUT_SHIFT, Y_LIMIT
 from codec.networks.convolutions import Output, output
-from codec.networks.depthwise import COARSER, FINER, SAME, STEP, Block, Dense, Last, run_block, run_dense, run_last
+from codec.networks.depthwise import (
+    COARSER,
+    FINER,
+    NOT_KEPT,
+    SAME,
+    STEP,
+    Block,
+    Dense,
+    Last,
+    run_block,
+    run_dense,
+    run_last,
+)
 from codec.networks.products import I16, I32
 
 PATCH = 8
@@ -170,7 +182,7 @@ class _Run:
         for block in blocks:
             self.more -= 1
             rows = self.strip.rows(self.more, step)
-            self.share(run_block, rows, step * self.across, stream, block, self.level, self.limits, other)
+            self.share(run_block, rows, step * self.across, stream, block, self.level, self.limits, other, NOT_KEPT)
             stream, other = other, stream
         return stream
 

@@ -1,4 +1,4 @@
-"""Depthwise transforms, a prototype: their initial values, their contexts and their cost. Needs torch."""
+"""Depthwise transforms: their initial values, their contexts and their cost. Needs torch."""
 
 import pytest
 

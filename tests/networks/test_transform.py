@@ -363,7 +363,7 @@ def test_depthwise_weights_over_the_bound_are_refused(tensors, name):
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
 def test_a_larger_limit_is_refused(name):
     config = {"stream_limit": 4095, "hidden_limit": 4095}
-    tensors = make(2, (120, 120), 600, (1, 1), 1, config)
+    tensors = make(2, (120, 120), 1200, (1, 1), 1, config)
     transform_weights.parse(tensors, config)
     with pytest.raises(ModelError, match="sums may reach"):
         transform_weights.parse(tensors, config | {name: 32767})

@@ -38,8 +38,8 @@ from codec.networks.transform import PATCH, SAMPLES
 from models.data.crops import Crops, centre, load_images
 from models.freezing.thaw_lossy import thaw_lossy
 from models.nets.depthwise import DepthwiseSynthesis, Shape
-from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
 from models.nets.layers import Residual
+from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
 from models.nets.transforms import Y_UNIT, Transform, linear_rows, multiply_adds
 from models.recipes.reading import load_recipe
 from models.training.device import fast_memory

@@ -105,9 +105,7 @@ def transposed(packed: I16, inputs: int, outputs: int) -> Transposed:
 def make_rounding(columns: int) -> Rounding:
     """Return buffers for layers with up to ``columns`` inputs and outputs."""
     shape = padded_rows(PIECE), padded_columns(columns)
-    return Rounding(
-        np.zeros(shape, dtype=np.int16), np.zeros(PIECE, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-    )
+    return Rounding(np.zeros(shape, dtype=np.int16), np.zeros(PIECE, dtype=np.float32), np.zeros(shape, dtype=np.int32))
 
 
 def make_back(network: Network) -> Back:

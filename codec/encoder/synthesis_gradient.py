@@ -57,7 +57,9 @@ def _layer(count: int, layer: _Dense, gradient: F32, rounding: Any, result: F32)
 
 
 @kernel
-def _through_dense(worker: int, workers: int, layer: _Dense, gradient: F32, rounding: Any, adds: bool, out: F32) -> None:
+def _through_dense(
+    worker: int, workers: int, layer: _Dense, gradient: F32, rounding: Any, adds: bool, out: F32
+) -> None:
     """Fill ``out`` (positions, inputs) with the gradients of a layer's inputs, or add them; ``gradient`` is scaled."""
     result = np.empty((PIECE, out.shape[1]), dtype=np.float32)
     for begin in range(worker * PIECE, len(out), workers * PIECE):
@@ -92,9 +94,7 @@ def _through_block(
 
 
 @kernel
-def _through_depthwise(
-    worker: int, workers: int, shape: tuple[int, int], weight: F32, gradient: F32, out: F32
-) -> None:
+def _through_depthwise(worker: int, workers: int, shape: tuple[int, int], weight: F32, gradient: F32, out: F32) -> None:
     """Add to ``out`` (positions, channels) the gradients of a depthwise layer's inputs, given those of its results."""
     down, across = shape
     channels = out.shape[1]
@@ -203,9 +203,7 @@ class Backward:
 
         list(self.pool.map(run, range(self.workers)))
 
-    def _forward(
-        self, x: I16, blocks: Sequence[Block], shape: tuple[int, int]
-    ) -> tuple[I16, list[NDArray[np.bool_]]]:
+    def _forward(self, x: I16, blocks: Sequence[Block], shape: tuple[int, int]) -> tuple[I16, list[NDArray[np.bool_]]]:
         """Return the stream after some blocks, and which hidden units of each pass a gradient."""
         kept = []
         for block in blocks:

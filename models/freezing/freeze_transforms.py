@@ -137,7 +137,6 @@ class LayerWriter:
         folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
         self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
 
-
     def depthwise_blocks(
         self, prefix: str, blocks: Iterable[DepthwiseBlock], stream: F64, peaks: dict[str, F64]
     ) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.networks.transform import PATCH, SAMPLES
+from codec.networks.transform import PATCH
 from models.nets.layers import LayerT_co, Stack, begin_at_zero, lowered
 
 INPUT_UNIT = 64.0

@@ -556,6 +556,15 @@ def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptatio
 # Maps of features
 
 
+def sums(x: I64, weight: I64) -> I64:
+    """Return the sums of every position of x (h, w, channels), whose neighbours have a part where weights say so."""
+    if len(weight) > x.shape[2]:
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        down, across = x.shape[:2]
+        x = np.concatenate([padded[r : r + down, c : c + across] for r in range(3) for c in range(3)], axis=2)
+    return x @ weight
+
+
 def shifted(model: Model, name: str, x: I64) -> I64:
     t = model.tensors
     return (sums(x, t[f"{name}.weight"]) + t[f"{name}.bias"]) >> t[f"{name}.shift"]
@@ -787,7 +796,7 @@ def dequantise(q: I64, steps: I64) -> I64:
 
 
 def depth(s: I64, weight: I64) -> I64:
-    """Return the sums over each position of s (h, w, units) and its neighbours; the nearest stand in for missing ones."""
+    """Return the sums over each position of s (h, w, units) and its neighbours, or the nearest instead of them."""
     down, across = s.shape[:2]
     rows, columns = np.arange(down)[:, None], np.arange(across)
     total = np.zeros_like(s)

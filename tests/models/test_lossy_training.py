@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load
 
 torch = pytest.importorskip("torch")
 
@@ -19,6 +20,7 @@ from models.data.crops import centre, load_images  # noqa: E402
 from models.errors import RecipeError, TrainingError  # noqa: E402
 from models.freezing.freeze_transforms import gains  # noqa: E402
 from models.freezing.peaks import Peaks  # noqa: E402
+from models.freezing.thaw import thaw_coder  # noqa: E402
 from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
 from models.nets import lossy  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
@@ -271,6 +273,51 @@ def test_a_model_without_latents_learns_and_pays_nothing_for_them(data):
     assert torch.isfinite(loss)
     coded = float_code(model, centre(load_images(data / "some")[1], 64, 8), 0.5, sample=True)
     assert coded.bits > coded.latent_bits == 0
+
+
+@pytest.fixture(scope="module")
+def plain(data):
+    """Return a model without latents whose parameters say something, and its weights file."""
+    task = task_of(load_recipe("lossy", SMALL | {"model.coder.latents": 0}))
+    model = task.new_model()
+    with torch.no_grad():
+        for parameter in (model.coder.condition.weight, model.coder.off):
+            parameter.normal_(0, 0.1)
+        model.log_steps.add_(0.1 * torch.randn_like(model.log_steps))
+    torch.set_num_threads(1)
+    return model, freeze(task, model, task.material(data, 2))
+
+
+@pytest.mark.parametrize("condition", [0, 50, 99])
+def test_a_frozen_model_without_latents_is_the_float_one(plain, data, condition):
+    model, weights = plain
+    frozen, samples = parse_model(weights), centre(load_images(data / "some")[1], 96, 8)
+    assert (frozen.latents, frozen.band * frozen.tile) == (0, model.coder.config.tile)
+    before, after = float_code(model, samples, condition / 99, sample=False), frozen_code(frozen, samples, condition)
+    assert after.bits == pytest.approx(before.bits, rel=0.01)
+    assert after.psnr == pytest.approx(before.psnr, abs=0.05)
+    assert after.latent_bits == 0
+
+
+def test_the_rows_of_biases_are_those_of_levels(plain, weights):
+    for data in (plain[1], weights):
+        rows = {len(tensor) for name, tensor in load(data).items() if name.endswith("biases") and tensor.ndim == 2}
+        assert rows == {SMALL["model.levels"]}
+
+
+@torch.no_grad()
+def test_a_thawed_coder_without_latents_computes_what_the_frozen_one_does(plain):
+    model, weights = plain
+    y = torch.randint(-3, 4, (1, 24, 6, 7), generator=torch.Generator().manual_seed(0)).float()
+    for changes in ({}, {"model.coder.width": 264, "model.coder.tile": 32}):
+        thawed = task_of(load_recipe("lossy", SMALL | {"model.coder.latents": 0} | changes)).new_model()
+        thaw_coder(weights, thawed.coder)
+        for quality in (0.0, 0.4, 1.0):
+            level = model.level(torch.tensor([quality]))
+            bits = [float(tensor_bits(m, y, y, m.coder.biases_off(level)[:, None])) for m in (model, thawed)]
+            assert bits[0] == pytest.approx(bits[1], rel=0.005)
+    with pytest.raises(ValueError, match="latents is 0, not 4"):
+        thaw_coder(weights, task_of(load_recipe("lossy", SMALL | {"model.coder.latents": 4})).new_model().coder)
 
 
 def test_depthwise_transforms_are_not_frozen_yet():

@@ -232,7 +232,7 @@ def run_block(
             at = slice(column * channels, (column + 1) * channels)
             before, place = x[y, at], out[y, at]
             for o in range(channels):
-                # A change beyond twice the limit has the same result, and without this clip the sum could leave 32 bits.
+                # A change beyond twice the limit has the same result. Without this clip the sum could leave 32 bits.
                 change = min(max(shift_right(np.int32(sums[i, o] + bias[o]), shift[o]), 2 * low), 2 * high)
                 place[o] = np.int16(min(max(np.int32(before[o] + change), low), high))
 

@@ -64,6 +64,10 @@ def blank(model: Model, file: Container) -> Image:
         raise CorruptDataError(
             f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
         )
+    if coding.latents != Latents.NONE and not model.latents:
+        raise CorruptDataError(
+            f"header: model {model.number} has no latents, got {coding.latents.name}", OFFSETS["latents"]
+        )
     return replace(image, moved=adaptation.unpack(file.adaptation, model.network))
 
 

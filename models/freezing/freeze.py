@@ -198,7 +198,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> Tensors:
 
 
 def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
-    """Return the tensors and the configuration of a model.
+    """Return the tensors and the configuration of a model: of the family `modulation`, or `plain` without latents.
 
     Parameters
     ----------
@@ -206,18 +206,10 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
         Largest activations, from `Peaks` after running the model on calibration crops.
     """
     config, coded = model.config, model.config.coded
-    likelihood, units = freeze_likelihood(model.likelihood, peaks, to_f64(model.condition.weight))
-    likelihood["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
-    tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
-    tensors |= _freeze_prior(model, peaks)
     header: dict[str, str | int] = {
         "radius": config.radius,
         "mixtures": config.mixtures,
-        "tile": config.tile,
-        "latents": config.latents,
-        "grid": config.grid,
         "activation_limit": ACTIVATION_LIMIT,
-        "posterior_limit": POSTERIOR_LIMIT,
         "output_shift": OUTPUT_SHIFT,
     }
     if coded.limit is not None:
@@ -227,8 +219,22 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
             "groups": coded.groups,
             "limit": coded.limit,
             "references": coded.references,
-            "posterior_channels": coded.planes,
         }
+    conditions = to_f64(model.condition.weight)
+    if not config.latents:  # what is added to all conditions is a part of each
+        tensors, _ = freeze_likelihood(model.likelihood, peaks, conditions + to_f64(model.off))
+        return Frozen(tensors, header | {"networks": "plain", "rows": config.tile})
+    tensors, units = freeze_likelihood(model.likelihood, peaks, conditions)
+    tensors["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
+    tensors |= _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units) | _freeze_prior(model, peaks)
+    header |= {
+        "tile": config.tile,
+        "latents": config.latents,
+        "grid": config.grid,
+        "posterior_limit": POSTERIOR_LIMIT,
+    }
+    if coded.limit is not None:
+        header["posterior_channels"] = coded.planes
     return Frozen(tensors, header)
 
 

@@ -93,7 +93,7 @@ def thaw_lossy(data: bytes, model: Lossy) -> None:
     tensors, header = load(data), frozen_header(data)
     config = model.config
     shape = {"kind": "tensor", "channels": config.channels, "groups": config.groups, "limit": config.limit}
-    shape |= {"references": config.references, "posterior_channels": config.planes}
+    shape |= {"references": config.references}
     found = {name: header.get(name) for name in shape}
     different = [f"{name} is {found[name]}, not {value}" for name, value in shape.items() if found[name] != value]
     if different:

@@ -196,7 +196,7 @@ def test_conditions_lie_between_levels():
     for name, rows in (
         ("likelihood.fixed_biases", MODEL.fixed_biases),
         ("posterior.dense.biases", MODEL.networks.dense.biases),
-        ("prior.hidden.biases", MODEL.prior_biases),
+        ("prior.hidden.biases", np.stack([prior.bias for prior in MODEL.priors])),
     ):
         levels = tensors[name].astype(np.int64)
         assert rows.shape == (CONDITIONS, levels.shape[1])
@@ -236,7 +236,7 @@ def test_one_level_serves_every_condition():
         ({"references": 13}, "references: expected at most 12"),
         ({"references": -1}, "references: expected 0 to 1024"),
         ({"references": 4}, "likelihood.hidden1.weight: expected"),
-        ({"posterior_channels": 13}, "posterior_channels: expected at most 12"),
+        ({"posterior_channels": 13}, "posterior_channels: expected 1 to 12"),
         ({"posterior_channels": 3}, "posterior.conv1.weight: expected"),
         ({"conditions": 0}, "conditions: expected 1 to 100"),
         ({"conditions": 101}, "conditions: expected 1 to 100"),

@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from codec.networks.transform import PATCH, SAMPLES  # noqa: E402
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseBlock, DepthwiseSynthesis, Shape  # noqa: E402
-from models.nets.transforms import PATCH, SAMPLES, multiply_adds  # noqa: E402
+from models.nets.transforms import multiply_adds  # noqa: E402
 from models.training.optimizer import MATRICES  # noqa: E402
 
 pytestmark = pytest.mark.train

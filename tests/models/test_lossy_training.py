@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load
 
 torch = pytest.importorskip("torch")
 
@@ -14,7 +15,7 @@ from torch.nn.functional import pixel_unshuffle  # noqa: E402
 
 from codec.frozen.weights import parse_model  # noqa: E402
 from codec.images.metrics import ms_ssim  # noqa: E402
-from codec.networks.transform import analyse, synthesise  # noqa: E402
+from codec.networks.transform import SAMPLES, analyse, synthesise  # noqa: E402
 from models.data.crops import centre, load_images  # noqa: E402
 from models.errors import RecipeError  # noqa: E402
 from models.freezing.freeze_transforms import gains  # noqa: E402
@@ -23,7 +24,7 @@ from models.nets import lossy  # noqa: E402
 from models.nets.depthwise import DepthwiseBlock  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
 from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
-from models.nets.transforms import SAMPLES, linear_rows  # noqa: E402
+from models.nets.transforms import linear_rows  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.compare import float_code, frozen_code, lossy_figures  # noqa: E402
@@ -258,6 +259,16 @@ def test_a_model_without_latents_learns_and_pays_nothing_for_them(data):
     assert torch.isfinite(loss)
     coded = float_code(model, centre(load_images(data / "some")[1], 64, 8), 0.5, sample=True)
     assert coded.bits > coded.latent_bits == 0
+
+
+def test_the_rows_of_biases_are_those_of_levels(weights):
+    rows = {len(tensor) for name, tensor in load(weights).items() if name.endswith("biases") and tensor.ndim == 2}
+    assert rows == {SMALL["model.levels"]}
+
+
+def test_a_model_without_latents_is_not_thawed_into_one_with_latents(weights):
+    with pytest.raises(ValueError, match="latents is 0, not 4"):
+        thaw_lossy(weights, task_of(load_recipe("lossy", SMALL | {"model.coder.latents": 4})).new_model())
 
 
 def test_blocks_at_a_quarter_of_the_resolution_count_four_times():

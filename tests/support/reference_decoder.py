@@ -317,10 +317,10 @@ class Model:
 
     tensors: dict[str, I64]
     mixtures: int
-    latents: int
-    grid: int
     activation_limit: int
     output_shift: int
+    latents: int = 0
+    grid: int = 0
     kind: str = "samples"
     networks: str = "modulation"
     latent_distribution: str = "logistic"
@@ -341,6 +341,7 @@ class Model:
     patch: int = 0
     cell: int = 0
     features: int = 0
+    rows: int = 0
     stream_limit: int = 0
     hidden_limit: int = 0
     feature_limit: int = 0
@@ -373,6 +374,8 @@ def parse_model(data: bytes) -> Model:
         config |= {"channels": 1, "groups": 1, "references": 0}
     if config.get("networks") == "spatial":
         config["tile"] = config["patch"] * config["cell"]
+    if config.get("networks") == "plain":  # one tile is as good as another
+        config["tile"] = config["rows"]
     return Model(tensors, **{k: v for k, v in config.items() if k not in ("number", "name")})
 
 
@@ -543,7 +546,7 @@ def pop_latents(model: Model, message: Message, across: int, condition: int) -> 
 def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptation: I64) -> I64:
     """Return the likelihood's biases (tiles, biases) for latents z, or for a file without, and the adaptation."""
     t = model.tensors
-    if model.networks == "spatial":
+    if model.networks != "modulation":
         moved = np.zeros((model.band * across, len(adaptation)), dtype=np.int64)
     elif z is None:
         moved = np.repeat(t["likelihood.off_biases"][None], across, 0)
@@ -763,6 +766,7 @@ def decode_bands(
     dry: bool = True,
 ) -> I64:
     """Return the raster of a shape (H, W, channels that are coded), and leave what follows in the messages."""
+    require(latents == NO_LATENTS or model.networks != "plain", "latents of a model without any")
     height, width, channels = shape
     max_error = condition if model.kind == "samples" else 0
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)

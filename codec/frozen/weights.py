@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec.constants import BIAS_LIMIT, COMPONENTS
+from codec.constants import BIAS_LIMIT, COMPONENTS, SUM_LIMIT
 from codec.entropy.mixtures import number_grid
 from codec.errors import ModelError
 from codec.format.headers import HASH_BYTES, MAX_BAND_HEIGHT
@@ -193,7 +193,7 @@ def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network
         if i == 3:  # the heads also add what the channels before say
             said = float(coded.compress[-1]) * np.abs(conditioning.astype(np.float64))
             bias += np.concatenate([said[a:b].sum(0) for a, b in pairwise(coded.feature_begins)])
-        checks.check_bound(f"likelihood {i}", weight, limit if i else largest, bias)
+        checks.check_bound(f"likelihood {i}", weight, limit if i else largest, bias, SUM_LIMIT)
     for place in range(len(outputs)):
         checks.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
     packed = [pack(weight) for weight in weights]

@@ -67,7 +67,9 @@ def freeze_likelihood(
     largest = np.concatenate([np.full(contexts, largest_input), [most for _, most in features]])
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
-        layer = quantise_layer(to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
+        layer = quantise_layer(
+            to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT, is_clipped=True
+        )
         tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int16)
         tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
         scales.append(layer.scale)
@@ -77,7 +79,9 @@ def freeze_likelihood(
     said = [np.abs(rows).sum(0) for rows in seen]
     reach = largest_input * np.stack([np.zeros(config.head), *said])
     head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(coded.groups)])
-    split = quantise_layer(to_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
+    split = quantise_layer(
+        to_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT, is_clipped=True
+    )
     tensors["likelihood.split.weight"] = split.weight.astype(np.int16)
     tensors["likelihood.split.shift"] = split.shift.astype(np.int8)
     scales.append(split.scale)

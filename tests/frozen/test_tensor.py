@@ -258,7 +258,7 @@ def test_sums_that_could_leave_the_exact_range_are_refused():
     largest = MODEL.layout.largest_input
     assert largest == MODEL.layout.compress[-1] == 343
     weight = known["likelihood.hidden1.weight"].copy()
-    most = ((1 << 24) - (1 << 22)) // largest
+    most = ((1 << 31) - 1 - (1 << 30)) // largest
     weight[:, 0] = most // len(weight)
     weight[0, 0] += most % len(weight)
     parse_model(weights(tensors=known | {"likelihood.hidden1.weight": weight}))
@@ -271,7 +271,7 @@ def test_what_places_see_counts_in_the_bound_of_their_own_head():
     known = tensor_model.random_tensors()
     split, seen = known["likelihood.split.weight"].copy(), known["likelihood.conditioning"].copy()
     split[:], seen[:] = 0, 0
-    most = ((1 << 24) - (1 << 22)) // int(MODEL.layout.compress[-1])
+    most = ((1 << 31) - 1 - (1 << 30)) // int(MODEL.layout.compress[-1])
     for place in range(1, GROUPS):
         features = MODEL.layout.feature_begins[place : place + 2]
         rows = np.arange(*features)

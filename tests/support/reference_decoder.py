@@ -553,7 +553,7 @@ def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptatio
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**22), 2**22)
+    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**30), 2**30)
 
 
 # Maps of features

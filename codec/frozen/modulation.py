@@ -5,7 +5,9 @@ See FORMAT.md, "Posterior" and "Modulation".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +32,52 @@ RANGES = {
     "posterior_limit": (1, 8191),
 }
 """Integers in the metadata of a weights file, and their ranges. Four times the posterior's limit must have 16 bits."""
-TILE_UNITS = {"samples": 64, "tensor": 16}
-"""The side of a tile is a multiple of this."""
-SAMPLE_PLANES = 9
-"""Number of input planes of a posterior that sees samples."""
 _NO_FEATURES = np.zeros((1, 1, 0), dtype=np.int16)
+
+
+def sample_planes(tile: Raster, planes: I16, layout: Layout) -> None:
+    """Fill three planes for each channel of a tile: the differences from the left and from above, and the level."""
+    compress, zero = layout.compress, layout.high - layout.low
+    x = tile.astype(np.int64)
+    planes[:, 1:, 0:3] = compress[x[:, 1:] - x[:, :-1] + zero]
+    planes[1:, :, 3:6] = compress[x[1:] - x[:-1] + zero]
+    planes[..., 6:9] = (x - layout.missing) >> layout.level_shift
+
+
+def tensor_planes(tile: Raster, planes: I16, layout: Layout) -> None:
+    """Fill a plane for each of the first channels of a tile."""
+    planes[...] = layout.compress[tile[..., : planes.shape[2]].astype(np.int64) + layout.high - layout.low]
+
+
+def _posterior_channels(config: Config) -> int:
+    """Return the number of channels of a tensor that the posterior sees; ModelError if there are none such."""
+    check_numbers(config, {"posterior_channels": (1, config["channels"])})
+    return int(config["posterior_channels"])
+
+
+class Sight(NamedTuple):
+    """How posteriors see a kind of raster.
+
+    Attributes
+    ----------
+    tile_unit : int
+        The side of a tile is a multiple of this.
+    planes : callable
+        Called with a configuration. Returns the number of input planes.
+    fill : callable
+        Called with a tile (T, T, channels), its input planes (T, T, planes), which are zero, and the layout. Fills the
+        planes.
+    """
+
+    tile_unit: int
+    planes: Callable[[Config], int]
+    fill: Callable[[Raster, I16, Layout], None]
+
+
+SIGHTS = {
+    SAMPLES.name: Sight(64, lambda _: 9, sample_planes),
+    TENSOR.name: Sight(16, _posterior_channels, tensor_planes),
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +86,8 @@ class ModulationNetworks:
 
     Attributes
     ----------
-    of_samples : bool
-        Whether the posterior sees samples of an image; if not, values of a tensor.
+    sight : Sight
+        How the posterior sees tiles.
     posterior_limit, activation_limit : int
         Largest activation of the convolutions, and of dense layers.
     planes : int
@@ -52,7 +95,7 @@ class ModulationNetworks:
     """
 
     layout: Layout
-    of_samples: bool
+    sight: Sight
     tile: int
     grid: Grid
     off_biases: I64
@@ -75,7 +118,7 @@ class ModulationNetworks:
         """Return the mean and the largest activation, (2 C3,), of each output of the convolutions over a tile."""
         side = self.tile
         plane, inner = blank_plane((side, side), self.planes)
-        self._fill_planes(tile, inner)
+        self.sight.fill(tile, inner, self.layout)
         for convolution in self.convolutions:
             side //= 2
             out, inner = blank_plane((side, side), len(convolution.shift))
@@ -84,18 +127,6 @@ class ModulationNetworks:
         # Means are in quarters. Four times the largest activation has 16 bits.
         quarters = side**2 // 4
         return np.concatenate([inner.sum((0, 1), dtype=np.int64) // quarters, inner.max((0, 1))])
-
-    def _fill_planes(self, tile: Raster, planes: I16) -> None:
-        """Fill the posterior's input planes (T, T, planes), which are zero, with those of a tile (T, T, channels)."""
-        compress, zero = self.layout.compress, self.layout.high - self.layout.low
-        if not self.of_samples:
-            planes[...] = compress[tile[..., : self.planes].astype(np.int64) + zero]
-            return
-        # Each channel has three planes: the difference from the left, the difference from above, and the level.
-        x = tile.astype(np.int64)
-        planes[:, 1:, 0:3] = compress[x[:, 1:] - x[:, :-1] + zero]
-        planes[1:, :, 3:6] = compress[x[1:] - x[:-1] + zero]
-        planes[..., 6:9] = (x - self.layout.missing) >> self.layout.level_shift
 
     def moved(self, z: I64 | None, tiles: int) -> I64:
         """Return what z (tiles, latents), or its absence, adds to the likelihood's biases: (tiles, bias count)."""
@@ -110,16 +141,16 @@ class ModulationNetworks:
 
 def _check(config: Config) -> None:
     """Raise ModelError if the networks cannot work tiles of this side, or if the posterior sees no such channels."""
-    if config["tile"] % TILE_UNITS[config["kind"]]:
-        raise ModelError(f"tile: expected a multiple of {TILE_UNITS[config['kind']]}, got {config['tile']}")
-    if config["kind"] == "tensor":
-        check_numbers(config, {"posterior_channels": (1, config["channels"])})
+    sight = SIGHTS[config["kind"]]
+    if config["tile"] % sight.tile_unit:
+        raise ModelError(f"tile: expected a multiple of {sight.tile_unit}, got {config['tile']}")
+    sight.planes(config)
 
 
 def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) -> Shapes:
     """Return the type and shape of each tensor. Widths of hidden layers are taken from the tensors."""
     n = config["latents"]
-    planes = SAMPLE_PLANES if config["kind"] == "samples" else config["posterior_channels"]
+    planes = SIGHTS[config["kind"]].planes(config)
     c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[-1] for i in (1, 2, 3))
     dense, modulation = (tensors[f"{k}.weight"].shape[-1] for k in ("posterior.dense", "modulation.hidden"))
     shapes: Shapes = {}
@@ -163,7 +194,7 @@ def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, conditio
     pooled = np.repeat([4.0 * coarse, coarse], len(tensors["posterior.dense.weight"]) // 2)
     return ModulationNetworks(
         layout=coded,
-        of_samples=config["kind"] == "samples",
+        sight=SIGHTS[config["kind"]],
         tile=config["tile"],
         grid=grid,
         off_biases=tensors["likelihood.off_biases"].astype(np.int64),

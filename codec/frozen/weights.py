@@ -43,14 +43,6 @@ LATENT_CONFIG = {
     "grid": (1, 1023),
 }
 """Integers that only models with latents have."""
-TENSOR_CONFIG = {
-    "channels": (1, 1024),
-    "groups": (1, 1024),
-    "limit": (1, layout.TENSOR_LIMIT),
-    "references": (0, 1024),
-    "conditions": (1, 100),
-}
-"""Integers that only models of tensors have. References are at most channels."""
 FAMILIES: dict[str, Family] = {
     "modulation": modulation.FAMILY,
     "spatial": features_weights.FAMILY,
@@ -65,16 +57,9 @@ USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "lo
 """Defaults of a configuration, which need not have these entries."""
 
 
-def config_layout(config: Config) -> Layout:
-    """Return the layout of what a model codes."""
-    if config["kind"] == "tensor":
-        return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
-    return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()
-
-
 def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
-    m, coded = config["mixtures"], config_layout(config)
+    m, coded = config["mixtures"], layout.KINDS[config["kind"]].layout(config)
     family = FAMILIES[config["networks"]]
     places = len(coded.sizes)
     inputs = coded.inputs(len(family.contexts(config)[0])) + family.features(config)[0]
@@ -142,32 +127,32 @@ def _choice(config: Config, name: str, choices: Iterable[str]) -> None:
         raise ModelError(f"{name}: expected one of {', '.join(choices)}, got {config[name]!r}")
 
 
-def _check_ranges(tensors: Tensors, config: Config) -> None:
-    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+def _check_config(config: Config) -> None:
+    """Raise ModelError if a word or a number of the configuration is not one of those that there are."""
     _choice(config, "networks", FAMILIES)
     family = FAMILIES[config["networks"]]
     _choice(config, "kind", [kind.name for kind in family.kinds])
     _choice(config, "latent_distribution", DISTRIBUTIONS)
     _choice(config, "window_shows", SHOWN)
-    kind = config["kind"]
-    numbers = CONFIG | family.ranges | (LATENT_CONFIG if family.has_latents else {})
-    checks.check_numbers(config, numbers | (TENSOR_CONFIG if kind == "tensor" else {}))
+    kind = layout.KINDS[config["kind"]]
+    numbers = CONFIG | kind.ranges | family.ranges | (LATENT_CONFIG if family.has_latents else {})
+    checks.check_numbers(config, numbers)
     family.check(config)
-    rows = family.band(config) * family.tile(config) * layout.KINDS[kind].patch
+    rows = family.band(config) * family.tile(config) * kind.patch
     if rows > MAX_BAND_HEIGHT:
         raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {rows}")
+
+
+def _check_tensors(tensors: Tensors, config: Config) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    family, kind = FAMILIES[config["networks"]], layout.KINDS[config["kind"]]
     levels = len(tensors["likelihood.fixed_biases"])
     if not family.is_conditional and levels != 1:
         raise ModelError(f"likelihood.fixed_biases: expected 1 row, got {levels}")
-    if kind == "tensor":
-        channels = config["channels"]
-        if channels % config["groups"]:
-            raise ModelError(f"groups: expected a divisor of {channels}, got {config['groups']}")
-        if config["references"] > channels:
-            raise ModelError(f"references: expected at most {channels}, got {config['references']}")
-        if not 1 <= levels <= config["conditions"]:
-            raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
     checks.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
+    conditions = kind.conditions(config, levels)
+    if not 1 <= levels <= conditions:
+        raise ModelError(f"likelihood.fixed_biases: expected 1 to {conditions} rows, got {levels}")
     if family.has_own_units and len(tensors["prior.hidden.shift"]) % config["latents"]:
         raise ModelError(f"prior.hidden: expected as many units for each of {config['latents']} latents")
 
@@ -259,9 +244,9 @@ def _priors(t: Tensors, config: Config, conditions: int) -> tuple[Prior, ...]:
 
 def _build(tensors: Tensors, config: Config, digest: bytes, transforms: Transforms | None) -> Model:
     family, kind = FAMILIES[config["networks"]], layout.KINDS[config["kind"]]
-    conditions = config["conditions"] if kind is layout.TENSOR else len(tensors["likelihood.fixed_biases"])
+    conditions = kind.conditions(config, len(tensors["likelihood.fixed_biases"]))
     latents, largest = (config["latents"], config["grid"]) if family.has_latents else (0, 0)
-    coded, grid = config_layout(config), number_grid(-largest, largest)
+    coded, grid = kind.layout(config), number_grid(-largest, largest)
     tile, biases = family.tile(config), tensors["likelihood.fixed_biases"].shape[1]
     return Model(
         number=config["number"],
@@ -274,7 +259,7 @@ def _build(tensors: Tensors, config: Config, digest: bytes, transforms: Transfor
         conditions=conditions,
         grid=grid,
         normal=config["latent_distribution"] == "normal",
-        adaptable=kind is layout.SAMPLES and family.is_adaptable,
+        adaptable=kind.is_adaptable and family.is_adaptable,
         needs_latents=family.needs_latents,
         network=_likelihood(tensors, config, coded, tile),
         fixed_biases=checks.between_levels(tensors["likelihood.fixed_biases"], conditions),
@@ -296,8 +281,9 @@ def parse_model(data: bytes) -> Model:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         config = USUAL | json.loads(header["__metadata__"]["config"])
-        own = _take_transforms(tensors) if config["kind"] == "tensor" else {}
-        _check_ranges(tensors, config)
+        _check_config(config)
+        own = _take_transforms(tensors) if layout.KINDS[config["kind"]].has_transforms else {}
+        _check_tensors(tensors, config)
         transforms = _parse_transforms(own, tensors, config) if own else None
         return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:

@@ -343,7 +343,7 @@ def test_configurations():
     tables_of = {
         "config": weights.CONFIG,
         "config of latents": weights.LATENT_CONFIG,
-        "config of tensors": weights.TENSOR_CONFIG,
+        "config of tensors": layout.TENSOR.ranges,
         "config of modulation": modulation.FAMILY.ranges,
         "config of spatial": features_weights.FAMILY.ranges,
         "config of plain": plain.FAMILY.ranges,
@@ -370,7 +370,7 @@ def test_configurations():
             kind.name for kind in weights.FAMILIES[networks].kinds
         )
     tile = next(row for row in rows("Models", "config of modulation") if row[0] == "tile")
-    units = modulation.TILE_UNITS
+    units = {name: sight.tile_unit for name, sight in modulation.SIGHTS.items()}
     assert f"a multiple of {units['samples']}, of {units['tensor']} for tensors" in tile[2]
 
 

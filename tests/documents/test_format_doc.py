@@ -277,11 +277,16 @@ def config_of(data):
 
 
 SHIPPED = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
-SPATIAL = {name: data for name, data in SHIPPED.items() if config_of(data).get("networks") == "spatial"}
-MODELS = {name: data for name, data in SHIPPED.items() if name not in SPATIAL}
-MODELS["tensor"] = tensor_model.weights()
-SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
-PLAIN = {"plain": plain_model.weights()}
+
+
+def shipped_of(networks):
+    """Return, by name, the shipped weights of a family."""
+    return {name: data for name, data in SHIPPED.items() if config_of(data).get("networks", "modulation") == networks}
+
+
+MODELS = shipped_of("modulation") | {"tensor": tensor_model.weights()}
+SPATIAL = shipped_of("spatial") | {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
+PLAIN = shipped_of("plain") | {"plain": plain_model.weights()}
 EVERY = MODELS | SPATIAL | PLAIN
 
 

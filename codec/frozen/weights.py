@@ -67,14 +67,15 @@ def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
     levels, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
+    hidden = "int8" if tensors["likelihood.hidden2.weight"].dtype == np.int8 else "int16"
     shapes: Shapes = {}
-    for name, before, after in (
-        ("likelihood.hidden1", inputs, width),
-        ("likelihood.hidden2", width, width),
-        ("likelihood.hidden3", width, width),
-        ("likelihood.split", width, places * head),
+    for name, dtype, before, after in (
+        ("likelihood.hidden1", hidden, inputs, width),
+        ("likelihood.hidden2", hidden, width, width),
+        ("likelihood.hidden3", hidden, width, width),
+        ("likelihood.split", "int16", width, places * head),
     ):
-        shapes[f"{name}.weight"] = ("int16", (before, after))
+        shapes[f"{name}.weight"] = (dtype, (before, after))
         shapes[f"{name}.shift"] = ("int8", (after,))
     if family.has_latents:
         shapes |= _prior_shapes(tensors, config, levels)

@@ -18,6 +18,7 @@ from models.freezing.quantise import (
     F64,
     OUTPUT_SHIFT,
     POSTERIOR_LIMIT,
+    WEIGHT_MAX,
     Tensors,
     fit,
     freeze_output,
@@ -65,12 +66,21 @@ def freeze_likelihood(
     contexts = net.hidden1.in_features - len(features)
     gain = np.concatenate([np.full(contexts, float(CONTEXT_UNIT)), [unit for unit, _ in features]])
     largest = np.concatenate([np.full(contexts, largest_input), [most for _, most in features]])
+    # The noise of samples is known to a fraction of a step, for which 8 bits are too few. Steps of tensors are coarser.
+    dtype = np.int16 if coded.limit is None else np.int8
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
         layer = quantise_layer(
-            to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT, is_clipped=True
+            to_f64(getattr(net, name).weight),
+            gain,
+            largest,
+            0.0,
+            peaks[name],
+            ACTIVATION_LIMIT,
+            is_clipped=True,
+            weight_max=np.iinfo(dtype).max if dtype == np.int8 else WEIGHT_MAX,
         )
-        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int16)
+        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(dtype)
         tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
         scales.append(layer.scale)
         halves.append(half(layer.shift))

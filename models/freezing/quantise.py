@@ -65,6 +65,7 @@ def quantise_layer(
     bias: F64 | float = 0.0,
     *,
     is_clipped: bool = False,
+    weight_max: int = WEIGHT_MAX,
 ) -> Layer:
     """Return the quantised layer of a float layer.
 
@@ -86,13 +87,15 @@ def quantise_layer(
     is_clipped : bool
         Whether the layer is one of the likelihood's hidden layers or heads, whose biases are clipped to `BIAS_LIMIT`.
         Their sums have 32 bits.
+    weight_max : int
+        Largest weight.
     """
     bound, reserve = (SUM_LIMIT, BIAS_LIMIT) if is_clipped else (EXACT, 0)
     folded = weight / gain
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
     reach = (np.abs(folded) * largest).sum(1) + relative
     with np.errstate(divide="ignore"):
-        scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1, initial=0), 0.98 * (bound - reserve - fixed) / reach)
+        scale = np.minimum(weight_max / np.abs(folded).max(1, initial=0), 0.98 * (bound - reserve - fixed) / reach)
         scale = np.minimum(scale, 0.98 * bound / (reach + np.abs(bias)))
     scale[~np.isfinite(scale)] = IDLE_SCALE
     integers = np.rint(folded * scale[:, None]).astype(np.int64).T

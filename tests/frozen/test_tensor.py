@@ -334,3 +334,16 @@ def test_damage_is_refused(latents):
             decoded(encoded, tensor.shape, 0, **changes)
     with pytest.raises(CorruptDataError):
         decoded(encoded, tensor.shape, 1)
+
+
+def test_hidden_weights_have_8_bits_in_all_layers_or_in_none():
+    known = tensor_model.random_tensors()
+    names = [f"likelihood.hidden{i}.weight" for i in (1, 2, 3)]
+    small = {name: np.clip(known[name], -128, 127).astype(np.int8) for name in names}
+    wide = {name: weight.astype(np.int16) for name, weight in small.items()}
+    one, other = (parse_model(weights(tensors=known | changed)) for changed in (small, wide))
+    for name in ("w1", "w2", "w3"):
+        np.testing.assert_array_equal(getattr(one.network, name), getattr(other.network, name))
+    for name in names:
+        with pytest.raises(ModelError, match="weight: expected int"):
+            parse_model(weights(tensors=known | small | {name: wide[name]}))

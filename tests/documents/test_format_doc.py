@@ -402,7 +402,7 @@ def test_tensors(name):
     sizes = names_of(data)
     blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in features_weights.PREFIXES}
     around_z = ["tensor of the prior", "tensor of spatial" if name in SPATIAL else "tensor of modulation"]
-    documented = documented_tensors(["tensor"] if "plain" in str(config_of(data)) else ["tensor", *around_z], blocks)
+    documented = documented_tensors(["tensor"] if name in PLAIN else ["tensor", *around_z], blocks)
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
         terms = [products(term) for term in shape.split(", ")]

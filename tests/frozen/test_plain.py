@@ -31,7 +31,7 @@ SAMPLES = "plain-photo"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Return a folder of weights, from which models are loaded: those of lossy files and of `SAMPLES` have no latents."""
+    """Return a folder of weights, from which models are loaded: `SAMPLES` is added to those that ship."""
     folder = tmp_path_factory.mktemp("weights")
     for name in ("photo", "photo-near", "lossy"):
         shutil.copy(shipped.weights_path(name), folder)

@@ -433,7 +433,7 @@ def test_sums_of_convolutions_fit_32_bits(name):
 
 def test_features_count_in_the_bound_of_the_likelihood():
     tensors = spatial_model.random_tensors(SHARP)
-    tensors["likelihood.hidden1.weight"][-3:] = 130
+    tensors["likelihood.hidden1.weight"][-3:] = 12000
     parse_model(spatial_model.weights(SHARP, tensors=tensors))
     refuse("likelihood 0: sums may reach", tensors=tensors, feature_limit=32767)
 

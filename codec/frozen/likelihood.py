@@ -181,7 +181,7 @@ def make_work(network: Network, pixels: int) -> Work:
 
 
 @njit
-def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
+def neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
     """Return what `codec.frozen.contexts.neighbour` returns, for one pixel."""
     up = min(k, y)
     if up < k:
@@ -212,7 +212,7 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
                 places[p] = channels * (y * width + x) + steps[p]
         else:
             for p in range(contexts):
-                places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+                places[p] = channels * neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
         begin = shown * contexts + min(shown, layout.references)
         for f in range(features.shape[1]):
             inputs[i, begin + f] = features[work.ys[i] * width + x, f]
@@ -251,13 +251,19 @@ def _hidden(
 @njit
 def run_body(count: int, band: Band, network: Network, work: Work) -> None:
     """Run the network up to the sums of the heads, for the first ``count`` pixels of ``work``."""
+    _gather(count, band, network, work)
+    run_layers(count, band, network, work)
+
+
+@njit
+def run_layers(count: int, band: Band, network: Network, work: Work) -> None:
+    """Run the network from the ``inputs`` of the first ``count`` pixels of ``work`` up to the sums of the heads."""
     tiles, limit = work.tiles, network.limit
     units = len(network.shift2)
     across = (band.width + network.tile - 1) // network.tile
     for i in range(count):
         y, x = work.ys[i], work.xs[i]
         tiles[i] = y // network.tile * across + x // network.tile
-    _gather(count, band, network, work)
     _hidden(count, work.inputs, network.w1, work.sums, 0, network.shift1, tiles, band, limit, work.h1)
     _hidden(count, work.h1, network.w2, work.sums, units, network.shift2, tiles, band, limit, work.h2)
     _hidden(count, work.h2, network.w3, work.sums, 2 * units, network.shift3, tiles, band, limit, work.h3)

@@ -137,7 +137,8 @@ def compress(
         2 they are rounded to those that cost least in bits and error, and refined once. With 3 they are refined several
         times.
     latents : Latents, optional
-        How latents are coded; by default the shortest way is taken.
+        How latents are coded; by default the shortest way is taken. A model without latents takes only
+        ``Latents.NONE``.
     model : str, optional
         With ``lossless``: the name of a model for certain images, see ``vlae models``.
     threads : int, optional
@@ -154,8 +155,8 @@ def compress(
     ModelError
         The weights are missing or damaged.
     ValueError
-        Two of the first six parameters are given, a parameter is out of range, or the target cannot be met. The message
-        then gives the length of the shortest file.
+        Two of the first six parameters are given, a parameter is out of range, the model has no latents to be coded as
+        ``latents`` says, or the target cannot be met. The message then gives the length of the shortest file.
     TypeError
         A parameter has a wrong type.
     OSError

@@ -18,9 +18,12 @@ pixel above to the right is a context."""
 NO_PIXEL = 128
 """Sample that stands for the missing neighbours of the very first pixel. It is mid grey."""
 EXACT = 1 << 24
-"""Largest sum of a network. Its product with a multiplier of 38 bits fits, and decoders may also sum in float32."""
-BIAS_LIMIT = 1 << 22
-"""Biases that depend on latents are clipped to this magnitude, so that a layer's bound is known."""
+"""Largest sum of a layer whose results are multiplied. Its product with a multiplier of 38 bits fits 64 bits."""
+SUM_LIMIT = (1 << 31) - 1
+"""Largest sum of other layers, which has 32 bits."""
+BIAS_LIMIT = 1 << 30
+"""Biases of the likelihood's hidden layers are clipped to this magnitude, so that the bound of these layers is known:
+latents and adaptations move them."""
 ADAPTATION_STEP = 4
 """A unit of adaptation changes an activation by this much."""
 ADAPTATION_LIMIT = 127
@@ -52,8 +55,6 @@ PRIOR_SCALES = -32, 160
 
 RAW_LIMIT = 32767
 """Largest mean or scale that a spatial posterior's network returns, before both are clipped to the grid: 16 bits."""
-SUM_LIMIT = (1 << 31) - 1
-"""Largest sum of a convolution in maps of features and in transforms, which has 32 bits."""
 STEP_BITS = 16
 """Steps of y are in 1/2**16 of a sample, so that the relative error of a step of 1/4 is at most 3e-5."""
 VALUE_BITS = 4

@@ -28,16 +28,19 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
 from benchmarks.experiments.training import orthogonal_bfloat16
 from benchmarks.quality import bd_rate
 from codec.frozen.shipped import weights_path
+from codec.networks.transform import PATCH, SAMPLES
 from models.data.crops import Crops, centre, load_images
 from models.freezing.thaw_lossy import thaw_lossy
 from models.nets.depthwise import DepthwiseSynthesis, Shape
+from models.nets.layers import Residual
 from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
-from models.nets.transforms import Synthesis, multiply_adds
+from models.nets.transforms import Y_UNIT, Transform, linear_rows, multiply_adds
 from models.recipes.reading import load_recipe
 from models.training.device import fast_memory
 from models.training.optimizer import Optimizer
@@ -54,6 +57,8 @@ SIDE, EVERY = 256, 2
 QUALITIES = (0.15, 0.3, 0.5, 0.7, 0.85)
 FOLDERS = ("photos_valid", "photos_past_valid")
 BD_RANGE_BPP = (0.1, 2.5)
+DENSE = 192, 3
+"""Width and blocks of the dense synthesis."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,21 @@ ARMS = {
 }
 
 
+class DenseSynthesis(Transform[Residual]):
+    """Synthesis by dense convolutions of 3 x 3, as the first lossy model had it."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        width, blocks = DENSE
+        first = nn.Conv2d(channels, width, 3, padding=1)
+        last = nn.Conv2d(width, SAMPLES, 1)
+        stack = [Residual(width, levels) for _ in range(blocks)]
+        super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:
+        """Return samples minus 128 (B, 3, H, W) of y (B, C, H/8, W/8)."""
+        return F.pixel_shuffle(super().forward(y, level), PATCH)
+
+
 def shipped() -> Lossy:
     """Return the shipped model, thawed."""
     config = load_recipe(RECIPE).model
@@ -108,7 +128,7 @@ def new_model(arm: Arm, base: Lossy) -> Lossy:
     elif isinstance(arm.synthesis, Shape):
         model.synthesis = DepthwiseSynthesis(config.channels, arm.synthesis, config.levels)
     else:
-        model.synthesis = Synthesis(config.channels, config.width, config.synthesis_blocks, config.levels)
+        model.synthesis = DenseSynthesis(config.channels, config.levels)
         for layer in model.synthesis.modules():
             if isinstance(layer, nn.Conv2d) and arm.edges:
                 layer.padding_mode = "replicate"

@@ -73,7 +73,8 @@ def _code_lossy() -> None:
     model = load_model(LOSSY)
     rows = np.arange(3 * PATCH * model.tile) % 256
     samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
-    coded = lossy_encoder.encode(model, samples, 1, Latents.BITS_BACK, effort=EFFORTS[-1])
+    latents = Latents.BITS_BACK if model.latents else Latents.NONE
+    coded = lossy_encoder.encode(model, samples, 1, latents, effort=EFFORTS[-1])
     _decode(model, coded.encoded)
 
 

@@ -97,7 +97,8 @@ def encode(
     TypeError
         The values have another dtype than the model codes.
     ValueError
-        The values have another number of channels than the model codes, or are out of its range.
+        The values have another number of channels than the model codes, or are out of its range. Or ``latents`` asks
+        for some of a model without latents.
     """
     image = Image.of(model, samples, condition)
     max_error = image.max_error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from codec.constants import PRECISION
 from codec.encoder import search
 from codec.encoder.rounding import workers_of
+from codec.errors import RequestError
 from codec.format.headers import Latents
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
@@ -50,20 +51,30 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     pool : Executor
         Takes ``workers`` pieces at once. Their number changes no result.
     workers : int
+
+    Raises
+    ------
+    ValueError
+        The caller wants latents, and the model has none.
     """
-    if latents is None and image.model.needs_latents and not image.dry:
+    model = image.model
+    if latents is None and model.needs_latents and not image.dry:
         return Latents.BITS_BACK, None
+    if not model.latents:
+        if latents not in {None, Latents.NONE}:
+            raise RequestError(f"latents: model {model.name} has none to be coded")
+        latents = Latents.NONE
     allowed = list(Latents) if latents is None else [latents]
     if image.max_error:  # the decoder could not compute the posterior that chose z
         allowed = [how for how in allowed if how != Latents.BITS_BACK] or [Latents.TWO_PART]
 
-    every = ESTIMATE_EVERY if image.model.adaptable else 1
+    every = ESTIMATE_EVERY if model.adaptable else 1
 
     def cost(candidate: tuple[Latents, I64 | None]) -> float:
         how, moved = candidate
         tried = replace(image, moved=moved)
         bits = sum(pool.map(lambda index: _estimate(tried, index, how, every), range(image.bands)))
-        return bits + 8 * len(adaptation.pack(moved, image.model.network))
+        return bits + 8 * len(adaptation.pack(moved, model.network))
 
     def adapted(latents: bool, steps: int) -> I64:
         return search.adapt(image, latents, steps, pool, workers)

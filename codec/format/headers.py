@@ -59,8 +59,35 @@ pixels are."""
 HASH_BYTES = 4
 """Bytes of a weights hash. They are enough to notice other weights; the model's number says which are expected."""
 
-DEGREES = {Fidelity.NEAR_LOSSLESS: MAX_ERROR, Fidelity.LOSSY: MAX_QUALITY}
-"""Largest degree of each fidelity that has one."""
+
+class Rules(NamedTuple):
+    """What headers of a fidelity may hold.
+
+    Attributes
+    ----------
+    modes : tuple of str
+    equal_colours : bool
+        Whether one colour may stand for three.
+    largest_degree : int
+        The least is 1, or 0 where this is 0.
+    bits_back : bool
+        Whether a decoder can compute the posterior that chose z.
+    adaptation : bool
+    """
+
+    modes: tuple[str, ...]
+    equal_colours: bool = True
+    largest_degree: int = 0
+    bits_back: bool = True
+    adaptation: bool = True
+
+
+RULES = {
+    Fidelity.STORED: Rules(MODES, equal_colours=False),
+    Fidelity.LOSSLESS: Rules((*CODED_MODES, BITS_MODE)),
+    Fidelity.NEAR_LOSSLESS: Rules(CODED_MODES, largest_degree=MAX_ERROR, bits_back=False),
+    Fidelity.LOSSY: Rules(CODED_MODES, largest_degree=MAX_QUALITY, adaptation=False),
+}
 
 
 class Field(NamedTuple):
@@ -137,7 +164,7 @@ class Header:
     @property
     def max_error(self) -> int | None:
         """Largest error of a decoded sample, 0 to `MAX_ERROR`; None for a lossy file, where it has no bound."""
-        return None if self.fidelity == Fidelity.LOSSY else self.degree
+        return self.degree if self.quality is None else None
 
     @property
     def quality(self) -> int | None:
@@ -147,7 +174,7 @@ class Header:
     @property
     def condition(self) -> int:
         """Row of the model's biases: the largest error, or the quality of a lossy file less 1."""
-        return self.degree - (self.fidelity == Fidelity.LOSSY)
+        return self.degree if self.quality is None else self.quality - 1
 
     @property
     def channels(self) -> int:
@@ -233,10 +260,9 @@ def check_header(values: dict[str, int | bytes], max_pixels: int | None) -> None
     require(fidelity <= max(Fidelity), "fidelity", f"0 to {max(Fidelity):d}", values)
     most = EQUAL_COLOURS + MODES.index(COLOURED_MODES[-1])
     require(mode <= most, "mode", f"0 to {most}", values)
-    name, grey = mode_of(mode)
-    legal = {Fidelity.STORED: not grey, Fidelity.LOSSLESS: name in (*CODED_MODES, BITS_MODE)}
-    require(legal.get(Fidelity(fidelity), name in CODED_MODES), "mode", "one that is coded", values)
-    most = DEGREES.get(Fidelity(fidelity), 0)
+    (name, grey), rules = mode_of(mode), RULES[Fidelity(fidelity)]
+    require(name in rules.modes and (rules.equal_colours or not grey), "mode", "one that is coded", values)
+    most = rules.largest_degree
     require(min(most, 1) <= degree <= most, "degree", f"1 to {most}" if most else "0", values)
     require(width >= 1, "width", "at least 1", values)
     require(height >= 1, "height", "at least 1", values)
@@ -248,14 +274,13 @@ def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
     """Raise CorruptDataError or UnsupportedError if a field does not fit its range or the header."""
     latents, lanes, band_height = (number(values, name) for name in ("latents", "lanes", "band_height"))
     require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
-    if header.fidelity == Fidelity.NEAR_LOSSLESS:  # a decoder could not compute the posterior that chose z
-        require(latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
+    rules = RULES[header.fidelity]
+    require(rules.bits_back or latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
     if max(header.width, header.height) > SIDE_LIMIT:
         raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")
     require(1 <= band_height <= MAX_BAND_HEIGHT, "band_height", f"1 to {MAX_BAND_HEIGHT}", values)
     most = min(MAX_LANES, band_count(header.height, band_height))
     require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
-    if header.fidelity == Fidelity.LOSSY:
-        require(values["adaptation_bytes"] == 0, "adaptation_bytes", "0 in a lossy file", values)
+    require(rules.adaptation or values["adaptation_bytes"] == 0, "adaptation_bytes", "0 in a lossy file", values)
     has_alpha = number(values, "alpha_bytes") > 0
     require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)

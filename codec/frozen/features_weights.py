@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from codec.entropy.mixtures import Grid
 from codec.errors import ModelError
-from codec.format.headers import MAX_BAND_HEIGHT
 from codec.frozen import contexts, features
 from codec.frozen.features import Limits, SpatialNetworks
 from codec.frozen.layout import BITS, SAMPLES, Layout
@@ -33,12 +32,6 @@ def _tile(config: Config) -> int:
     """Return the side of a cell in pixels."""
     side: int = config["patch"] * config["cell"]
     return side
-
-
-def _check(config: Config) -> None:
-    """Raise ModelError if a band has more rows than a file's header can hold."""
-    if config["band"] * _tile(config) > MAX_BAND_HEIGHT:
-        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {config['band'] * _tile(config)}")
 
 
 def _contexts(config: Config) -> tuple[contexts.IntArray, int]:
@@ -110,9 +103,10 @@ FAMILY = Family(
     ranges=RANGES,
     is_conditional=False,
     is_adaptable=False,
+    has_latents=True,
     needs_latents=True,
     has_own_units=True,
-    check=_check,
+    check=lambda _: None,
     contexts=_contexts,
     tile=_tile,
     band=lambda config: int(config["band"]),

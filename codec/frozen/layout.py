@@ -7,6 +7,7 @@ See FORMAT.md, "Rasters".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from codec.constants import LARGEST_SAMPLE, NO_PIXEL
 from codec.entropy.tables import compress
+from codec.errors import ModelError
+from codec.format.headers import BITS_MODE, CODED_MODES
 from codec.frozen.contexts import ORDER
 from codec.networks.transform import PATCH
 
@@ -29,44 +32,6 @@ BITS_KNEE = 1
 """With this knee, a difference of 1 is compressed to `codec.entropy.tables.COMPRESS_UNIT`."""
 
 I64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of raster.
-
-    Attributes
-    ----------
-    name : str
-        The word for it in weights files.
-    dtype : np.dtype
-        Type of the values.
-    may_be_grey : bool
-        Whether one channel may stand for all, as in a grey image.
-    is_rounded : bool
-        Whether the condition of a model is the largest error within which values are coded.
-    patch : int
-        A position of the raster stands for patch x patch pixels of the image.
-    white : int
-        Factor from the raster's values to an image's samples. It is 255 for bits and 1 for samples.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    may_be_grey: bool
-    is_rounded: bool
-    patch: int
-    white: int = 1
-
-    def samples_of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return an image's samples of the raster's values. Where they are samples, no copy is made."""
-        return values if self.white == 1 else values * self.white
-
-
-SAMPLES = Kind("samples", np.dtype(np.uint8), may_be_grey=True, is_rounded=True, patch=1)
-BITS = Kind("bits", np.dtype(np.uint8), may_be_grey=False, is_rounded=False, patch=1, white=255)
-TENSOR = Kind("tensor", np.dtype(np.int16), may_be_grey=False, is_rounded=False, patch=PATCH)
-KINDS = {kind.name: kind for kind in (SAMPLES, BITS, TENSOR)}
 
 
 class Layout(NamedTuple):
@@ -174,7 +139,16 @@ def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
     """Return the layout of a tensor of values -limit..limit.
 
     Each place codes one of ``groups`` equal groups of channels. The first ``references`` channels have a reference.
+
+    Raises
+    ------
+    ModelError
+        The groups cannot be equal, or there are more references than channels.
     """
+    if channels % groups:
+        raise ModelError(f"groups: expected a divisor of {channels}, got {groups}")
+    if references > channels:
+        raise ModelError(f"references: expected at most {channels}, got {references}")
     begins = np.arange(0, channels + 1, channels // groups, dtype=np.int64)
     seen = begins[:-1]
     channel = np.concatenate([np.arange(count, dtype=np.int64) for count in seen])
@@ -192,3 +166,105 @@ def tensor(channels: int, groups: int, limit: int, references: int) -> Layout:
         feature_begins=np.concatenate([[0], np.cumsum(seen)]),
         coefficients=np.zeros(groups, dtype=np.int64),
     )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of raster.
+
+    Attributes
+    ----------
+    name : str
+        The word for it in weights files.
+    dtype : np.dtype
+        Type of the values.
+    may_be_grey : bool
+        Whether one channel may stand for all, as in a grey image.
+    is_rounded : bool
+        Whether the condition of a model is the largest error within which values are coded.
+    is_adaptable : bool
+        Whether a file may adapt the biases of its model.
+    modes : tuple of str
+        The modes of the images whose lossless files hold such rasters.
+    ranges : dict of str to (int, int)
+        Integers that only configurations of models of this kind have, and their ranges.
+    layout : callable
+        Called with a configuration. Returns the layout of what its model codes. Raises ModelError if numbers contradict
+        each other.
+    patch : int
+        A position of the raster stands for patch x patch pixels of the image.
+    white : int
+        Factor from the raster's values to an image's samples. It is 255 for bits and 1 for samples.
+    coarse_places : int
+        The first places, of this number, make a preview. Where it is 0, the latents z make one.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    may_be_grey: bool
+    is_rounded: bool
+    is_adaptable: bool
+    modes: tuple[str, ...]
+    ranges: dict[str, tuple[int, int]]
+    layout: Callable[[Mapping[str, Any]], Layout]
+    patch: int = 1
+    white: int = 1
+    coarse_places: int = 0
+
+    @property
+    def has_transforms(self) -> bool:
+        """Whether a weights file may hold transforms between images and such rasters."""
+        return self.patch > 1
+
+    def conditions(self, config: Mapping[str, Any], rows: int) -> int:
+        """Return the number of conditions of a model whose tensors have biases for ``rows`` of them.
+
+        A model has a row for each, unless its configuration says their number.
+        """
+        return int(config["conditions"]) if "conditions" in self.ranges else rows
+
+    def samples_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return an image's samples of the raster's values. Where they are samples, no copy is made."""
+        return values if self.white == 1 else values * self.white
+
+
+SAMPLES = Kind(
+    "samples",
+    np.dtype(np.uint8),
+    may_be_grey=True,
+    is_rounded=True,
+    is_adaptable=True,
+    modes=CODED_MODES,
+    ranges={},
+    layout=lambda config: samples(grey=config["window_shows"] == "grey"),
+)
+BITS = Kind(
+    "bits",
+    np.dtype(np.uint8),
+    may_be_grey=False,
+    is_rounded=False,
+    is_adaptable=False,
+    modes=(BITS_MODE,),
+    ranges={},
+    layout=lambda _: bits(),
+    white=255,
+)
+TENSOR = Kind(
+    "tensor",
+    np.dtype(np.int16),
+    may_be_grey=False,
+    is_rounded=False,
+    is_adaptable=False,
+    modes=(),
+    ranges={
+        "channels": (1, 1024),
+        "groups": (1, 1024),
+        "limit": (1, TENSOR_LIMIT),
+        "references": (0, 1024),
+        "conditions": (1, 100),
+    },
+    layout=lambda config: tensor(*(config[name] for name in ("channels", "groups", "limit", "references"))),
+    patch=PATCH,
+    coarse_places=2,
+)
+KINDS = {kind.name: kind for kind in (SAMPLES, BITS, TENSOR)}

@@ -1,7 +1,8 @@
 """A frozen model, and the interface of its networks around z.
 
 `codec.frozen.weights` makes a model of a weights file, and `codec.frozen.shipped` loads the models that ship. There are
-two families of networks around z: `codec.frozen.modulation` and `codec.frozen.features`. See FORMAT.md, "Models" and
+two families of networks around z, `codec.frozen.modulation` and `codec.frozen.features`, and `codec.frozen.plain`, the
+family of models without latents. See FORMAT.md, "Models" and
 "Exact networks".
 """
 
@@ -67,6 +68,8 @@ class Family:
         Whether biases may have several rows, one for each condition.
     is_adaptable : bool
         Whether files of samples may adapt its biases.
+    has_latents : bool
+        Whether its models have latents z, and so a prior and a posterior.
     needs_latents : bool
         See `Model`.
     has_own_units : bool
@@ -94,6 +97,7 @@ class Family:
     ranges: dict[str, tuple[int, int]]
     is_conditional: bool
     is_adaptable: bool
+    has_latents: bool
     needs_latents: bool
     has_own_units: bool
     check: Callable[[Config], None]
@@ -123,11 +127,11 @@ class Model:
     band : int
         Rows of tiles in a band.
     latents : int
-        Number of latents of a tile.
+        Number of latents of a tile; 0 of a model without latents, whose files have none.
     conditions : int
         Rows of biases: one for each largest error of samples, or for each quality of a tensor.
     grid : Grid
-        The grid of latents.
+        The grid of latents. Without latents it has one point, 0.
     normal : bool
         Whether latents have normal distributions; if not, logistic ones.
     adaptable : bool
@@ -136,6 +140,8 @@ class Model:
         Whether the likelihood was never trained without latents. Then images that find bits to borrow have latents.
     networks : LatentNetworks
         The networks around z.
+    priors : tuple of Prior
+        The weights of p(z) for each condition; empty without latents.
     transforms : Transforms or None
         The transforms between samples and the coded tensor, if the model has them.
     """
@@ -155,8 +161,7 @@ class Model:
     network: Network
     fixed_biases: I64
     networks: LatentNetworks
-    prior_weights: Prior
-    prior_biases: I32
+    priors: tuple[Prior, ...]
     transforms: Transforms | None
 
     @property
@@ -194,7 +199,3 @@ class Model:
         net = self.network
         shifts = np.concatenate([net.shift1, net.shift2, net.shift3, net.shift_heads])
         return ADAPTATION_STEP << shifts.astype(np.int64)
-
-    def prior(self, condition: int) -> Prior:
-        """Return the prior's weights for one condition."""
-        return self.prior_weights._replace(bias=self.prior_biases[condition])

@@ -12,18 +12,29 @@ from codec.constants import EXACT, SUM_LIMIT, VALUE_LIMIT
 from codec.errors import ModelError
 from codec.frozen.model import Config, Shapes, Tensors
 from codec.networks import checks
-from codec.networks.convolutions import I64, Last, Layer, Output
+from codec.networks.convolutions import I64, Layer, Output
+from codec.networks.depthwise import STEP, Block, Dense, Last
 from codec.networks.products import I16, pack
-from codec.networks.transform import CENTRE, SAMPLES, Transform, Transforms
+from codec.networks.transform import CENTRE, FINE_SAMPLES, SAMPLES, Transform, Transforms
 
 MULTIPLIER_LIMIT = 1 << 30
 """Largest multiplier. The sum of two products of a multiplier with a sum of 2**31 then stays below 2**62."""
 NETWORK = "int8"
-"""Type of the networks' weights. Those of the linear maps are int16."""
+"""Type of the networks' weights. Those of linear maps and of depthwise layers are int16."""
+SQUARE = STEP**2
+"""Fine positions of a coarse one."""
 CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
 """Integers in the metadata of a weights file, and their ranges."""
 PREFIXES = ("analysis.", "synthesis.")
 """The names of the transforms' tensors begin with these."""
+
+
+def depthwise_count(tensors: Tensors, prefix: str) -> int:
+    """Return the number of blocks of a stream: those whose tensors' names begin with ``prefix`` and a number."""
+    count = 0
+    while f"{prefix}{count + 1}.hidden.weight" in tensors:
+        count += 1
+    return count
 
 
 def block_count(tensors: Tensors, prefix: str) -> int:
@@ -46,24 +57,42 @@ def tensor_shapes(tensors: Tensors) -> Shapes:
     levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
     rows = ("int32", (conditions, channels))
     shapes: Shapes = {"synthesis.steps": rows, "analysis.prices": rows}
-    for prefix, before, first, after, last in (
-        ("analysis", SAMPLES, 1, channels, 3),
-        ("synthesis", channels, 3, SAMPLES, 1),
-    ):
-        width = tensors[f"{prefix}.input.weight"].shape[-1]
-        layers = {f"{prefix}.input": first * first * before}
-        for i in range(block_count(tensors, prefix)):
-            layers |= {f"{prefix}.block{i + 1}.{name}": 9 * width for name in ("hidden", "residual")}
-        for name, inputs in layers.items():
-            bias = ("biases", (levels, width)) if name.endswith("hidden") else ("bias", (width,))
-            shapes[f"{name}.weight"] = (NETWORK, (inputs, width))
-            shapes[f"{name}.{bias[0]}"] = ("int32", bias[1])
-            shapes[f"{name}.shift"] = ("int8", (width,))
-        shapes[f"{prefix}.linear.weight"] = ("int16", (before, after))
-        shapes[f"{prefix}.output.weight"] = (NETWORK, (last * last * width, after))
-        shapes[f"{prefix}.output.bias"] = ("int32", (after,))
-        for name in ("linear", "output"):
-            shapes[f"{prefix}.{name}.multiplier"] = ("int32", (after,))
+
+    def add(name: str, inputs: int, outputs: int, bias: str = "bias", row: tuple[int, ...] = ()) -> None:
+        shapes[f"{name}.weight"] = (NETWORK, (inputs, outputs))
+        shapes[f"{name}.shift"] = ("int8", (outputs,))
+        shapes[f"{name}.{bias}"] = ("int32", (*row, outputs))
+
+    def add_blocks(prefix: str, width: int) -> None:
+        for i in range(depthwise_count(tensors, prefix)):
+            name = f"{prefix}{i + 1}"
+            units = tensors[f"{name}.hidden.weight"].shape[-1]
+            shapes[f"{name}.depthwise.weight"] = ("int16", (9, width))
+            shapes[f"{name}.depthwise.shift"] = ("int8", (width,))
+            add(f"{name}.hidden", width, units, "biases", (levels,))
+            add(f"{name}.residual", units, width)
+
+    def add_last(prefix: str, linear: tuple[int, int], output: tuple[int, int]) -> None:
+        shapes[f"{prefix}.linear.weight"] = ("int16", linear)
+        shapes[f"{prefix}.linear.multiplier"] = ("int32", linear[1:])
+        shapes[f"{prefix}.output.weight"] = (NETWORK, output)
+        for name in ("bias", "multiplier"):
+            shapes[f"{prefix}.output.{name}"] = ("int32", output[1:])
+
+    for prefix in ("analysis", "synthesis"):
+        inputs, outputs = tensors[f"{prefix}.between.weight"].shape
+        if prefix == "analysis":
+            fine, coarse = inputs // SQUARE, outputs
+            add("analysis.input", FINE_SAMPLES, fine)
+            add("analysis.between", SQUARE * fine, coarse)
+            add_last("analysis", (SAMPLES, channels), (coarse, channels))
+        else:
+            coarse, fine = inputs, outputs // SQUARE
+            add("synthesis.input", channels, coarse)
+            add("synthesis.between", coarse, SQUARE * fine)
+            add_last("synthesis", (channels, SAMPLES), (fine, FINE_SAMPLES))
+        add_blocks(f"{prefix}.coarse", coarse)
+        add_blocks(f"{prefix}.fine", fine)
     return shapes
 
 
@@ -145,10 +174,36 @@ def blocks(
     )
 
 
+def _dense(
+    tensors: Tensors, name: str, largest: int | NDArray[np.float64], conditions: int, bound: int = SUM_LIMIT
+) -> Dense:
+    """Return the 1 x 1 layer of the tensors that begin with ``name``, whose inputs are within ``largest``."""
+    whole = layer(tensors, name, 1, largest, conditions, bound=bound)
+    return Dense(whole.weight, whole.biases, whole.shift)
+
+
+def _block(tensors: Tensors, name: str, stream_limit: int, hidden_limit: int, conditions: int) -> Block:
+    """Return the block of the tensors that begin with ``name``."""
+    weight, shift = tensors[f"{name}.depthwise.weight"], tensors[f"{name}.depthwise.shift"].astype(np.int32)
+    half = (1 << shift.astype(np.int64)) >> 1
+    checks.check_bound(f"{name}.depthwise", weight, stream_limit, half, SUM_LIMIT)
+    return Block(
+        np.ascontiguousarray(weight),
+        half.astype(np.int32),
+        shift,
+        _dense(tensors, f"{name}.hidden", stream_limit, conditions),
+        _dense(tensors, f"{name}.residual", hidden_limit, conditions),
+    )
+
+
 def _transform(
-    tensors: Tensors, prefix: str, sides: tuple[int, int], largest: int, stream_limit: int, hidden_limit: int
+    tensors: Tensors, prefix: str, streams: tuple[str, str], largest: int, stream_limit: int, hidden_limit: int
 ) -> Transform:
-    """Return the transform of the tensors that begin with ``prefix``, whose inputs are within ``largest``."""
+    """Return the transform of the tensors that begin with ``prefix``.
+
+    ``streams`` are the names of its blocks before and after the layer between resolutions. Its inputs are within
+    ``largest``.
+    """
     conditions = len(tensors["synthesis.steps"])
     linear, output = f"{prefix}.linear", f"{prefix}.output"
     bias = tensors[f"{output}.bias"].astype(np.int64)
@@ -158,10 +213,21 @@ def _transform(
         packed(tensors, output, stream_limit, bias[None]),
         bias,
         tensors[f"{output}.multiplier"].astype(np.int64),
-        sides[1],
     )
-    first = layer(tensors, f"{prefix}.input", sides[0], largest, conditions)
-    return Transform(first, blocks(tensors, prefix, stream_limit, hidden_limit, conditions), last)
+    before, after = (
+        tuple(
+            _block(tensors, f"{prefix}.{kind}{i + 1}", stream_limit, hidden_limit, conditions)
+            for i in range(depthwise_count(tensors, f"{prefix}.{kind}"))
+        )
+        for kind in streams
+    )
+    return Transform(
+        _dense(tensors, f"{prefix}.input", largest, conditions),
+        before,
+        _dense(tensors, f"{prefix}.between", stream_limit, conditions),
+        after,
+        last,
+    )
 
 
 def parse(tensors: Tensors, config: Config) -> Transforms:
@@ -183,8 +249,8 @@ def parse(tensors: Tensors, config: Config) -> Transforms:
     _check(own, config)
     limits = config["stream_limit"], config["hidden_limit"]
     return Transforms(
-        _transform(own, "analysis", (1, 3), CENTRE, *limits),
-        _transform(own, "synthesis", (3, 1), VALUE_LIMIT, *limits),
+        _transform(own, "analysis", ("fine", "coarse"), CENTRE, *limits),
+        _transform(own, "synthesis", ("coarse", "fine"), VALUE_LIMIT, *limits),
         np.ascontiguousarray(own["synthesis.steps"]),
         np.ascontiguousarray(own["analysis.prices"]),
         *limits,

@@ -15,17 +15,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from codec.constants import BIAS_LIMIT, COMPONENTS
+from codec.constants import BIAS_LIMIT, COMPONENTS, SUM_LIMIT
 from codec.entropy.mixtures import number_grid
 from codec.errors import ModelError
-from codec.format.headers import HASH_BYTES
-from codec.frozen import contexts, features_weights, layout, modulation_weights, transform_weights
+from codec.format.headers import HASH_BYTES, MAX_BAND_HEIGHT
+from codec.frozen import contexts, features_weights, layout, modulation, plain, transform_weights
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Network
 from codec.frozen.model import Config, Family, Model, Shapes, Tensors
 from codec.frozen.prior import NEIGHBOURS, Prior
 from codec.networks import checks
-from codec.networks.products import I32, pack
+from codec.networks.products import pack
 from codec.networks.transform import Transforms
 
 MULTIPLIER_LIMIT = 1 << 38
@@ -34,22 +34,20 @@ MULTIPLIER_LIMIT = 1 << 38
 CONFIG = {
     "number": (0, 65535),
     "mixtures": (1, COMPONENTS),
-    "latents": (1, 256),
-    "grid": (1, 1023),
     "activation_limit": (1, 32767),
     "output_shift": (30, 40),
 }
 """Integers in the metadata of a weights file, and their ranges."""
-TENSOR_CONFIG = {
-    "channels": (1, 1024),
-    "groups": (1, 1024),
-    "limit": (1, layout.TENSOR_LIMIT),
-    "references": (0, 1024),
-    "posterior_channels": (1, 1024),
-    "conditions": (1, 100),
+LATENT_CONFIG = {
+    "latents": (1, 256),
+    "grid": (1, 1023),
 }
-"""Integers that only models of tensors have. References and posterior_channels are at most channels."""
-FAMILIES: dict[str, Family] = {"modulation": modulation_weights.FAMILY, "spatial": features_weights.FAMILY}
+"""Integers that only models with latents have."""
+FAMILIES: dict[str, Family] = {
+    "modulation": modulation.FAMILY,
+    "spatial": features_weights.FAMILY,
+    "plain": plain.FAMILY,
+}
 """The families of models, by the word for their networks around z."""
 DISTRIBUTIONS = ("logistic", "normal")
 """The words for the distributions of latents."""
@@ -59,16 +57,9 @@ USUAL = {"kind": "samples", "networks": "modulation", "latent_distribution": "lo
 """Defaults of a configuration, which need not have these entries."""
 
 
-def config_layout(config: Config) -> Layout:
-    """Return the layout of what a model codes."""
-    if config["kind"] == "tensor":
-        return layout.tensor(*(config[name] for name in ("channels", "groups", "limit", "references")))
-    return layout.samples(grey=config["window_shows"] == "grey") if config["kind"] == "samples" else layout.bits()
-
-
 def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     """Return the type and shape of every tensor; widths of hidden layers are taken from some of them."""
-    n, m, coded = config["latents"], config["mixtures"], config_layout(config)
+    m, coded = config["mixtures"], layout.KINDS[config["kind"]].layout(config)
     family = FAMILIES[config["networks"]]
     places = len(coded.sizes)
     inputs = coded.inputs(len(family.contexts(config)[0])) + family.features(config)[0]
@@ -76,32 +67,40 @@ def tensor_shapes(tensors: Tensors, config: Config) -> Shapes:
     width = tensors["likelihood.hidden2.weight"].shape[-1]
     head = tensors["likelihood.outputs.weight"].shape[1]
     levels, biases = tensors["likelihood.fixed_biases"].shape[0], 3 * width + places * head
-    prior = tensors["prior.hidden.weight"].shape[-1]
-    neighbours = family.neighbours(config)
+    hidden = "int8" if tensors["likelihood.hidden2.weight"].dtype == np.int8 else "int16"
     shapes: Shapes = {}
-    for name, before, after in (
-        ("likelihood.hidden1", inputs, width),
-        ("likelihood.hidden2", width, width),
-        ("likelihood.hidden3", width, width),
-        ("likelihood.split", width, places * head),
-        ("prior.hidden", neighbours * (n + 1), prior),
+    for name, dtype, before, after in (
+        ("likelihood.hidden1", hidden, inputs, width),
+        ("likelihood.hidden2", hidden, width, width),
+        ("likelihood.hidden3", hidden, width, width),
+        ("likelihood.split", "int16", width, places * head),
     ):
-        shapes[f"{name}.weight"] = ("int16", (before, after))
+        shapes[f"{name}.weight"] = (dtype, (before, after))
         shapes[f"{name}.shift"] = ("int8", (after,))
-    if family.has_own_units:
-        shapes |= {"prior.own.weight": ("int16", (n, prior))}
+    if family.has_latents:
+        shapes |= _prior_shapes(tensors, config, levels)
     shapes |= family.shapes(tensors, config, len(coded.order), levels, biases)
     return shapes | {
-        "prior.hidden.biases": ("int32", (levels, prior)),
-        "prior.out.weight": ("int16", (prior, 2 * n)),
-        "prior.out.bias": ("int32", (2 * n,)),
-        "prior.out.multiplier": ("int64", (2 * n,)),
-        "prior.channels": ("int32", (2 * n, n)),
         "likelihood.conditioning": ("int32", (len(coded.features), head)),
         "likelihood.outputs.weight": ("int16", (places, head, outputs)),
         "likelihood.outputs.bias": ("int32", (places, outputs)),
         "likelihood.outputs.multiplier": ("int32", (places, outputs)),
         "likelihood.fixed_biases": ("int32", (levels, biases)),
+    }
+
+
+def _prior_shapes(tensors: Tensors, config: Config, levels: int) -> Shapes:
+    """Return the type and shape of every tensor of the prior; the width of its hidden layer is taken from one."""
+    family, n, hidden = FAMILIES[config["networks"]], config["latents"], tensors["prior.hidden.weight"].shape[-1]
+    own: Shapes = {"prior.own.weight": ("int16", (n, hidden))} if family.has_own_units else {}
+    return own | {
+        "prior.hidden.weight": ("int16", (family.neighbours(config) * (n + 1), hidden)),
+        "prior.hidden.shift": ("int8", (hidden,)),
+        "prior.hidden.biases": ("int32", (levels, hidden)),
+        "prior.out.weight": ("int16", (hidden, 2 * n)),
+        "prior.out.bias": ("int32", (2 * n,)),
+        "prior.out.multiplier": ("int64", (2 * n,)),
+        "prior.channels": ("int32", (2 * n, n)),
     }
 
 
@@ -129,29 +128,32 @@ def _choice(config: Config, name: str, choices: Iterable[str]) -> None:
         raise ModelError(f"{name}: expected one of {', '.join(choices)}, got {config[name]!r}")
 
 
-def _check_ranges(tensors: Tensors, config: Config) -> None:
-    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+def _check_config(config: Config) -> None:
+    """Raise ModelError if a word or a number of the configuration is not one of those that there are."""
     _choice(config, "networks", FAMILIES)
     family = FAMILIES[config["networks"]]
     _choice(config, "kind", [kind.name for kind in family.kinds])
     _choice(config, "latent_distribution", DISTRIBUTIONS)
     _choice(config, "window_shows", SHOWN)
-    kind = config["kind"]
-    checks.check_numbers(config, CONFIG | family.ranges | (TENSOR_CONFIG if kind == "tensor" else {}))
+    kind = layout.KINDS[config["kind"]]
+    numbers = CONFIG | kind.ranges | family.ranges | (LATENT_CONFIG if family.has_latents else {})
+    checks.check_numbers(config, numbers)
     family.check(config)
+    rows = family.band(config) * family.tile(config) * kind.patch
+    if rows > MAX_BAND_HEIGHT:
+        raise ModelError(f"band: expected at most {MAX_BAND_HEIGHT} rows, got {rows}")
+
+
+def _check_tensors(tensors: Tensors, config: Config) -> None:
+    """Refuse what the kernels could not work: wrong shapes and types, numbers out of range."""
+    family, kind = FAMILIES[config["networks"]], layout.KINDS[config["kind"]]
     levels = len(tensors["likelihood.fixed_biases"])
     if not family.is_conditional and levels != 1:
         raise ModelError(f"likelihood.fixed_biases: expected 1 row, got {levels}")
-    if kind == "tensor":
-        channels = config["channels"]
-        if channels % config["groups"]:
-            raise ModelError(f"groups: expected a divisor of {channels}, got {config['groups']}")
-        for name in ("references", "posterior_channels"):
-            if config[name] > channels:
-                raise ModelError(f"{name}: expected at most {channels}, got {config[name]}")
-        if not 1 <= levels <= config["conditions"]:
-            raise ModelError(f"likelihood.fixed_biases: expected 1 to {config['conditions']} rows, got {levels}")
     checks.check_tensors("not a model file", tensors, tensor_shapes(tensors, config), MULTIPLIER_LIMIT)
+    conditions = kind.conditions(config, levels)
+    if not 1 <= levels <= conditions:
+        raise ModelError(f"likelihood.fixed_biases: expected 1 to {conditions} rows, got {levels}")
     if family.has_own_units and len(tensors["prior.hidden.shift"]) % config["latents"]:
         raise ModelError(f"prior.hidden: expected as many units for each of {config['latents']} latents")
 
@@ -177,7 +179,7 @@ def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network
         if i == 3:  # the heads also add what the channels before say
             said = float(coded.compress[-1]) * np.abs(conditioning.astype(np.float64))
             bias += np.concatenate([said[a:b].sum(0) for a, b in pairwise(coded.feature_begins)])
-        checks.check_bound(f"likelihood {i}", weight, limit if i else largest, bias)
+        checks.check_bound(f"likelihood {i}", weight, limit if i else largest, bias, SUM_LIMIT)
     for place in range(len(outputs)):
         checks.check_bound(f"output {place}", outputs[place], limit, np.abs(output_bias[place]).astype(np.float64))
     packed = [pack(weight) for weight in weights]
@@ -206,8 +208,8 @@ def _likelihood(t: Tensors, config: Config, coded: Layout, tile: int) -> Network
     )
 
 
-def _prior(t: Tensors, config: Config, conditions: int) -> tuple[Prior, I32]:
-    """Return the prior and its biases (conditions, hidden); ModelError if a sum could leave the exact range."""
+def _priors(t: Tensors, config: Config, conditions: int) -> tuple[Prior, ...]:
+    """Return the prior for each condition; ModelError if a sum could leave the exact range."""
     latents, grid, limit = config["latents"], config["grid"], config["activation_limit"]
     units = len(t["prior.hidden.shift"])
     if FAMILIES[config["networks"]].has_own_units:
@@ -238,15 +240,15 @@ def _prior(t: Tensors, config: Config, conditions: int) -> tuple[Prior, I32]:
         t["prior.out.multiplier"],
         config["output_shift"],
     )
-    return prior, prior_biases
+    return tuple(prior._replace(bias=row) for row in prior_biases)
 
 
 def _build(tensors: Tensors, config: Config, digest: bytes, transforms: Transforms | None) -> Model:
     family, kind = FAMILIES[config["networks"]], layout.KINDS[config["kind"]]
-    conditions = config["conditions"] if kind is layout.TENSOR else len(tensors["likelihood.fixed_biases"])
-    coded, grid = config_layout(config), number_grid(-config["grid"], config["grid"])
+    conditions = kind.conditions(config, len(tensors["likelihood.fixed_biases"]))
+    latents, largest = (config["latents"], config["grid"]) if family.has_latents else (0, 0)
+    coded, grid = kind.layout(config), number_grid(-largest, largest)
     tile, biases = family.tile(config), tensors["likelihood.fixed_biases"].shape[1]
-    prior, prior_biases = _prior(tensors, config, conditions)
     return Model(
         number=config["number"],
         name=config["name"],
@@ -254,17 +256,16 @@ def _build(tensors: Tensors, config: Config, digest: bytes, transforms: Transfor
         kind=kind,
         tile=tile,
         band=family.band(config),
-        latents=config["latents"],
+        latents=latents,
         conditions=conditions,
         grid=grid,
         normal=config["latent_distribution"] == "normal",
-        adaptable=kind is layout.SAMPLES and family.is_adaptable,
+        adaptable=kind.is_adaptable and family.is_adaptable,
         needs_latents=family.needs_latents,
         network=_likelihood(tensors, config, coded, tile),
         fixed_biases=checks.between_levels(tensors["likelihood.fixed_biases"], conditions),
         networks=family.build(tensors, config, coded, grid, conditions, biases),
-        prior_weights=prior,
-        prior_biases=prior_biases,
+        priors=_priors(tensors, config, conditions) if family.has_latents else (),
         transforms=transforms,
     )
 
@@ -281,8 +282,9 @@ def parse_model(data: bytes) -> Model:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         config = USUAL | json.loads(header["__metadata__"]["config"])
-        own = _take_transforms(tensors) if config["kind"] == "tensor" else {}
-        _check_ranges(tensors, config)
+        _check_config(config)
+        own = _take_transforms(tensors) if layout.KINDS[config["kind"]].has_transforms else {}
+        _check_tensors(tensors, config)
         transforms = _parse_transforms(own, tensors, config) if own else None
         return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:

@@ -19,17 +19,7 @@ from codec.entropy.stack import Stack
 from codec.errors import ImageError, RequestError
 from codec.format import container, png
 from codec.format.container import Container
-from codec.format.headers import (
-    BITS_MODE,
-    CODED_MODES,
-    COLOURED_MODES,
-    SIDE_LIMIT,
-    CodingHeader,
-    Fidelity,
-    Header,
-    Latents,
-)
-from codec.frozen.layout import BITS, SAMPLES
+from codec.format.headers import COLOURED_MODES, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
 from codec.frozen.model import Model
 from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import pillow
@@ -147,10 +137,9 @@ class Encoder:
             The model does not code images of this mode.
         """
         pixels = self.pixels
-        bits = model.kind is BITS and pixels.mode == BITS_MODE
-        if not bits and (model.kind is not SAMPLES or pixels.mode not in CODED_MODES):
+        if pixels.mode not in model.kind.modes:
             raise ImageError(f"image: model {model.name} codes {model.kind.name}, got mode {pixels.mode}")
-        if max(pixels.samples.shape) > SIDE_LIMIT or not (pixels.codable or (bits and not pixels.keyed)):
+        if max(pixels.samples.shape) > SIDE_LIMIT or pixels.keyed:
             return self.stored
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 

@@ -74,6 +74,8 @@ def encode(
     ------
     ModelError
         The model has no transforms or does not serve the quality.
+    ValueError
+        ``latents`` asks for some of a model without latents.
     """
     transforms, level, limit = transforms_of(model), quality - 1, model.layout.high
     if not 0 <= level < len(transforms.steps):

@@ -19,7 +19,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.constants import OUTPUT_SHIFT
 from codec.networks.products import COLUMNS, I16, I32, ROWS, activate, product
 
 POSITIONS = 16 * ROWS
@@ -65,25 +64,6 @@ class Output(NamedTuple):
     bias: I64
     multiplier: I64
     shift: int
-
-
-class Last(NamedTuple):
-    """The last layer of a transform: the sum of its linear map and of its network's output.
-
-    Attributes
-    ----------
-    linear, weight : int16 arrays, from `codec.networks.products.pack`
-    linear_multiplier, bias, multiplier : int64 arrays (outputs,)
-    side : int, 1 or 3
-        Side of the output's convolution. The linear map is 1 x 1.
-    """
-
-    linear: I16
-    linear_multiplier: I64
-    weight: I16
-    bias: I64
-    multiplier: I64
-    side: int
 
 
 @njit
@@ -150,49 +130,6 @@ def run_layer(
                     place[o] = min(max(place[o] + added, -limit), limit)
             else:
                 activate(sums[i], bias, shift, limit, place)
-
-
-@kernel
-def run_last(
-    worker: int,
-    workers: int,
-    shape: tuple[int, int],
-    x: I16,
-    stream: I16,
-    last: Last,
-    centre: int,
-    least: int,
-    most: int,
-    out: NDArray[Any],
-) -> None:
-    """Fill ``out`` (h * w, outputs) with clip(result + centre, least, most).
-
-    Parameters
-    ----------
-    worker, workers : int
-        Each worker fills its share of the positions.
-    shape : (h, w)
-        Shape of the results.
-    x, stream : int16 arrays (at least h + 2, (w + 2) channels)
-        The planes that the linear map reads, and that the network's output reads.
-    last : Last
-    centre, least, most : int
-    """
-    down, across = shape
-    inputs = np.empty((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
-    patches = np.empty((POSITIONS, 2 * last.weight.shape[1]), dtype=np.int16)
-    linear = np.empty((POSITIONS, last.weight.shape[0] * COLUMNS), dtype=np.int32)
-    sums = np.empty_like(linear)
-    half = 1 << (OUTPUT_SHIFT - 1)
-    for begin in range(worker * POSITIONS, down * across, workers * POSITIONS):
-        count = min(POSITIONS, down * across - begin)
-        _multiply(begin, count, across, x, 1, 1, last.linear, inputs, linear)
-        _multiply(begin, count, across, stream, last.side, 1, last.weight, patches, sums)
-        for i in range(count):
-            for o in range(out.shape[1]):
-                total = linear[i, o] * last.linear_multiplier[o] + (sums[i, o] + last.bias[o]) * last.multiplier[o]
-                result = ((total + half) >> OUTPUT_SHIFT) + centre
-                out[begin + i, o] = min(max(result, least), most)
 
 
 @kernel

@@ -141,7 +141,7 @@ def product(count: int, x: I16, packed: I16, out: I32) -> None:
 
 
 @intrinsic
-def _shift_right(context: Any, value: Any, shift: Any) -> Any:
+def shift_right(context: Any, value: Any, shift: Any) -> Any:
     """Shift int32 to the right by int32, rounding down. numba's own shift would widen both to int64."""
     signature = types.int32(types.int32, types.int32)
 
@@ -156,5 +156,5 @@ def activate(sums: I32, bias: I32, shift: I32, limit: int, out: I16) -> None:
     """Fill the first ``len(shift)`` units of a row ``out`` with clip((sums + bias) >> shift, 0, limit)."""
     zero, most = np.int32(0), np.int32(limit)
     for i in range(len(shift)):
-        value = _shift_right(np.int32(sums[i] + bias[i]), shift[i])
+        value = shift_right(np.int32(sums[i] + bias[i]), shift[i])
         out[i] = np.int16(min(max(value, zero), most))

@@ -7,9 +7,9 @@ from math import prod
 
 from codec.entropy.rans import Message
 from codec.errors import CorruptDataError
-from codec.format.container import Container, holds, samples_demand
-from codec.format.headers import BITS_MODE, OFFSETS, Fidelity, Header, Latents
-from codec.frozen.layout import BITS, SAMPLES, TENSOR, Kind
+from codec.format.container import Container, holds
+from codec.format.headers import OFFSETS, Header, Latents
+from codec.frozen.layout import KINDS, TENSOR, Kind
 from codec.frozen.model import Model
 from codec.vlae import adaptation, coders, pipeline
 from codec.vlae.image import Image
@@ -20,9 +20,9 @@ from codec.vlae.wavefront import lag
 
 def kind_of(header: Header) -> Kind:
     """Return the kind of raster that a coded file holds."""
-    if header.fidelity == Fidelity.LOSSY:
+    if header.quality is not None:
         return TENSOR
-    return BITS if header.mode == BITS_MODE else SAMPLES
+    return next(kind for kind in KINDS.values() if header.mode in kind.modes)
 
 
 def demand(model: Model, header: Header) -> int:
@@ -30,9 +30,8 @@ def demand(model: Model, header: Header) -> int:
 
     `codec.format.container.holds` compares it with the payload's length.
     """
-    if model.kind is TENSOR:
-        return prod(_shape(model, header)) * (model.layout.high - model.layout.low)
-    return samples_demand(header)
+    layout = model.layout
+    return prod(_shape(model, header)) * ((layout.high - layout.low) // (2 * (header.max_error or 0) + 1))
 
 
 def _shape(model: Model, header: Header) -> tuple[int, int, int]:
@@ -63,6 +62,10 @@ def blank(model: Model, file: Container) -> Image:
     if coding.band_height != image.band_height:
         raise CorruptDataError(
             f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
+        )
+    if coding.latents != Latents.NONE and not model.latents:
+        raise CorruptDataError(
+            f"header: model {model.number} has no latents, got {coding.latents.name}", OFFSETS["latents"]
         )
     return replace(image, moved=adaptation.unpack(file.adaptation, model.network))
 

@@ -48,7 +48,7 @@ def _code(
     decode: bool, image: Image, z: I64, message: Message, starts: NDArray[np.uint32], freqs: NDArray[np.uint32]
 ) -> float:
     model = image.model
-    net = model.prior(image.condition)
+    net = model.priors[image.condition]
     return code_latents(decode, z, image.across, net, model.grid, model.latent_tables, message, starts, freqs)
 
 

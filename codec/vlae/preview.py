@@ -14,14 +14,11 @@ import numpy as np
 
 from codec.entropy.rans import random_message
 from codec.errors import UnsupportedError
-from codec.frozen.layout import TENSOR
 from codec.frozen.likelihood import Raster
 from codec.vlae.image import Image
 from codec.vlae.pixels import all_in_waves
 from codec.vlae.wavefront import DECODE, ROUND
 
-COARSE_PLACES = 2
-"""The first places of y, which are kept."""
 WHOLE_RANGE = 255
 """With this largest error one bin holds all values, so that rounding puts every sample at its mean."""
 DRAWN_BITS = 9
@@ -43,21 +40,17 @@ def preview(image: Image, seed: int | None) -> Raster:
     UnsupportedError
         The file was coded without latents.
     """
-    tensor = image.model.kind is TENSOR
-    if not tensor and image.z[0] is None:
+    known = image.model.kind.coarse_places
+    if not known and image.z[0] is None:
         raise UnsupportedError("latents: the file was coded without any")
     raster = np.zeros_like(image.raster)
-    known, max_error = 0, image.max_error
-    if tensor:
-        kept = image.model.layout.begins[COARSE_PLACES]
-        raster[..., :kept] = image.raster[..., :kept]
-        known = COARSE_PLACES
-    elif seed is None:
-        max_error = WHOLE_RANGE
+    kept = image.model.layout.begins[known]
+    raster[..., :kept] = image.raster[..., :kept]
+    max_error = WHOLE_RANGE if seed is None and not known else image.max_error
     made = replace(image, raster=raster, source=image.raster, lanes=1, known=known, max_error=max_error)
     if seed is not None:
         message = random_message(image.raster.size * DRAWN_BITS // 32 + 1024, seed)
         all_in_waves(DECODE, made, lambda index: image.z[index], 1, None, message)
-    elif not tensor:
+    elif not known:
         all_in_waves(ROUND, made, lambda index: image.z[index], made.bands, None)
     return made.samples

@@ -36,14 +36,19 @@ class Units(NamedTuple):
 
 def hidden_units(model: VLAE) -> list[Units]:
     """Return the units of all layers that a rectifier follows."""
-    net, q, prior, config = model.likelihood, model.posterior, model.prior, model.config
-    dense, channels = q.dense.weight, config.posterior[2]
+    config = model.config
 
     def moved(begin: int, count: int) -> list[Tensor]:
         at = slice(begin, begin + count)
-        return [model.condition.weight[:, at].T, model.off[at], model.modulate2.weight[at], model.modulate2.bias[at]]
+        by_z = [model.modulate2.weight[at], model.modulate2.bias[at]] if config.latents else []
+        return [model.condition.weight[:, at].T, model.off[at], *by_z]
 
-    result = [
+    units = likelihood_units(model.likelihood, moved)
+    if not config.latents:
+        return units
+    q, prior = model.posterior, model.prior
+    dense, channels = q.dense.weight, config.posterior[2]
+    around_z = [
         Units([q.conv1.weight], [bias_of(q.conv1)], [q.conv2.weight.transpose(0, 1)]),
         Units([q.conv2.weight], [bias_of(q.conv2)], [q.conv3.weight.transpose(0, 1)]),
         Units([q.conv3.weight], [bias_of(q.conv3)], [dense[:, :channels].T, dense[:, channels:].T]),
@@ -51,7 +56,7 @@ def hidden_units(model: VLAE) -> list[Units]:
         Units([prior.hidden.weight], [prior.hidden.bias, prior.condition.weight.T], [prior.out.weight.T]),
         Units([model.modulate1.weight], [model.modulate1.bias], [model.modulate2.weight.T]),
     ]
-    return result + likelihood_units(net, moved)
+    return around_z + units
 
 
 def likelihood_units(net: Likelihood, moved: Callable[[int, int], list[Tensor]]) -> list[Units]:

@@ -18,6 +18,7 @@ from models.freezing.quantise import (
     F64,
     OUTPUT_SHIFT,
     POSTERIOR_LIMIT,
+    WEIGHT_MAX,
     Tensors,
     fit,
     freeze_output,
@@ -65,10 +66,21 @@ def freeze_likelihood(
     contexts = net.hidden1.in_features - len(features)
     gain = np.concatenate([np.full(contexts, float(CONTEXT_UNIT)), [unit for unit, _ in features]])
     largest = np.concatenate([np.full(contexts, largest_input), [most for _, most in features]])
+    # The noise of samples is known to a fraction of a step, for which 8 bits are too few. Steps of tensors are coarser.
+    dtype = np.int16 if coded.limit is None else np.int8
     scales, halves = [], []
     for name in ("hidden1", "hidden2", "hidden3"):
-        layer = quantise_layer(to_f64(getattr(net, name).weight), gain, largest, 0.0, peaks[name], ACTIVATION_LIMIT)
-        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(np.int16)
+        layer = quantise_layer(
+            to_f64(getattr(net, name).weight),
+            gain,
+            largest,
+            0.0,
+            peaks[name],
+            ACTIVATION_LIMIT,
+            is_clipped=True,
+            weight_max=np.iinfo(dtype).max if dtype == np.int8 else WEIGHT_MAX,
+        )
+        tensors[f"likelihood.{name}.weight"] = layer.weight.astype(dtype)
         tensors[f"likelihood.{name}.shift"] = layer.shift.astype(np.int8)
         scales.append(layer.scale)
         halves.append(half(layer.shift))
@@ -77,7 +89,9 @@ def freeze_likelihood(
     said = [np.abs(rows).sum(0) for rows in seen]
     reach = largest_input * np.stack([np.zeros(config.head), *said])
     head_peaks = np.concatenate([peaks[f"head{i}"] for i in range(coded.groups)])
-    split = quantise_layer(to_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT)
+    split = quantise_layer(
+        to_f64(net.split.weight), gain, largest, reach.reshape(-1), head_peaks, ACTIVATION_LIMIT, is_clipped=True
+    )
     tensors["likelihood.split.weight"] = split.weight.astype(np.int16)
     tensors["likelihood.split.shift"] = split.shift.astype(np.int8)
     scales.append(split.scale)
@@ -198,7 +212,7 @@ def _freeze_prior(model: VLAE, peaks: dict[str, F64]) -> Tensors:
 
 
 def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
-    """Return the tensors and the configuration of a model.
+    """Return the tensors and the configuration of a model: of the family `modulation`, or `plain` without latents.
 
     Parameters
     ----------
@@ -206,18 +220,10 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
         Largest activations, from `Peaks` after running the model on calibration crops.
     """
     config, coded = model.config, model.config.coded
-    likelihood, units = freeze_likelihood(model.likelihood, peaks, to_f64(model.condition.weight))
-    likelihood["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
-    tensors = likelihood | _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units)
-    tensors |= _freeze_prior(model, peaks)
     header: dict[str, str | int] = {
         "radius": config.radius,
         "mixtures": config.mixtures,
-        "tile": config.tile,
-        "latents": config.latents,
-        "grid": config.grid,
         "activation_limit": ACTIVATION_LIMIT,
-        "posterior_limit": POSTERIOR_LIMIT,
         "output_shift": OUTPUT_SHIFT,
     }
     if coded.limit is not None:
@@ -227,8 +233,22 @@ def freeze_coder(model: VLAE, peaks: dict[str, F64]) -> Frozen:
             "groups": coded.groups,
             "limit": coded.limit,
             "references": coded.references,
-            "posterior_channels": coded.planes,
         }
+    conditions = to_f64(model.condition.weight)
+    if not config.latents:  # what is added to all conditions is a part of each
+        tensors, _ = freeze_likelihood(model.likelihood, peaks, conditions + to_f64(model.off))
+        return Frozen(tensors, header | {"networks": "plain", "rows": config.tile})
+    tensors, units = freeze_likelihood(model.likelihood, peaks, conditions)
+    tensors["likelihood.off_biases"] = fit(to_f64(model.off) * units, np.int32)
+    tensors |= _freeze_posterior(model, peaks) | _freeze_modulation(model, peaks, units) | _freeze_prior(model, peaks)
+    header |= {
+        "tile": config.tile,
+        "latents": config.latents,
+        "grid": config.grid,
+        "posterior_limit": POSTERIOR_LIMIT,
+    }
+    if coded.limit is not None:
+        header["posterior_channels"] = coded.planes
     return Frozen(tensors, header)
 
 

@@ -18,22 +18,23 @@ from torch import Tensor, nn
 
 from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
 from codec.frozen.model import Tensors
-from codec.frozen.transform_weights import NETWORK
-from codec.networks.transform import CENTRE
-from models.errors import TrainingError
+from codec.frozen.transform_weights import NETWORK, SQUARE
+from codec.networks.depthwise import STEP
+from codec.networks.transform import CENTRE, FINE_PATCH
 from models.freezing.freeze import Frozen
 from models.freezing.peaks import Peaks
 from models.freezing.quantise import F64, I64, fit, half, to_f64
+from models.nets.depthwise import Coarsen, DepthwiseBlock, parts
 from models.nets.layers import Residual, bias_of
 from models.nets.lossy import Lossy, price
-from models.nets.transforms import Analysis, Synthesis, Transform
+from models.nets.transforms import Transform
 
 CONDITIONS = 100
 """Number of qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
 """Largest weights of the networks, and of the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
-"""Largest magnitudes in streams and hidden layers. Sums of 9 times 192 products with weights of 8 bits fit int32."""
+"""Largest magnitudes in streams and hidden layers. Sums of 2,000 products with weights of 8 bits fit int32."""
 HEADROOM = 2.0
 """Activations may be twice the largest ones seen in calibration, which have 12 bits."""
 SCALE_MAX = 2.0**26
@@ -71,29 +72,23 @@ def largest_scale(folded: F64, largest: float, bias: F64 | float, weight_max: in
 
 
 def watch_transforms(model: Lossy, peaks: Peaks) -> None:
-    """Record the largest values of the streams and of the hidden layers.
+    """Record the largest values of the streams, of the depthwise layers and of the hidden layers."""
+    for prefix, transform, (before, after) in transforms_of(model):
+        first, between, second = parts(transform)
+        for name, begin, blocks in ((before, transform.input, first), (after, between, second)):
+            peaks.outputs(f"{prefix}.{name}", begin, torch.abs)
+            for i, block in enumerate(blocks):
+                peaks.outputs(f"{prefix}.{name}", block, torch.abs)
+                peaks.outputs(f"{prefix}.{name}{i + 1}.depthwise", block.depthwise, torch.abs)
+                peaks.inputs(f"{prefix}.{name}{i + 1}", block.conv2)
 
-    Raises
-    ------
-    TrainingError
-        The transforms are of a kind that cannot be frozen.
-    """
-    for prefix, transform in (("analysis", dense(model.analysis)), ("synthesis", dense(model.synthesis))):
-        peaks.outputs(f"{prefix}.stream", transform.input, torch.abs)
-        watch_blocks(prefix, transform.blocks, peaks)
 
-
-def dense(transform: Transform[nn.Module]) -> Transform[Residual]:
-    """Return a transform whose blocks are `Residual`.
-
-    Raises
-    ------
-    TrainingError
-        Its blocks are of another kind.
-    """
-    if not isinstance(transform, Analysis | Synthesis):
-        raise TrainingError("depthwise transforms cannot be frozen yet: vlae averages keeps what was trained")
-    return transform
+def transforms_of(model: Lossy) -> tuple[tuple[str, Transform[nn.Module], tuple[str, str]], ...]:
+    """Return each transform with its name, and the names of its streams before and after the map between them."""
+    return (
+        ("analysis", model.analysis, ("fine", "coarse")),
+        ("synthesis", model.synthesis, ("coarse", "fine")),
+    )
 
 
 def watch_blocks(prefix: str, blocks: Iterable[Residual], peaks: Peaks) -> None:
@@ -137,11 +132,35 @@ class LayerWriter:
             biases = biases + to_f64(block.levels.weight)
         folded = rows_of(block.conv1) / np.tile(stream, 9)
         scale = largest_scale(folded, STREAM_LIMIT, np.abs(np.atleast_2d(biases)).max(0))
-        most = HEADROOM * np.maximum(peak, LEAST)
-        shift = np.maximum(0, np.ceil(np.log2(most * scale / HIDDEN_LIMIT))).astype(np.int64)
+        shift = _shift(peak, scale, HIDDEN_LIMIT)
         self.write(f"{name}.hidden", folded, scale, shift, biases)
         folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
         self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
+
+    def depthwise_blocks(
+        self, prefix: str, blocks: Iterable[DepthwiseBlock], stream: F64, peaks: dict[str, F64]
+    ) -> None:
+        """Write depthwise blocks, whose largest activations `watch_transforms` saw."""
+        for i, block in enumerate(blocks):
+            name = f"{prefix}{i + 1}"
+            folded = to_f64(block.depthwise.weight).reshape(-1, 9) / stream[:, None]
+            scale = largest_scale(folded, STREAM_LIMIT, 0.0, LINEAR_MAX)
+            shift = _shift(peaks[f"{name}.depthwise"], scale, STREAM_LIMIT)
+            self.tensors[f"{name}.depthwise.weight"] = fit(folded * scale[:, None], np.int16).T
+            self.tensors[f"{name}.depthwise.shift"] = shift.astype(np.int8)
+            folded = rows_of(block.conv1) / (scale * 2.0**-shift)
+            biases = to_f64(bias_of(block.conv1)) + to_f64(block.levels.weight)
+            scale = largest_scale(folded, STREAM_LIMIT, np.abs(biases).max(0))
+            shift = _shift(peaks[name], scale, HIDDEN_LIMIT)
+            self.write(f"{name}.hidden", folded, scale, shift, biases)
+            folded = rows_of(block.conv2) / (scale * 2.0**-shift)
+            self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
+
+
+def _shift(peak: F64, scale: F64, limit: int) -> I64:
+    """Return the shifts with which activations of twice the peak stay within a limit."""
+    most = HEADROOM * np.maximum(peak, LEAST)
+    return np.maximum(0, np.ceil(np.log2(most * scale / limit))).astype(np.int64)
 
 
 def stream_unit(peak: F64) -> F64:
@@ -151,12 +170,20 @@ def stream_unit(peak: F64) -> F64:
 
 
 def _network(
-    prefix: str, net: Transform[Residual], largest: int, gain: float, unit: float, peaks: dict[str, F64]
+    prefix: str,
+    net: Transform[nn.Module],
+    streams: tuple[str, str],
+    largest: int,
+    gain: float,
+    unit: float,
+    peaks: dict[str, F64],
 ) -> Tensors:
     """Return the tensors of a transform.
 
     Parameters
     ----------
+    streams : (str, str)
+        The names of its streams before and after the map between the resolutions.
     largest : int
         Largest integer of an input.
     gain : float
@@ -166,20 +193,54 @@ def _network(
     """
     writer = LayerWriter()
     tensors = writer.tensors
+    before, between, after = parts(net)
     first, bias = rows_of(net.input) / (net.input_unit * gain), to_f64(bias_of(net.input))
-    stream = np.minimum(stream_unit(peaks[f"{prefix}.stream"]), largest_scale(first, largest, bias))
+    stream = np.minimum(stream_unit(peaks[f"{prefix}.{streams[0]}"]), largest_scale(first, largest, bias))
     writer.add(f"{prefix}.input", first, largest, bias, stream)
-    writer.blocks(prefix, net.blocks, stream, peaks)
-    folded, bias = rows_of(net.output) / np.tile(stream, net.output.kernel_size[0] ** 2), to_f64(bias_of(net.output))
+    writer.depthwise_blocks(f"{prefix}.{streams[0]}", before, stream, peaks)
+    # The layer between has the four fine positions of a coarse one one after the other, as inputs or as results.
+    rows, bias = rows_of(between.conv1), to_f64(bias_of(between.conv1))
+    if isinstance(between, Coarsen):
+        rows = by_place(rows.T, 1).T / np.tile(stream, SQUARE)
+        parts_of_unit = 1
+    else:
+        rows, bias = by_place(rows, 1) / stream, by_place(bias, 1)
+        parts_of_unit = SQUARE
+    reach = largest_scale(rows, STREAM_LIMIT, bias).reshape(parts_of_unit, -1).min(0)
+    stream = np.minimum(stream_unit(peaks[f"{prefix}.{streams[1]}"]), reach)
+    writer.add(f"{prefix}.between", rows, STREAM_LIMIT, bias, np.tile(stream, parts_of_unit))
+    writer.depthwise_blocks(f"{prefix}.{streams[1]}", after, stream, peaks)
+    folded, bias = rows_of(net.output) / stream, to_f64(bias_of(net.output))
     scale = largest_scale(folded, STREAM_LIMIT, bias)
     tensors[f"{prefix}.output.weight"] = fit(folded * scale[:, None], NETWORK).T
     tensors[f"{prefix}.output.bias"] = fit(bias * scale, np.int32)
     tensors[f"{prefix}.output.multiplier"] = _multiplier(net.unit * unit, scale)
-    folded = rows_of(net.linear) / gain
+    rows = rows_of(net.linear) / gain
+    folded = by_place(rows.T, FINE_PATCH).T if isinstance(between, Coarsen) else by_place(rows, FINE_PATCH)
     scale = largest_scale(folded, largest, 0.0, LINEAR_MAX)
     tensors[f"{prefix}.linear.weight"] = fit(folded * scale[:, None], np.int16).T
     tensors[f"{prefix}.linear.multiplier"] = _multiplier(unit, scale)
     return tensors
+
+
+def by_place(rows: F64, side: int) -> F64:
+    """Return rows in the order of the four fine positions of a coarse one.
+
+    Parameters
+    ----------
+    rows : float64 array (channels (2 side)**2, ...)
+        The channels of a coarse position as `pixel_unshuffle` makes them: of each channel its rows and columns.
+    side : int
+        Rows and columns of a fine position. `undo_by_place` is the inverse.
+    """
+    split = rows.reshape(-1, STEP, side, STEP, side, *rows.shape[1:])
+    return np.moveaxis(split, (1, 3), (0, 1)).reshape(rows.shape)
+
+
+def undo_by_place(rows: F64, side: int) -> F64:
+    """Return rows in the order of `pixel_unshuffle`, the inverse of `by_place`."""
+    split = rows.reshape(STEP, STEP, -1, side, side, *rows.shape[1:])
+    return np.moveaxis(split, (0, 1), (1, 3)).reshape(rows.shape)
 
 
 def _multiplier(unit: float, scale: F64) -> NDArray[Any]:
@@ -216,18 +277,15 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
         Largest activations, from `watch_transforms` after running the model on calibration crops.
     gain : float64 array (C,)
         From `gains`.
-
-    Raises
-    ------
-    TrainingError
-        The transforms are of a kind that cannot be frozen.
     """
     quality = torch.arange(CONDITIONS) / (CONDITIONS - 1)
     with torch.no_grad():
         steps = to_f64(model.steps(model.level(quality))[:, :, 0, 0])
     prices = to_f64(price(quality))[:, None] / 3 * gain * steps**2
-    tensors = _network("analysis", dense(model.analysis), CENTRE, 1.0, 2.0**Y_BITS, peaks)
-    tensors |= _network("synthesis", dense(model.synthesis), VALUE_LIMIT, 2.0**VALUE_BITS, 1.0, peaks)
+    units = (CENTRE, 1.0, 2.0**Y_BITS), (VALUE_LIMIT, 2.0**VALUE_BITS, 1.0)
+    tensors: Tensors = {}
+    for (prefix, transform, streams), (largest, one, result) in zip(transforms_of(model), units, strict=True):
+        tensors |= _network(prefix, transform, streams, largest, one, result, peaks)
     tensors |= {
         "analysis.prices": fit(256 * prices, np.int32),
         "synthesis.steps": fit(2.0**STEP_BITS * steps, np.int32),

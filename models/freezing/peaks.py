@@ -61,6 +61,8 @@ def watch_likelihood(likelihood: Likelihood, peaks: Peaks) -> None:
 def watch_coder(model: VLAE, peaks: Peaks) -> None:
     """Record the largest activations of all hidden layers."""
     watch_likelihood(model.likelihood, peaks)
+    if not model.config.latents:
+        return
     followers = {
         "conv1": model.posterior.conv2,
         "conv2": model.posterior.conv3,

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
-from codec.constants import BIAS_LIMIT, EXACT
+from codec.constants import BIAS_LIMIT, EXACT, SUM_LIMIT
 from codec.entropy.tables import SCALE_STEPS, WEIGHT_STEPS
 
 WEIGHT_MAX = 1023
-"""Largest weight. Most rows stay below it, because the bound of exact sums limits them."""
+"""Largest weight."""
 ACTIVATION_LIMIT = 2047
 """Largest activation, of 11 bits. The posterior's convolutions, which sum over more inputs, have 10."""
 POSTERIOR_LIMIT = 1023
@@ -56,7 +56,16 @@ class Layer:
 
 
 def quantise_layer(
-    weight: F64, gain: F64, largest: F64, allowance: F64 | float, peak: F64 | None, limit: int, bias: F64 | float = 0.0
+    weight: F64,
+    gain: F64,
+    largest: F64,
+    allowance: F64 | float,
+    peak: F64 | None,
+    limit: int,
+    bias: F64 | float = 0.0,
+    *,
+    is_clipped: bool = False,
+    weight_max: int = WEIGHT_MAX,
 ) -> Layer:
     """Return the quantised layer of a float layer.
 
@@ -75,13 +84,19 @@ def quantise_layer(
         Largest activation, in integer units.
     bias : float64 array (outputs,)
         Largest biases that are not clipped, in float units. They limit the scale where weights are tiny.
+    is_clipped : bool
+        Whether the layer is one of the likelihood's hidden layers or heads, whose biases are clipped to `BIAS_LIMIT`.
+        Their sums have 32 bits.
+    weight_max : int
+        Largest weight.
     """
+    bound, reserve = (SUM_LIMIT, BIAS_LIMIT) if is_clipped else (EXACT, 0)
     folded = weight / gain
     fixed, relative = (0.0, allowance) if isinstance(allowance, np.ndarray) else (allowance, 0.0)
     reach = (np.abs(folded) * largest).sum(1) + relative
     with np.errstate(divide="ignore"):
-        scale = np.minimum(WEIGHT_MAX / np.abs(folded).max(1, initial=0), 0.98 * (EXACT - BIAS_LIMIT - fixed) / reach)
-        scale = np.minimum(scale, 0.98 * EXACT / (reach + np.abs(bias)))
+        scale = np.minimum(weight_max / np.abs(folded).max(1, initial=0), 0.98 * (bound - reserve - fixed) / reach)
+        scale = np.minimum(scale, 0.98 * bound / (reach + np.abs(bias)))
     scale[~np.isfinite(scale)] = IDLE_SCALE
     integers = np.rint(folded * scale[:, None]).astype(np.int64).T
     shift = np.zeros(len(scale), dtype=np.int64)

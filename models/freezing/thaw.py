@@ -7,7 +7,7 @@ norms.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from models.nets.vlae import VLAE, Config
 
 GROWING = ("radius", "width", "head", "modulation")
 """The values of a Config that may be larger than those of the frozen model."""
+AROUND_Z = ("latents", "tile", "modulation", "grid", "posterior", "prior")
+"""The values of a Config that change nothing of what a model without latents computes."""
 OUTPUT = ("weight", "bias", "multiplier")
 """Names of an output layer's tensors."""
 
@@ -89,13 +91,21 @@ def _thaw_latents(tensors: Tensors, model: VLAE, step: float, bias_scale: F64) -
 def frozen_config(data: bytes, coded: Coded = SAMPLES) -> Config:
     """Return the shape of a frozen model's coder, which codes ``coded``."""
     header, tensors = frozen_header(data), load(data)
-    modulation, prior = (tensors[f"{name}.hidden.weight"].shape[1] for name in ("modulation", "prior"))
-    c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
-    return Config(
+    likelihood = Config(
         coded=coded,
-        **{key: header[key] for key in ("radius", "mixtures", "tile", "latents", "grid")},
+        radius=header["radius"],
+        mixtures=header["mixtures"],
         width=tensors["likelihood.hidden2.weight"].shape[1],
         head=tensors["likelihood.outputs.weight"].shape[1],
+        latents=0,
+    )
+    if header.get("networks") == "plain":
+        return replace(likelihood, tile=header["rows"])
+    modulation, prior = (tensors[f"{name}.hidden.weight"].shape[1] for name in ("modulation", "prior"))
+    c1, c2, c3 = (tensors[f"posterior.conv{i}.weight"].shape[1] for i in (1, 2, 3))
+    return replace(
+        likelihood,
+        **{key: header[key] for key in ("tile", "latents", "grid")},
         modulation=modulation,
         posterior=(c1, c2, c3),
         prior=prior,
@@ -153,10 +163,10 @@ def thaw_coder(data: bytes, model: VLAE) -> None:
     """
     tensors, frozen, config = load(data), frozen_config(data, model.config.coded), model.config
     different = []
-    for field in fields(Config):
-        have, want = getattr(frozen, field.name), getattr(config, field.name)
-        if want != have and not (field.name in GROWING and want > have) and (field.name, want) != ("latents", 0):
-            different.append(f"{field.name} is {have}, not {want}")
+    for name in [field.name for field in fields(Config) if config.latents or field.name not in AROUND_Z]:
+        have, want = getattr(frozen, name), getattr(config, name)
+        if want != have and not (name in GROWING and want > have):
+            different.append(f"{name} is {have}, not {want}")
     if different:
         raise ValueError(f"the frozen model differs: {', '.join(different)}")
     small = VLAE(frozen, len(offsets(frozen.radius))).double()
@@ -164,8 +174,9 @@ def thaw_coder(data: bytes, model: VLAE) -> None:
     inputs = np.full(small.likelihood.hidden1.in_features, float(CONTEXT_UNIT))
     biases, bias_scale = fill_likelihood(tensors, small.likelihood, step, inputs)
     fill(small.condition.weight, biases - biases[0])
-    fill(small.off, tensors["likelihood.off_biases"] / bias_scale)
-    _thaw_latents(tensors, small, step, bias_scale)
+    if frozen.latents:
+        fill(small.off, tensors["likelihood.off_biases"] / bias_scale)
+        _thaw_latents(tensors, small, step, bias_scale)
     balance(hidden_units(small))
     _grow(small, model)
 

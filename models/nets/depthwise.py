@@ -1,16 +1,17 @@
-"""Transforms of depthwise blocks, in float: a prototype of the next lossy model, which cannot be frozen yet.
+"""The networks of the lossy mode's transforms, in float: depthwise residual blocks at two resolutions.
 
-A block of `models.nets.transforms` mixes channels and places at once, in dense convolutions of 3 x 3. Here a depthwise
-convolution mixes places, with nine weights for each channel, and 1 x 1 layers mix channels. So the same number of
-multiply-adds allows more and wider layers. Outside the image its border is repeated.
+In a block a depthwise convolution mixes places, with nine weights for each channel, and 1 x 1 layers mix channels. So
+the same number of multiply-adds allows more and wider layers than dense convolutions. Outside the image its border is
+repeated.
 
-A transform may have some blocks at a quarter of the image's resolution: then pixels are shuffled in two
-steps, each followed or preceded by a learned map. Tensors are B C H W.
+Some blocks work at an eighth of the image's resolution and some at a quarter: pixels are shuffled in two steps, each
+followed or preceded by a learned map. `codec.networks.depthwise` executes the blocks in integers. Tensors are B C H W.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class Shape:
     expansion : int
         Hidden units of a block for each of its channels.
     fine_width, fine_blocks : int
-        Channels of the stream at a quarter of the resolution, and its blocks. Both are 0 if there is no such stream.
+        Channels of the stream at a quarter of the resolution, and its blocks. Both are 0 if there is no such stream;
+        then the transform cannot be frozen.
     """
 
     width: int = 256
@@ -93,6 +95,34 @@ class Coarsen(nn.Module):
         """Return the stream (B, after, H / 2, W / 2). The level has no effect."""
         coarse: Tensor = self.conv1(F.pixel_unshuffle(s, STEP))
         return coarse
+
+
+class Parts(NamedTuple):
+    """The blocks of a transform: those before the map between the resolutions, the map, and those after it."""
+
+    before: list[DepthwiseBlock]
+    between: Refine | Coarsen
+    after: list[DepthwiseBlock]
+
+
+def parts(transform: Transform[nn.Module]) -> Parts:
+    """Return the blocks of a transform.
+
+    Raises
+    ------
+    ValueError
+        It has no map between two resolutions.
+    """
+    found: tuple[list[DepthwiseBlock], list[DepthwiseBlock]] = ([], [])
+    between: Refine | Coarsen | None = None
+    for block in transform.blocks:
+        if isinstance(block, DepthwiseBlock):
+            found[between is not None].append(block)
+        elif isinstance(block, Refine | Coarsen):
+            between = block
+    if between is None:
+        raise ValueError("expected a transform with a stream at a quarter of the resolution")
+    return Parts(found[0], between, found[1])
 
 
 def blocks(shape: Shape, levels: int) -> tuple[list[nn.Module], list[nn.Module]]:

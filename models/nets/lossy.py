@@ -25,7 +25,7 @@ from models.nets.inputs import read_at_all, reference_terms
 from models.nets.latents import bin_mass
 from models.nets.likelihood import Coded, Likelihood
 from models.nets.objective import tiles_of
-from models.nets.transforms import OPPONENTS, Analysis, Synthesis, Transform
+from models.nets.transforms import OPPONENTS, Transform
 from models.nets.vlae import VLAE, Config
 from models.noise import Noise
 
@@ -46,13 +46,12 @@ class LossyConfig:
     ----------
     channels : int
         Channels of y.
-    width : int
-        Channels of the transforms' streams.
-    analysis_blocks, synthesis_blocks : int
+    width, analysis_blocks, synthesis_blocks : int
+        Channels and blocks of the transforms' streams at an eighth of the resolution.
     expansion : int
-        Hidden units of a depthwise block for each of its channels (`models.nets.depthwise`). 0 takes dense blocks.
+        Hidden units of a block for each of its channels, see `models.nets.depthwise`.
     fine_width, analysis_fine_blocks, synthesis_fine_blocks : int
-        Channels and blocks of a depthwise transform's stream at a quarter of the resolution; 0 if there is none.
+        Channels and blocks of the streams at a quarter of the resolution.
     levels : int
         Number of levels of quality that have parameters of their own.
     limit : int
@@ -75,19 +74,14 @@ class LossyConfig:
     references: int
     planes: int
     vlae: dict[str, int | tuple[int, ...]]
-    expansion: int = 0
-    fine_width: int = 0
-    analysis_fine_blocks: int = 0
-    synthesis_fine_blocks: int = 0
+    expansion: int
+    fine_width: int
+    analysis_fine_blocks: int
+    synthesis_fine_blocks: int
 
     def transforms(self) -> tuple[Transform[nn.Module], Transform[nn.Module]]:
         """Return a fresh analysis and a fresh synthesis."""
         c = self
-        if not c.expansion:
-            return (
-                Analysis(c.channels, c.width, c.analysis_blocks, c.levels),
-                Synthesis(c.channels, c.width, c.synthesis_blocks, c.levels),
-            )
         shape = partial(Shape, c.width, expansion=c.expansion, fine_width=c.fine_width)
         return (
             DepthwiseAnalysis(c.channels, shape(c.analysis_blocks, fine_blocks=c.analysis_fine_blocks), c.levels),

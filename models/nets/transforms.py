@@ -1,9 +1,9 @@
 """The transforms of the lossy mode, in float: from an image to latents y and back.
 
-Both work at an eighth of the image's resolution, on its 8 x 8 patches. Each is the sum of a linear map and of a
-residual network. At first the linear map is the discrete cosine transform of three opponent colours, and the network is
-zero, so that training begins with a classical block transform. Most of the gain, and all deblocking, comes from the
-network, whose 3 x 3 convolutions see the patches around. The biases of the blocks depend on quality.
+y has a position for each 8 x 8 patch of the image. A transform is the sum of a linear map and of a residual network. At
+first the linear map is the discrete cosine transform of three opponent colours, and the network is zero, so that
+training begins with a classical block transform. Most of the gain, and all deblocking, comes from the network, whose
+convolutions see the patches around. The biases of its blocks depend on quality. `models.nets.depthwise` has the blocks.
 
 `codec.networks.transform` executes them in integers. Tensors are B C H W.
 """
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.networks.transform import PATCH, SAMPLES
-from models.nets.layers import LayerT_co, Residual, Stack, begin_at_zero, lowered
+from codec.networks.transform import PATCH
+from models.nets.layers import LayerT_co, Stack, begin_at_zero, lowered
 
 INPUT_UNIT = 64.0
 """Samples that make 1 in the analysis network's inputs."""
@@ -97,34 +97,6 @@ class Transform(nn.Module, Generic[LayerT_co]):
             s = self.blocks(self.input(x / self.input_unit), level)
             corrected: Tensor = self.output(F.relu(s))
         return self.unit * corrected.float()
-
-
-class Analysis(Transform[Residual]):
-    """Analysis by dense blocks: from samples minus 128 to y."""
-
-    def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
-        first = nn.Conv2d(SAMPLES, width, 1)
-        last = nn.Conv2d(width, channels, 3, padding=1)
-        stack = [Residual(width, levels) for _ in range(blocks)]
-        super().__init__(linear_rows(channels), first, last, stack, (INPUT_UNIT, Y_UNIT))
-
-    def forward(self, image: Tensor, level: Tensor) -> Tensor:
-        """Return y (B, channels, H/8, W/8) of samples minus 128 (B, 3, H, W)."""
-        return super().forward(F.pixel_unshuffle(image, PATCH), level)
-
-
-class Synthesis(Transform[Residual]):
-    """Synthesis by dense blocks: from y to samples minus 128."""
-
-    def __init__(self, channels: int, width: int, blocks: int, levels: int) -> None:
-        first = nn.Conv2d(channels, width, 3, padding=1)
-        last = nn.Conv2d(width, SAMPLES, 1)
-        stack = [Residual(width, levels) for _ in range(blocks)]
-        super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
-
-    def forward(self, y: Tensor, level: Tensor) -> Tensor:
-        """Return samples minus 128 (B, 3, H, W) of y (B, channels, H/8, W/8)."""
-        return F.pixel_shuffle(super().forward(y, level), PATCH)
 
 
 def multiply_adds(transform: Transform[nn.Module], x: Tensor, level: Tensor, pixels: int) -> float:

@@ -59,9 +59,10 @@ def frozen_bits(image: Image) -> tuple[float, float]:
     """Return all bits of an image, with latents at the posterior's mode, and the bits of the latents among them."""
     pixels = latent = 0.0
     for band in range(image.bands):
-        z = mode(image, band)
+        z = mode(image, band) if image.model.latents else None
         pixels += intervals(image, band, z, ideal=True).ideal_bits
-        latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
+        if z is not None:
+            latent += prior_intervals(image, z).ideal_bits - posterior_intervals(image, band, z).ideal_bits
     return pixels + latent, latent
 
 

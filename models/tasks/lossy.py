@@ -13,7 +13,7 @@ from codec.frozen.model import Model
 from codec.networks.transform import PATCH
 from models.data.crops import Crops, centre, load_images
 from models.freezing.freeze import freeze_coder, weights_file
-from models.freezing.freeze_transforms import dense, freeze_transforms, gains, watch_transforms
+from models.freezing.freeze_transforms import freeze_transforms, gains, watch_transforms
 from models.freezing.peaks import Peaks, watch_coder
 from models.freezing.quantise import F64
 from models.freezing.thaw_lossy import thaw_lossy
@@ -101,14 +101,7 @@ class LossyTask:
         watch_coder(model.coder, peaks)
 
     def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
-        """Return the weights file. On the crops it is measured how much an error of y changes samples.
-
-        Raises
-        ------
-        TrainingError
-            The transforms are of a kind that cannot be frozen.
-        """
-        dense(model.synthesis)  # raises at once if it cannot be frozen, for gains take a while
+        """Return the weights file. On the crops it is measured how much an error of y changes samples."""
         rng = np.random.default_rng(self.recipe.train.seed)
         gain = gains(model, centred(self.batch(crops, rng)), rng)
         return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load
-from support import spatial_model, tensor_model, transform_model
+from support import plain_model, spatial_model, tensor_model, transform_model
 
 import codec
 from codec import constants
@@ -20,7 +20,8 @@ from codec.frozen import (
     features,
     features_weights,
     layout,
-    modulation_weights,
+    modulation,
+    plain,
     prior,
     shipped,
     transform_weights,
@@ -280,13 +281,15 @@ SPATIAL = {name: data for name, data in SHIPPED.items() if config_of(data).get("
 MODELS = {name: data for name, data in SHIPPED.items() if name not in SPATIAL}
 MODELS["tensor"] = tensor_model.weights()
 SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
+PLAIN = {"plain": plain_model.weights()}
+EVERY = MODELS | SPATIAL | PLAIN
 
 
 def names_of(data):
     """Return the values, in a model, of the names in the formulas of the document's tables."""
     config, frozen, tensors = config_of(data), weights.parse_model(data), load(data)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    spatial = frozen.band > 1 or "networks" in config
+    spatial = config.get("networks") == "spatial"
     names = {name: value for name, value in config.items() if isinstance(value, int)} | {
         "P": len(frozen.network.offsets),
         "M": frozen.network.mixtures,
@@ -294,12 +297,12 @@ def names_of(data):
         "L": shapes["likelihood.fixed_biases"][0],
         "U": shapes["likelihood.hidden1.weight"][1],
         "h": shapes["likelihood.conditioning"][1],
-        "J": shapes["prior.hidden.weight"][1],
-        "v": config.get("neighbours", 1),
     }
+    if frozen.latents:
+        names |= {"J": shapes["prior.hidden.weight"][1], "v": config.get("neighbours", 1)}
     if spatial:
         names |= {"Y1": shapes["posterior.input.weight"][1], "Y2": shapes["features.output.weight"][0] // 9}
-    else:
+    elif frozen.latents:
         names |= {"X": shapes["modulation.hidden.weight"][1], "V": shapes["posterior.dense.weight"][1]}
         names |= {f"C{i}": shapes[f"posterior.conv{i}.weight"][1] for i in (1, 2, 3)}
     names |= raster_values(frozen.kind.name, names)
@@ -311,9 +314,9 @@ def names_of(data):
     return names
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
+@pytest.mark.parametrize("name", EVERY)
 def test_rasters(name):
-    data = (MODELS | SPATIAL)[name]
+    data = EVERY[name]
     frozen, values = weights.parse_model(data), names_of(data)
     coded, kind = frozen.layout, frozen.kind.name
     assert values["E"] == frozen.conditions
@@ -339,9 +342,11 @@ def test_rasters(name):
 def test_configurations():
     tables_of = {
         "config": weights.CONFIG,
-        "config of tensors": weights.TENSOR_CONFIG,
-        "config of modulation": modulation_weights.FAMILY.ranges,
+        "config of latents": weights.LATENT_CONFIG,
+        "config of tensors": layout.TENSOR.ranges,
+        "config of modulation": modulation.FAMILY.ranges,
         "config of spatial": features_weights.FAMILY.ranges,
+        "config of plain": plain.FAMILY.ranges,
     }
     for head, ranges in tables_of.items():
         found = {}
@@ -358,13 +363,14 @@ def test_configurations():
     for name, usual in weights.USUAL.items():
         row = next(row for row in rows("Models", "config") if row[0] == name)
         assert re.search(rf"`{usual}` \(also where (it|{name}) is absent\)", row[1])
-    kinds = re.search(r"Networks `(\w+)` code (\w+) or (\w+), networks `(\w+)` (\w+) or (\w+)\.", section("Models"))
-    for networks, *coded in (kinds.groups()[:3], kinds.groups()[3:]):
+    sentence = r"Networks `(\w+)` and `(\w+)` code (\w+) or (\w+), networks `(\w+)` (\w+) or (\w+)\."
+    first, second, *kinds = re.search(sentence, section("Models")).groups()
+    for networks, *coded in ((first, *kinds[:2]), (second, *kinds[:2]), kinds[2:]):
         assert tuple(kind if kind != "tensors" else "tensor" for kind in coded) == tuple(
             kind.name for kind in weights.FAMILIES[networks].kinds
         )
     tile = next(row for row in rows("Models", "config of modulation") if row[0] == "tile")
-    units = modulation_weights.TILE_UNITS
+    units = {name: sight.tile_unit for name, sight in modulation.SIGHTS.items()}
     assert f"a multiple of {units['samples']}, of {units['tensor']} for tensors" in tile[2]
 
 
@@ -384,18 +390,18 @@ def documented_tensors(heads, blocks):
     return found
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SPATIAL])
+@pytest.mark.parametrize("name", EVERY)
 def test_tensors(name):
-    data = (MODELS | SPATIAL)[name]
+    data = EVERY[name]
     tensors = {name: tensor for name, tensor in load(data).items() if not name.startswith(("analysis.", "synthesis."))}
     sizes = names_of(data)
     blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in features_weights.PREFIXES}
-    own = "spatial" if name in SPATIAL else "modulation"
-    documented = documented_tensors(["tensor", f"tensor of {own}"], blocks)
+    around_z = ["tensor of the prior", "tensor of spatial" if name in SPATIAL else "tensor of modulation"]
+    documented = documented_tensors(["tensor"] if "plain" in str(config_of(data)) else ["tensor", *around_z], blocks)
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
         terms = [products(term) for term in shape.split(", ")]
-        assert tensors[name].dtype == np.dtype(dtype.replace("I", "int")), name
+        assert tensors[name].dtype in [np.dtype(word.replace("I", "int")) for word in dtype.split(" or ")], name
         assert tensors[name].shape == tuple(eval(term, {}, sizes) for term in terms), name  # noqa: S307  ours
         if name.endswith(".shift"):
             assert ((tensors[name] >= 0) & (tensors[name] <= 31)).all()
@@ -437,13 +443,14 @@ def test_what_spatial_networks_see():
 
 
 def test_tensors_of_transforms():
-    C, n, L, blocks = 5, 7, 3, {"synthesis": 2, "analysis": 1}
+    C, n, f, T, L, blocks = 5, 7, 3, 4, 3, {"coarse": 2, "fine": 1}
     config = {"stream_limit": 99, "hidden_limit": 99}
-    tensors = transform_model.make(C, n, (blocks["analysis"], blocks["synthesis"]), L, config)
-    sizes = {"C": C, "n": n, "L": L, "E": len(tensors["synthesis.steps"])}
+    tensors = transform_model.make(C, (n, f), T, (blocks["coarse"], blocks["fine"]), L, config)
+    sizes = {"C": C, "n": n, "f": f, "T": T, "L": L, "E": len(tensors["synthesis.steps"])}
     documented = {}
     for name, dtype, *columns, _ in rows("Transforms", "tensor"):
-        for (prefix, count), cell in zip(blocks.items(), columns, strict=True):
+        count = blocks.get(name.split("*")[0], 1)
+        for prefix, cell in zip(("synthesis", "analysis"), columns, strict=True):
             shape = tuple(eval(products(term), {}, sizes) for term in cell.split(", ") if term)  # noqa: S307  ours
             for k in range(1, count + 1) if shape else ():
                 documented[f"{prefix}.{name.replace('*k*', str(k))}"] = (dtype.replace("I", "int"), shape)
@@ -500,8 +507,8 @@ def test_every_file_of_the_format_cites_a_section():
     folders = {
         "format": "headers container metadata png archive_index archive_sections",
         "entropy": "rans tables mixtures",
-        "networks": "checks quantisation convolutions transform",
-        "frozen": "contexts layout likelihood prior modulation features model weights shipped",
+        "networks": "checks quantisation convolutions depthwise transform",
+        "frozen": "contexts layout likelihood prior modulation features plain model weights shipped",
         "vlae": "image coders decoding wavefront adaptation",
         "archive": "blocks reader",
     }

@@ -30,8 +30,8 @@ SHARP = "bits"
 def test_the_models_are_as_different_as_they_say():
     assert {model.band for model in MODELS.values()} >= {1, 2, 3}
     assert {model.networks.cell for model in MODELS.values()} >= {1, 2, 3}
-    assert {len(model.prior_weights.neighbours) for model in MODELS.values()} >= {0, 1, 2, 3, 6}
-    assert {len(model.prior_weights.shift) > 0 for model in MODELS.values()} == {False, True}
+    assert {len(model.priors[0].neighbours) for model in MODELS.values()} >= {0, 1, 2, 3, 6}
+    assert {len(model.priors[0].shift) > 0 for model in MODELS.values()} == {False, True}
     assert {model.normal for model in MODELS.values()} == {False, True}
     assert {model.layout.grey for model in MODELS.values()} == {False, True}
     reaching = [name for name, model in MODELS.items() if model.network.radius > model.band * model.tile]
@@ -194,7 +194,7 @@ def test_a_latent_is_predicted_from_earlier_ones_alone(name):
     image = Image.of(model, spatial_model.draw(name, model.band * model.tile, 4 * model.tile), 0)
     z = np.random.default_rng(0).integers(-4, 5, (image.tiles, model.latents))
     before = np.stack([prior_intervals(image, z).starts, prior_intervals(image, z).freqs], 1)
-    neighbours = {tuple(pair) for pair in model.prior_weights.neighbours.tolist()}
+    neighbours = {tuple(pair) for pair in model.priors[0].neighbours.tolist()}
     moved = 0
     for tile, channel in np.ndindex(z.shape):
         other = z.copy()
@@ -210,7 +210,7 @@ def test_a_latent_is_predicted_from_earlier_ones_alone(name):
                 assert (y - row, column - x) in neighbours
                 moved += 1
     seen = any(up < model.band for up, _ in neighbours)
-    assert (moved > 0) == (seen and len(model.prior_weights.shift) > 0)
+    assert (moved > 0) == (seen and len(model.priors[0].shift) > 0)
 
 
 # Images
@@ -382,7 +382,7 @@ def test_numbers_of_the_configuration_have_their_ranges(entry):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"networks": "fractal"}, "networks: expected one of modulation, spatial, got 'fractal'"),
+        ({"networks": "fractal"}, "networks: expected one of modulation, spatial, plain, got 'fractal'"),
         ({"networks": "modulation"}, "kind: expected one of samples, tensor, got 'bits'"),
         ({"kind": "tensor"}, "kind: expected one of samples, bits, got 'tensor'"),
         ({"latent_distribution": "cauchy"}, "latent_distribution: expected one of logistic, normal, got 'cauchy'"),

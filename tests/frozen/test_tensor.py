@@ -196,7 +196,7 @@ def test_conditions_lie_between_levels():
     for name, rows in (
         ("likelihood.fixed_biases", MODEL.fixed_biases),
         ("posterior.dense.biases", MODEL.networks.dense.biases),
-        ("prior.hidden.biases", MODEL.prior_biases),
+        ("prior.hidden.biases", np.stack([prior.bias for prior in MODEL.priors])),
     ):
         levels = tensors[name].astype(np.int64)
         assert rows.shape == (CONDITIONS, levels.shape[1])
@@ -236,7 +236,7 @@ def test_one_level_serves_every_condition():
         ({"references": 13}, "references: expected at most 12"),
         ({"references": -1}, "references: expected 0 to 1024"),
         ({"references": 4}, "likelihood.hidden1.weight: expected"),
-        ({"posterior_channels": 13}, "posterior_channels: expected at most 12"),
+        ({"posterior_channels": 13}, "posterior_channels: expected 1 to 12"),
         ({"posterior_channels": 3}, "posterior.conv1.weight: expected"),
         ({"conditions": 0}, "conditions: expected 1 to 100"),
         ({"conditions": 101}, "conditions: expected 1 to 100"),
@@ -258,7 +258,7 @@ def test_sums_that_could_leave_the_exact_range_are_refused():
     largest = MODEL.layout.largest_input
     assert largest == MODEL.layout.compress[-1] == 343
     weight = known["likelihood.hidden1.weight"].copy()
-    most = ((1 << 24) - (1 << 22)) // largest
+    most = ((1 << 31) - 1 - (1 << 30)) // largest
     weight[:, 0] = most // len(weight)
     weight[0, 0] += most % len(weight)
     parse_model(weights(tensors=known | {"likelihood.hidden1.weight": weight}))
@@ -271,7 +271,7 @@ def test_what_places_see_counts_in_the_bound_of_their_own_head():
     known = tensor_model.random_tensors()
     split, seen = known["likelihood.split.weight"].copy(), known["likelihood.conditioning"].copy()
     split[:], seen[:] = 0, 0
-    most = ((1 << 24) - (1 << 22)) // int(MODEL.layout.compress[-1])
+    most = ((1 << 31) - 1 - (1 << 30)) // int(MODEL.layout.compress[-1])
     for place in range(1, GROUPS):
         features = MODEL.layout.feature_begins[place : place + 2]
         rows = np.arange(*features)
@@ -334,3 +334,16 @@ def test_damage_is_refused(latents):
             decoded(encoded, tensor.shape, 0, **changes)
     with pytest.raises(CorruptDataError):
         decoded(encoded, tensor.shape, 1)
+
+
+def test_hidden_weights_have_8_bits_in_all_layers_or_in_none():
+    known = tensor_model.random_tensors()
+    names = [f"likelihood.hidden{i}.weight" for i in (1, 2, 3)]
+    small = {name: np.clip(known[name], -128, 127).astype(np.int8) for name in names}
+    wide = {name: weight.astype(np.int16) for name, weight in small.items()}
+    one, other = (parse_model(weights(tensors=known | changed)) for changed in (small, wide))
+    for name in ("w1", "w2", "w3"):
+        np.testing.assert_array_equal(getattr(one.network, name), getattr(other.network, name))
+    for name in names:
+        with pytest.raises(ModelError, match="weight: expected int"):
+            parse_model(weights(tensors=known | small | {name: wide[name]}))

@@ -13,24 +13,24 @@ from codec.format.headers import Latents
 from codec.frozen import transform_weights
 from codec.frozen.weights import parse_model
 from codec.networks import quantisation, transform
-from codec.networks.transform import SAMPLES
 from codec.vlae.decoding import decode_bands
 from codec.vlae.image import Image
 
 LIMITS = {"stream_limit": 8191, "hidden_limit": 4095}
-WIDTH = 10
+WIDTH, FINE_WIDTH, UNITS = 10, 4, 12
 
 
 def random_transforms(levels=LEVELS, conditions=CONDITIONS, channels=CHANNELS, seed=0):
-    """Return the tensors of transforms with a block each, whose networks say something."""
+    """Return the tensors of transforms with a block in each stream, whose networks say something."""
     rng = np.random.default_rng(seed)
     known = {
         "synthesis.steps": np.zeros((conditions, channels)),
-        "analysis.input.weight": np.zeros((SAMPLES, WIDTH)),
-        "synthesis.input.weight": np.zeros((9 * channels, WIDTH)),
+        "analysis.between.weight": np.zeros((4 * FINE_WIDTH, WIDTH)),
+        "synthesis.between.weight": np.zeros((WIDTH, 4 * FINE_WIDTH)),
     }
-    known |= {f"{p}.block1.hidden.weight": np.zeros(0) for p in ("analysis", "synthesis")}
-    known["analysis.block1.hidden.biases"] = np.zeros((levels, WIDTH))
+    for name in ("coarse1", "fine1"):
+        known |= {f"{prefix}.{name}.hidden.weight": np.zeros((1, UNITS)) for prefix in ("analysis", "synthesis")}
+    known["analysis.coarse1.hidden.biases"] = np.zeros((levels, UNITS))
     most = {"steps": 1 << 20, "prices": 1 << 12, "shift": 8, "multiplier": 1 << 27, "bias": 20000, "biases": 20000}
     tensors = {}
     for name, (dtype, shape) in transform_weights.tensor_shapes(known).items():
@@ -51,11 +51,12 @@ def test_a_model_of_tensors_has_its_transforms():
         np.testing.assert_array_equal(found, TENSORS[name])
         assert found.shape == (CONDITIONS, CHANNELS)
     for prefix, part in (("analysis", both.analysis), ("synthesis", both.synthesis)):
-        levels = TENSORS[f"{prefix}.block1.hidden.biases"].astype(np.int64)
-        biases = part.blocks[0][0].biases
+        first = "fine1" if prefix == "analysis" else "coarse1"
+        levels = TENSORS[f"{prefix}.{first}.hidden.biases"].astype(np.int64)
+        biases = part.before[0].hidden.biases
         np.testing.assert_array_equal(biases[::2], levels)
         np.testing.assert_array_equal(biases[1::2], (levels[1:] + levels[:-1]) // 2)
-        assert len(part.input.biases) == len(part.blocks[0][1].biases) == CONDITIONS
+        assert len(part.input.biases) == len(part.before[0].residual.biases) == CONDITIONS
     assert parse_model(weights()).transforms is None
 
 
@@ -97,8 +98,8 @@ def test_transforms_of_another_tensor_are_refused(made, message):
 
 def test_levels_are_alike_in_all_layers():
     changed = dict(TENSORS)
-    changed["synthesis.block1.hidden.biases"] = changed["synthesis.block1.hidden.biases"][:2]
-    with pytest.raises(ModelError, match=r"block1\.hidden\.biases: expected int32"):
+    changed["synthesis.fine1.hidden.biases"] = changed["synthesis.fine1.hidden.biases"][:2]
+    with pytest.raises(ModelError, match=r"fine1\.hidden\.biases: expected int32"):
         parse_model(weights(tensors=changed, **LIMITS))
 
 

@@ -1,11 +1,12 @@
-"""Depthwise transforms, a prototype: their initial values, their contexts and their cost. Needs torch."""
+"""Depthwise transforms: their initial values, their contexts and their cost. Needs torch."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from codec.networks.transform import PATCH, SAMPLES  # noqa: E402
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseBlock, DepthwiseSynthesis, Shape  # noqa: E402
-from models.nets.transforms import PATCH, SAMPLES, multiply_adds  # noqa: E402
+from models.nets.transforms import multiply_adds  # noqa: E402
 from models.training.optimizer import MATRICES  # noqa: E402
 
 pytestmark = pytest.mark.train

@@ -121,5 +121,5 @@ def test_without_its_entry_the_family_is_unknown(trained, monkeypatch):
     run, _, _ = trained
     for table, _ in toy_family.ENTRIES:
         monkeypatch.delitem(table, toy_family.WORD)
-    with pytest.raises(ModelError, match="networks: expected one of modulation, spatial, got 'toy'"):
+    with pytest.raises(ModelError, match="networks: expected one of modulation, spatial, plain, got 'toy'"):
         parse_model((run.folder / FROZEN).read_bytes())

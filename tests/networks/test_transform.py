@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.transform_model import SAMPLES, SUM_LIMIT, images, largest_input, latents, make
+from support.transform_model import FINE_SAMPLES, SAMPLES, SUM_LIMIT, images, largest_input, latents, make
 
 from codec.errors import ModelError
 from codec.frozen import transform_weights
@@ -20,17 +20,27 @@ def pool():
         yield pool
 
 
-def convolution(x, weight):
-    """Return the sums of (h, w, C) with a matrix whose inputs are in the order row, column, channel."""
+def depthwise(x, weight):
+    """Return the sums of (h, w, C) with the weights (9, C) of the neighbours; the nearest positions stand in."""
+    h, w, _ = x.shape
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    return sum(padded[k // 3 : k // 3 + h, k % 3 : k % 3 + w] * weight[k].astype(np.int64) for k in range(9))
+
+
+def joined(x):
+    """Return (h, w, 4 C) of fine positions (2 h, 2 w, C)."""
     h, w, channels = x.shape
-    side = {1: 1, 9: 3}[len(weight) // channels]
-    padded = np.pad(x, ((side // 2, side // 2), (side // 2, side // 2), (0, 0)))
-    parts = weight.astype(np.int64).reshape(side, side, channels, -1)
-    return sum(padded[r : r + h, c : c + w] @ parts[r, c] for r in range(side) for c in range(side))
+    return x.reshape(h // 2, 2, w // 2, 2, channels).transpose(0, 2, 1, 3, 4).reshape(h // 2, w // 2, 4 * channels)
+
+
+def split(x):
+    """Return fine positions (2 h, 2 w, C) of (h, w, 4 C)."""
+    h, w, channels = x.shape
+    return x.reshape(h, w, 2, 2, channels // 4).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, channels // 4)
 
 
 def naive(x, tensors, config, prefix, level):
-    """Return a transform's results before they are clipped."""
+    """Return a transform's results before they are clipped: of patches (2 h, 2 w, 48), or of y (h, w, C)."""
 
     def get(name):
         return tensors[f"{prefix}.{name}"].astype(np.int64)
@@ -38,41 +48,50 @@ def naive(x, tensors, config, prefix, level):
     def clip(s):
         return np.clip(s, -config["stream_limit"], config["stream_limit"])
 
+    def layer(name, x, bias):
+        return (x @ get(f"{name}.weight") + bias) >> get(f"{name}.shift")
+
+    def blocks(s, kind):
+        k = 1
+        while f"{prefix}.{kind}{k}.hidden.weight" in tensors:
+            name = f"{kind}{k}"
+            shift = get(f"{name}.depthwise.shift")
+            d = clip((depthwise(s, get(f"{name}.depthwise.weight")) + ((1 << shift) >> 1)) >> shift)
+            t = np.clip(layer(f"{name}.hidden", d, get(f"{name}.hidden.biases")[level]), 0, config["hidden_limit"])
+            s = clip(s + layer(f"{name}.residual", t, get(f"{name}.residual.bias")))
+            k += 1
+        return s
+
     x = x.astype(np.int64)
-    s = clip((convolution(x, get("input.weight")) + get("input.bias")) >> get("input.shift"))
-    block = 1
-    while f"{prefix}.block{block}.hidden.weight" in tensors:
-        hidden, residual = f"block{block}.hidden", f"block{block}.residual"
-        t = (convolution(s, get(f"{hidden}.weight")) + get(f"{hidden}.biases")[level]) >> get(f"{hidden}.shift")
-        t = np.clip(t, 0, config["hidden_limit"])
-        u = (convolution(t, get(f"{residual}.weight")) + get(f"{residual}.bias")) >> get(f"{residual}.shift")
-        s = clip(s + u)
-        block += 1
-    linear = convolution(x, get("linear.weight")) * get("linear.multiplier")
-    output = (convolution(np.maximum(s, 0), get("output.weight")) + get("output.bias")) * get("output.multiplier")
-    return (linear + output + (1 << 31)) >> 32
+    analyses = prefix == "analysis"
+    s = blocks(clip(layer("input", x, get("input.bias"))), "fine" if analyses else "coarse")
+    s = clip(layer("between", joined(s) if analyses else s, get("between.bias")))
+    s = blocks(s if analyses else split(s), "coarse" if analyses else "fine")
+    linear = (joined(x) if analyses else x) @ get("linear.weight") * get("linear.multiplier")
+    output = (np.maximum(s, 0) @ get("output.weight") + get("output.bias")) * get("output.multiplier")
+    return ((linear if analyses else split(linear)) + output + (1 << 31)) >> 32
 
 
 def unshuffled(samples):
-    """Return patches (h, w, 192), written out: repeated beyond the image."""
+    """Return patches (2 h, 2 w, 48), written out: repeated beyond the image."""
     height, width, _ = samples.shape
     h, w = -(-height // 8), -(-width // 8)
-    u = np.zeros((h, w, SAMPLES), dtype=np.int64)
+    u = np.zeros((2 * h, 2 * w, FINE_SAMPLES), dtype=np.int64)
     for y in range(8 * h):
         for x in range(8 * w):
             for c in range(3):
                 sample = int(samples[min(y, height - 1), min(x, width - 1), c])
-                u[y // 8, x // 8, c * 64 + y % 8 * 8 + x % 8] = sample
+                u[y // 4, x // 4, c * 16 + y % 4 * 4 + x % 4] = sample
     return u
 
 
 def shuffled(patches, height, width):
-    """Return the image (H, W, 3) of patches (h, w, 192)."""
+    """Return the image (H, W, 3) of patches (2 h, 2 w, 48)."""
     image = np.zeros((height, width, 3), dtype=np.int64)
     for y in range(height):
         for x in range(width):
             for c in range(3):
-                image[y, x, c] = patches[y // 8, x // 8, c * 64 + y % 8 * 8 + x % 8]
+                image[y, x, c] = patches[y // 4, x // 4, c * 16 + y % 4 * 4 + x % 4]
     return image
 
 
@@ -101,17 +120,18 @@ def check(tensors, config, height, width, level, pool, workers, rng):
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.integers(1, 20),
-    st.integers(1, 35),
-    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.integers(1, 35), st.integers(1, 20)),
+    st.integers(1, 40),
+    st.tuples(st.integers(0, 2), st.integers(0, 3)),
     st.sampled_from([(32767, 32767), (8191, 4095), (127, 1), (1, 127)]),
     st.integers(1, 3),
     st.integers(0, 2**32),
 )
-def test_transforms_equal_integer_arithmetic(size, channels, width, blocks, limits, workers, seed):
+def test_transforms_equal_integer_arithmetic(size, channels, widths, units, blocks, limits, workers, seed):
     config = {"stream_limit": limits[0], "hidden_limit": limits[1]}
     rng = np.random.default_rng(seed)
     levels = int(rng.integers(1, 4))
-    tensors = make(channels, width, blocks, levels, config, seed)
+    tensors = make(channels, widths, units, blocks, levels, config, seed)
     with ThreadPoolExecutor(workers) as pool:
         check(tensors, config, *size, int(rng.integers(levels)), pool, workers, rng)
 
@@ -121,7 +141,7 @@ CONFIG = {"stream_limit": 8191, "hidden_limit": 4095}
 
 @pytest.fixture(scope="module")
 def tensors():
-    return make(6, 20, (1, 2), 3, CONFIG)
+    return make(6, (20, 7), 30, (2, 3), 3, CONFIG)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 300), (300, 17), (8, 8), (90, 130)])
@@ -137,10 +157,12 @@ def test_strips_change_nothing(tensors, strip, size, pool, monkeypatch):
         check(tensors, CONFIG, *size, 1, pool, workers, np.random.default_rng(5))
 
 
-def test_strips_need_a_row_more_for_each_convolution_of_3_x_3(tensors):
-    deep = transform_weights.parse(tensors, CONFIG)
-    assert (transform._reach(deep.analysis), transform._reach(deep.synthesis)) == (3, 5)
-    assert transform._reach(deep.synthesis._replace(input=deep.analysis.input, blocks=())) == 0
+def test_strips_need_a_row_more_for_each_coarse_block_and_for_two_fine_ones(tensors):
+    deep = transform_weights.parse(tensors, CONFIG).synthesis
+    assert (len(deep.before), len(deep.after)) == (2, 3)
+    assert transform._reach(deep.before, deep.after) == 4
+    assert transform._reach(deep.before, deep.after[:2]) == 3
+    assert transform._reach((), ()) == 0
 
 
 def test_memory_does_not_grow_with_height(tensors, pool, monkeypatch):
@@ -193,20 +215,21 @@ def test_networks_are_not_idle(tensors, pool):
         assert len(np.unique(y)) > 50
         assert (y != found(both, 1)).mean() > 0.05
         fewer = both._replace(
-            analysis=both.analysis._replace(blocks=()),
-            synthesis=both.synthesis._replace(blocks=both.synthesis.blocks[1:]),
+            analysis=both.analysis._replace(after=()),
+            synthesis=both.synthesis._replace(after=both.synthesis.after[1:]),
         )
         assert (y != found(fewer, 0)).mean() > 0.05
 
 
 def constant(channels, width, config):
-    """Return tensors of transforms that do nothing: all zeros, one block each."""
-    tensors = make(channels, width, (1, 1), 1, config)
+    """Return tensors of transforms that do nothing: all zeros, one block in each stream."""
+    tensors = make(channels, (width, width), width, (1, 1), 1, config)
     return {name: tensor if name.endswith("steps") else np.zeros_like(tensor) for name, tensor in tensors.items()}
 
 
 def test_patches_are_pixel_unshuffled(pool):
     # Each of 192 channels is one sample: 1/256 of it after analysis, 16 of these make one in synthesis.
+    # They are those of four fine patches.
     tensors = constant(SAMPLES, 1, CONFIG)
     for prefix, bits in (("analysis", 0), ("synthesis", 4)):
         tensors[f"{prefix}.linear.weight"] = np.eye(SAMPLES, dtype=np.int16) << 8
@@ -214,7 +237,7 @@ def test_patches_are_pixel_unshuffled(pool):
     both = transform_weights.parse(tensors, CONFIG)
     samples = images(np.random.default_rng(4), 19, 26)[0]
     y = transform.analyse(samples, both, 0, pool, 1)
-    np.testing.assert_array_equal(y, unshuffled(samples) - 128)
+    np.testing.assert_array_equal(y, joined(unshuffled(samples) - 128))
     image = transform.synthesise((16 * y).astype(np.int16), both, 0, 19, 26, pool, 1)
     np.testing.assert_array_equal(image, samples)
 
@@ -225,7 +248,7 @@ def test_a_projection_is_the_linear_map_of_a_difference(tensors, monkeypatch):
     samples, restored = (rng.integers(0, 256, (43, 26, 3), dtype=np.uint8) for _ in range(2))
     difference = np.zeros((48, 32, 3), dtype=np.int64)
     difference[:43, :26] = samples.astype(int) - restored
-    sums = unshuffled(difference) @ tensors["analysis.linear.weight"].astype(np.int64)
+    sums = joined(unshuffled(difference)) @ tensors["analysis.linear.weight"].astype(np.int64)
     expected = (sums * tensors["analysis.linear.multiplier"].astype(np.int64) + (1 << 31)) >> 32
     for rows in (transform.PROJECTED_ROWS, 2):
         monkeypatch.setattr(transform, "PROJECTED_ROWS", rows)
@@ -243,12 +266,17 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
     count = 520
     tensors = constant(count, count, config)
     weight = np.array([*[127] * 516, 6, 0, 0, 0], dtype=np.int8)
-    for name in ("input", "block1.hidden", "block1.residual"):
-        tensors[f"synthesis.{name}.weight"][4 * count : 5 * count] = weight[:, None]  # of the centre
+    for kind in ("coarse1", "fine1"):
+        # The depthwise layer keeps the stream: its sum is 65537 * 32767 + 2**15, which is 32767.999 * 2**16.
+        tensors[f"synthesis.{kind}.depthwise.weight"][[3, 4, 5]] = np.array([[32767], [32767], [3]])
+        tensors[f"synthesis.{kind}.depthwise.shift"][:] = 16
+        tensors[f"synthesis.{kind}.residual.shift"][:] = 0
+    for name in ("input", "between", *(f"{k}1.{n}" for k in ("coarse", "fine") for n in ("hidden", "residual"))):
+        tensors[f"synthesis.{name}.weight"][...] = weight[:, None]
         tensors[f"synthesis.{name}.{'biases' if 'hidden' in name else 'bias'}"][...] = 1
-        tensors[f"synthesis.{name}.shift"][:] = 16
+        if "residual" not in name:
+            tensors[f"synthesis.{name}.shift"][:] = 16
     tensors["synthesis.input.weight"] *= sign
-    tensors["synthesis.block1.residual.shift"][:] = 0
     tensors["synthesis.linear.weight"][:] = sign * weight.astype(np.int16)[:, None]
     tensors["synthesis.output.weight"][:] = weight[:, None]
     tensors["synthesis.output.bias"][:] = 1
@@ -266,7 +294,8 @@ def test_the_largest_sums_do_not_wrap(sign, seen, pool):
 def test_the_least_weight_is_within_the_bound(pool):
     config = {"stream_limit": 32767, "hidden_limit": 32767}
     tensors = constant(512, 512, config)
-    tensors["synthesis.input.weight"][4 * 512 : 5 * 512] = -128
+    tensors["synthesis.input.weight"][...] = -128
+    tensors["synthesis.between.weight"][0] = 1
     tensors["synthesis.output.weight"][:2] = 1
     tensors["synthesis.input.shift"][:] = 16
     tensors["synthesis.output.multiplier"][:] = 1 << 22
@@ -281,11 +310,11 @@ def layer_names(tensors):
     return sorted(name.removesuffix(".weight") for name in tensors if name.endswith(".weight"))
 
 
-LAYERS = layer_names(make(6, 20, (1, 2), 3, CONFIG))
+LAYERS = layer_names(make(6, (20, 7), 30, (2, 3), 3, CONFIG))
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("name", [name for name in LAYERS if not name.endswith("linear")])
+@pytest.mark.parametrize("name", [name for name in LAYERS if not name.endswith(("linear", "depthwise"))])
 def test_a_bias_over_the_bound_is_refused(tensors, name, sign):
     changed = dict(tensors)
     kind = "biases" if name.endswith("hidden") else "bias"
@@ -299,10 +328,13 @@ def test_a_bias_over_the_bound_is_refused(tensors, name, sign):
         transform_weights.parse(changed, CONFIG)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "analysis.linear"])
+DENSE = [name for name in LAYERS if name != "analysis.linear" and not name.endswith("depthwise")]
+
+
+@pytest.mark.parametrize("name", DENSE)
 def test_a_weight_over_the_bound_is_refused(name):
     # The linear map of analysis is left out, because 192 inputs of 128 cannot reach the bound.
-    tensors = make(3, 20, (1, 2), 3, CONFIG)
+    tensors = make(3, (20, 7), 30, (2, 3), 3, CONFIG)
     weight = tensors[f"{name}.weight"]
     if name == "synthesis.linear":
         weight[:, 1] = 32767, -32767, 4  # 65538 * 32767 = 2**31 - 2
@@ -315,10 +347,23 @@ def test_a_weight_over_the_bound_is_refused(name):
         transform_weights.parse(tensors, CONFIG)
 
 
+@pytest.mark.parametrize("name", ["analysis.coarse1.depthwise", "synthesis.fine2.depthwise"])
+def test_depthwise_weights_over_the_bound_are_refused(tensors, name):
+    weight, shift = (tensors[f"{name}.{part}"].copy() for part in ("weight", "shift"))
+    shift[-1] = 20  # half of it is 2**19
+    left = (SUM_LIMIT - (1 << 19)) // CONFIG["stream_limit"] - 7 * 32767
+    weight[:, -1] = [-32767] * 7 + [left, 0]
+    changed = tensors | {f"{name}.weight": weight, f"{name}.shift": shift}
+    transform_weights.parse(changed, CONFIG)
+    weight[-1, -1] += 1
+    with pytest.raises(ModelError, match=rf"{name}: sums may reach \d+, exact only up to 2147483647"):
+        transform_weights.parse(changed, CONFIG)
+
+
 @pytest.mark.parametrize("name", ["stream_limit", "hidden_limit"])
 def test_a_larger_limit_is_refused(name):
     config = {"stream_limit": 4095, "hidden_limit": 4095}
-    tensors = make(2, 120, (1, 1), 1, config)
+    tensors = make(2, (120, 120), 1200, (1, 1), 1, config)
     transform_weights.parse(tensors, config)
     with pytest.raises(ModelError, match="sums may reach"):
         transform_weights.parse(tensors, config | {name: 32767})
@@ -333,7 +378,7 @@ def test_a_wrong_configuration_is_refused(tensors, name, value):
         transform_weights.parse(tensors, {key: entry for key, entry in CONFIG.items() if key != name})
 
 
-NAMES = sorted(make(6, 20, (1, 2), 3, CONFIG))
+NAMES = sorted(make(6, (20, 7), 30, (2, 3), 3, CONFIG))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -363,22 +408,23 @@ def test_each_tensor_is_needed(tensors, name):
 
 def test_nothing_is_left_over(tensors):
     spare = np.zeros(3, dtype=np.int8)
-    for name in ("analysis.block3.input.shift", "analysis.block3.hidden.weight", "synthesis.x"):
+    for name in ("analysis.coarse4.hidden.shift", "analysis.coarse3.hidden.weight", "synthesis.x"):
         with pytest.raises(ModelError):
             transform_weights.parse(tensors | {name: spare}, CONFIG)
     transform_weights.parse(tensors | {"likelihood.x": spare}, CONFIG | {"radius": 4})
 
 
 def test_transforms_without_width_levels_or_channels_are_refused():
-    whole = make(1, 1, (0, 0), 1, CONFIG)
-    for empty in ("levels", "channels", "width"):
-        sizes = {"levels": 1, "channels": 1, "width": 1} | {empty: 0}
+    whole = make(1, (1, 1), 1, (0, 0), 1, CONFIG)
+    for empty in ("levels", "channels", "coarse", "fine"):
+        sizes = {"levels": 1, "channels": 1, "coarse": 1, "fine": 1} | {empty: 0}
         steps = np.zeros((sizes["levels"], sizes["channels"]), dtype=np.int32)
-        weights = {
-            "analysis.input.weight": np.zeros((SAMPLES, sizes["width"]), dtype=np.int16),
-            "synthesis.input.weight": np.zeros((9 * sizes["channels"], sizes["width"]), dtype=np.int16),
+        coarse, fine = sizes["coarse"], 4 * sizes["fine"]
+        between = {
+            "analysis.between.weight": np.zeros((fine, coarse), dtype=np.int8),
+            "synthesis.between.weight": np.zeros((coarse, fine), dtype=np.int8),
         }
-        shapes = transform_weights.tensor_shapes({"synthesis.steps": steps} | weights)
+        shapes = transform_weights.tensor_shapes({"synthesis.steps": steps} | between)
         assert set(shapes) == set(whole)
         tensors = {name: np.ones(shape, dtype=dtype) for name, (dtype, shape) in shapes.items()}
         with pytest.raises(ModelError, match="expected a tensor that is not empty"):

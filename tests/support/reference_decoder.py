@@ -317,10 +317,10 @@ class Model:
 
     tensors: dict[str, I64]
     mixtures: int
-    latents: int
-    grid: int
     activation_limit: int
     output_shift: int
+    latents: int = 0
+    grid: int = 0
     kind: str = "samples"
     networks: str = "modulation"
     latent_distribution: str = "logistic"
@@ -341,6 +341,7 @@ class Model:
     patch: int = 0
     cell: int = 0
     features: int = 0
+    rows: int = 0
     stream_limit: int = 0
     hidden_limit: int = 0
     feature_limit: int = 0
@@ -373,6 +374,8 @@ def parse_model(data: bytes) -> Model:
         config |= {"channels": 1, "groups": 1, "references": 0}
     if config.get("networks") == "spatial":
         config["tile"] = config["patch"] * config["cell"]
+    if config.get("networks") == "plain":  # one tile is as good as another
+        config["tile"] = config["rows"]
     return Model(tensors, **{k: v for k, v in config.items() if k not in ("number", "name")})
 
 
@@ -543,17 +546,26 @@ def pop_latents(model: Model, message: Message, across: int, condition: int) -> 
 def modulate(model: Model, z: I64 | None, across: int, condition: int, adaptation: I64) -> I64:
     """Return the likelihood's biases (tiles, biases) for latents z, or for a file without, and the adaptation."""
     t = model.tensors
-    if model.networks == "spatial":
+    if model.networks != "modulation":
         moved = np.zeros((model.band * across, len(adaptation)), dtype=np.int64)
     elif z is None:
         moved = np.repeat(t["likelihood.off_biases"][None], across, 0)
     else:
         h = hidden(model, "modulation.hidden", z, t["modulation.hidden.bias"], model.activation_limit)
         moved = output(model, "modulation.out", h)
-    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**22), 2**22)
+    return np.clip(condition_row(model, "likelihood.fixed_biases", condition) + moved + adaptation, -(2**30), 2**30)
 
 
 # Maps of features
+
+
+def sums(x: I64, weight: I64) -> I64:
+    """Return the sums of every position of x (h, w, channels), whose neighbours have a part where weights say so."""
+    if len(weight) > x.shape[2]:
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        down, across = x.shape[:2]
+        x = np.concatenate([padded[r : r + down, c : c + across] for r in range(3) for c in range(3)], axis=2)
+    return x @ weight
 
 
 def shifted(model: Model, name: str, x: I64) -> I64:
@@ -754,6 +766,7 @@ def decode_bands(
     dry: bool = True,
 ) -> I64:
     """Return the raster of a shape (H, W, channels that are coded), and leave what follows in the messages."""
+    require(latents == NO_LATENTS or model.networks != "plain", "latents of a model without any")
     height, width, channels = shape
     max_error = condition if model.kind == "samples" else 0
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
@@ -786,39 +799,53 @@ def dequantise(q: I64, steps: I64) -> I64:
     return np.sign(q) * np.minimum((np.abs(q) * steps + 2**11) >> 12, 32767)
 
 
-def sums(x: I64, weight: I64) -> I64:
-    """Return the sums of every position of x (h, w, channels), whose neighbours have a part where weights say so."""
-    if len(weight) > x.shape[2]:
-        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-        down, across = x.shape[:2]
-        x = np.concatenate([padded[r : r + down, c : c + across] for r in range(3) for c in range(3)], axis=2)
-    return x @ weight
+def depth(s: I64, weight: I64) -> I64:
+    """Return the sums over each position of s (h, w, units) and its neighbours, or the nearest instead of them."""
+    down, across = s.shape[:2]
+    rows, columns = np.arange(down)[:, None], np.arange(across)
+    total = np.zeros_like(s)
+    for r in range(3):
+        for c in range(3):
+            total += weight[3 * r + c] * s[np.clip(rows - 1 + r, 0, down - 1), np.clip(columns - 1 + c, 0, across - 1)]
+    return total
+
+
+def finer(x: I64) -> I64:
+    """Return the fine positions (2 h, 2 w, units) of x (h, w, 4 units)."""
+    h, w, units = x.shape
+    return x.reshape(h, w, 2, 2, units // 4).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, units // 4)
 
 
 def synthesise(model: Model, q: I64, condition: int, shape: tuple[int, int, int]) -> I64:
     """Return the samples (H, W, channels) of a tensor."""
     t = model.tensors
-
-    def layer(name: str, x: I64, bias: I64) -> I64:
-        return (sums(x, t[f"synthesis.{name}.weight"]) + bias) >> t[f"synthesis.{name}.shift"]
+    conditions = len(t["synthesis.steps"])
 
     def clip(s: I64) -> I64:
         return np.clip(s, -model.stream_limit, model.stream_limit)
 
-    conditions = len(t["synthesis.steps"])
+    def layer(name: str, x: I64, bias: I64) -> I64:
+        return (x @ t[f"synthesis.{name}.weight"] + bias) >> t[f"synthesis.{name}.shift"]
+
+    def blocks(kind: str, s: I64) -> I64:
+        k = 1
+        while f"synthesis.{kind}{k}.hidden.weight" in t:
+            name = f"{kind}{k}"
+            shift = t[f"synthesis.{name}.depthwise.shift"]
+            d = clip((depth(s, t[f"synthesis.{name}.depthwise.weight"]) + ((1 << shift) >> 1)) >> shift)
+            biases = level_row(t[f"synthesis.{name}.hidden.biases"], condition, conditions)
+            between = np.clip(layer(f"{name}.hidden", d, biases), 0, model.hidden_limit)
+            s = clip(s + layer(f"{name}.residual", between, t[f"synthesis.{name}.residual.bias"]))
+            k += 1
+        return s
+
     v = dequantise(q, t["synthesis.steps"][condition])
-    s = clip(layer("input", v, t["synthesis.input.bias"]))
-    k = 1
-    while f"synthesis.block{k}.hidden.weight" in t:
-        hidden, residual = f"block{k}.hidden", f"block{k}.residual"
-        moved = layer(hidden, s, level_row(t[f"synthesis.{hidden}.biases"], condition, conditions))
-        between = np.clip(moved, 0, model.hidden_limit)
-        s = clip(s + layer(residual, between, t[f"synthesis.{residual}.bias"]))
-        k += 1
-    linear = sums(v, t["synthesis.linear.weight"]) * t["synthesis.linear.multiplier"]
-    output = sums(np.maximum(s, 0), t["synthesis.output.weight"]) + t["synthesis.output.bias"]
+    s = blocks("coarse", clip(layer("input", v, t["synthesis.input.bias"])))
+    s = blocks("fine", finer(clip(layer("between", s, t["synthesis.between.bias"]))))
+    linear = finer((v @ t["synthesis.linear.weight"]) * t["synthesis.linear.multiplier"])
+    output = np.maximum(s, 0) @ t["synthesis.output.weight"] + t["synthesis.output.bias"]
     results = (linear + output * t["synthesis.output.multiplier"] + 2**31) >> 32
-    patches = np.clip(results + 128, 0, 255).reshape(*q.shape[:2], 3, PATCH, PATCH)
+    patches = np.clip(results + 128, 0, 255).reshape(*s.shape[:2], 3, PATCH // 2, PATCH // 2)
     samples = patches.transpose(0, 3, 1, 4, 2).reshape(PATCH * len(q), -1, 3)[: shape[0], : shape[1]]
     return samples if shape[2] == 3 else (samples.sum(2, keepdims=True) + 1) // 3
 

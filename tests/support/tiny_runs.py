@@ -29,6 +29,7 @@ LOSSY = {
     "model.width": 8,
     "model.analysis_blocks": 1,
     "model.synthesis_blocks": 1,
+    "model.fine_width": 4,
     "model.levels": 3,
     "model.groups": 2,
     "model.planes": 4,

@@ -113,6 +113,7 @@ FAMILY = Family(
     },
     is_conditional=False,
     is_adaptable=False,
+    has_latents=True,
     needs_latents=True,
     has_own_units=True,
     check=lambda _: None,

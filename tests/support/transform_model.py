@@ -3,7 +3,7 @@
 import numpy as np
 
 SUM_LIMIT = (1 << 31) - 1
-SAMPLES = 192
+SAMPLES, FINE_SAMPLES = 192, 48
 LARGEST = {"analysis": 128, "synthesis": 32767}
 """Limit of the inputs."""
 
@@ -16,35 +16,52 @@ def largest_input(name, config):
     return config["hidden_limit" if kind == "residual" else "stream_limit"]
 
 
-def make(channels, width, blocks, levels, config, seed=0):
+def shapes(channels, widths, units, blocks):
+    """Return inputs and outputs of all layers. ``widths`` and ``blocks`` are those of coarse and fine streams."""
+    coarse, fine = widths
+    layers = {
+        "analysis.input": (FINE_SAMPLES, fine),
+        "analysis.between": (4 * fine, coarse),
+        "analysis.linear": (SAMPLES, channels),
+        "analysis.output": (coarse, channels),
+        "synthesis.input": (channels, coarse),
+        "synthesis.between": (coarse, 4 * fine),
+        "synthesis.linear": (channels, SAMPLES),
+        "synthesis.output": (fine, FINE_SAMPLES),
+    }
+    for prefix in ("analysis", "synthesis"):
+        for kind, width, count in (("coarse", coarse, blocks[0]), ("fine", fine, blocks[1])):
+            for i in range(count):
+                name = f"{prefix}.{kind}{i + 1}"
+                layers[f"{name}.depthwise"] = (9, width)
+                layers[f"{name}.hidden"] = (width, units)
+                layers[f"{name}.residual"] = (units, width)
+    return layers
+
+
+def make(channels, widths, units, blocks, levels, config, seed=0):
     """Return the tensors of random transforms; many sums come near their bound."""
     rng = np.random.default_rng(seed)
     tensors = {"synthesis.steps": rng.integers(1 << 14, 1 << 24, (levels, channels)).astype(np.int32)}
     tensors["analysis.prices"] = rng.integers(0, 1 << 12, (levels, channels)).astype(np.int32)
-    for prefix, before, side, after, last, count in (
-        ("analysis", SAMPLES, 1, channels, 3, blocks[0]),
-        ("synthesis", channels, 3, SAMPLES, 1, blocks[1]),
-    ):
-        names = [f"{prefix}.block{i + 1}.{kind}" for i in range(count) for kind in ("hidden", "residual")]
-        layers = [(f"{prefix}.input", side * side * before, width), *((name, 9 * width, width) for name in names)]
-        layers += [(f"{prefix}.linear", before, after), (f"{prefix}.output", last * last * width, after)]
-        for name, inputs, outputs in layers:
-            dtype = np.int16 if name.endswith("linear") else np.int8
-            most = min(np.iinfo(dtype).max, (1 << 30) // (inputs * largest_input(name, config)))
-            weight = rng.integers(-most, most + 1, (inputs, outputs))
-            room = SUM_LIMIT - np.abs(weight).sum(0) * largest_input(name, config)
-            tensors[f"{name}.weight"] = weight.astype(dtype)
-            typical = int(np.sqrt(inputs)) * most * largest_input(name, config)
+    for name, (inputs, outputs) in shapes(channels, widths, units, blocks).items():
+        largest = largest_input(name, config)
+        dtype = np.int16 if name.endswith(("linear", "depthwise")) else np.int8
+        most = min(np.iinfo(dtype).max, (1 << 30) // (inputs * largest))
+        weight = rng.integers(-most, most + 1, (inputs, outputs))
+        typical = int(np.sqrt(inputs)) * most * largest
+        tensors[f"{name}.weight"] = weight.astype(dtype)
+        if name.endswith(("linear", "output")):
+            magnitude = 2.0 ** rng.uniform(5, 30, outputs)
+            tensors[f"{name}.multiplier"] = (magnitude * rng.choice([-1, 1], outputs)).astype(np.int32)
+        else:
+            bits = max(0, int(np.log2(typical / config["stream_limit"])))
+            tensors[f"{name}.shift"] = np.clip(rng.integers(bits - 3, bits + 2, outputs), 0, 31).astype(np.int8)
+        if not name.endswith(("linear", "depthwise")):
+            room = SUM_LIMIT - np.abs(weight).sum(0) * largest
             rows = (levels, outputs) if name.endswith("hidden") else (outputs,)
             bias = (rng.uniform(-1, 1, rows) * np.minimum(room, typical)).astype(np.int32)
-            if name.endswith(("linear", "output")):
-                magnitude = 2.0 ** rng.uniform(5, 30, outputs)
-                tensors[f"{name}.multiplier"] = (magnitude * rng.choice([-1, 1], outputs)).astype(np.int32)
-            else:
-                bits = max(0, int(np.log2(typical / config["stream_limit"])))
-                tensors[f"{name}.shift"] = np.clip(rng.integers(bits - 3, bits + 2, outputs), 0, 31).astype(np.int8)
-            if not name.endswith("linear"):
-                tensors[f"{name}.{'biases' if name.endswith('hidden') else 'bias'}"] = bias
+            tensors[f"{name}.{'biases' if name.endswith('hidden') else 'bias'}"] = bias
     return tensors
 
 

@@ -308,7 +308,7 @@ def test_an_adaptation_adds_whole_activations_before_the_clip():
     for z in (np.arange(MODEL.latents)[None] % 9 - 4, None):
         plain = MODEL.biases(z, 2, 1, None).astype(int)
         for scale in (1, 10**9):
-            expected = np.clip(plain + (4 * scale * u << shifts), -(1 << 22), 1 << 22)
+            expected = np.clip(plain + (4 * scale * u << shifts), -(1 << 30), 1 << 30)
             np.testing.assert_array_equal(MODEL.biases(z, 2, 1, scale * u), expected)
 
 

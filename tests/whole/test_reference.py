@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import plain_model, spatial_model, tensor_model
 from support import reference_decoder as reference
-from support import spatial_model, tensor_model
 
 import codec
 from codec import constants
@@ -187,6 +187,18 @@ def test_tensors(size, seed, latents):
     encoded = encoding.encode(parse_model(weights), tensor, condition, latents)
     found = reference.decode_raster(weights, lanes_of(encoded), tensor.shape, condition, latents)
     np.testing.assert_array_equal(found, tensor)
+
+
+@pytest.mark.parametrize(("size", "seed"), [((1, 1), 0), ((1, 20), 1), ((40, 19), 2), ((20, 37), 3)])
+def test_tensors_of_models_without_latents(size, seed):
+    weights = plain_model.weights(seed)
+    tensor = tensor_model.draw(*size, seed)
+    condition = seed % tensor_model.CONDITIONS
+    lanes = lanes_of(encoding.encode(parse_model(weights), tensor, condition, None))
+    found = reference.decode_raster(weights, lanes, tensor.shape, condition, Latents.NONE)
+    np.testing.assert_array_equal(found, tensor)
+    with pytest.raises(ValueError, match="latents of a model without any"):
+        reference.decode_raster(weights, lanes, tensor.shape, condition, Latents.TWO_PART)
 
 
 @pytest.mark.parametrize("latents", Latents)

@@ -16,7 +16,7 @@ CHANNELS, LEVELS = tensor_model.CHANNELS, tensor_model.CONDITIONS
 
 def weights(blocks, config, seed):
     """Return the weights file of a model of tensors with transforms."""
-    tensors = transform_model.make(CHANNELS, 18, (1, blocks), LEVELS, config, seed)
+    tensors = transform_model.make(CHANNELS, (18, 5), 23, (blocks, 1), LEVELS, config, seed)
     return tensor_model.weights(tensors=tensor_model.random_tensors(seed) | tensors, **config)
 
 
@@ -60,7 +60,12 @@ def test_levels_and_blocks_make_a_difference():
     model = reference.parse_model(data)
     q = tensors_of(np.random.default_rng(0), (24, 24))[0].astype(np.int64)
     images = [reference.synthesise(model, q, level, (24, 24, 3)) for level in range(LEVELS)]
-    for name in ("synthesis.block1.hidden.biases", "synthesis.block2.residual.bias", "synthesis.steps"):
+    for name in (
+        "synthesis.coarse1.hidden.biases",
+        "synthesis.coarse2.residual.bias",
+        "synthesis.fine1.residual.bias",
+        "synthesis.steps",
+    ):
         changed = reference.parse_model(data)
         changed.tensors[name] = changed.tensors[name] // 2
         images.append(reference.synthesise(changed, q, 0, (24, 24, 3)))

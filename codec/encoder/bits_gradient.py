@@ -9,9 +9,11 @@ A value of the tensor changes bits in four ways, and all are in the gradient:
 
 Values may lie between integers: they are in 1/16 (`codec.entropy.rate_distortion.FINE`), as searches have them that
 round only at the end. The bits of such a value are those of the bin of one step around it, and contexts show it as it
-is. For integers, bits are those of the coder. The gradient looks through the rounding of activations, of references
-and of compressed values.
+is. For integers, bits are those of the coder, except that bins at the ends of the grid end there. The gradient looks
+through the rounding of activations, of references and of compressed values.
 See `codec.encoder.backward` for why each machine finds the same.
+
+Memory: three or four float32 arrays as large as the tensor; with 128 channels, 24 to 32 bytes for a pixel.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from codec.encoder.backward import (
 from codec.encoder.mixture_gradient import Mixtures, make_mixtures, mixture_gradient
 from codec.entropy.rate_distortion import FINE
 from codec.entropy.tables import COMPRESS_UNIT, compress
-from codec.frozen.layout import TENSOR_KNEE
+from codec.frozen.layout import TENSOR_KNEE, Layout
 from codec.frozen.likelihood import Band, Network, Work, make_work, neighbour, run_head, run_layers
 from codec.frozen.model import Model
 from codec.networks.products import I16, pack
@@ -90,6 +92,12 @@ class First(NamedTuple):
     units: F32
     mixtures: Mixtures
     rounding: Rounding
+
+
+def _finer(layout: Layout) -> Layout:
+    """Return the layout of a tensor whose values are in 1/16."""
+    low, high = FINE * layout.low, FINE * layout.high
+    return layout._replace(low=low, high=high, compress=compress(high - low, FINE * TENSOR_KNEE).astype(np.int16))
 
 
 def _conditioning(network: Network) -> I64:
@@ -293,12 +301,20 @@ def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, wor
     pool : Executor
         Takes ``workers`` pieces at once. Their number changes no result.
     workers : int
+
+    Raises
+    ------
+    ValueError
+        ``values`` are not as described.
     """
     network, layout = model.network, model.layout
     height, width, channels = values.shape
     low, high = FINE * layout.low, FINE * layout.high
-    fine = compress(high - low, FINE * TENSOR_KNEE).astype(np.int16)
-    finer = network._replace(layout=layout._replace(low=low, high=high, compress=fine))
+    if values.dtype != np.int16 or channels != len(layout.order) or values.min() < low or values.max() > high:
+        raise ValueError(
+            f"values: expected int16 (h, w, {len(layout.order)}) of {low} to {high}, got {values.dtype} {values.shape}"
+        )
+    finer = network._replace(layout=_finer(layout))
     biases = model.biases(None, condition, -(-height // model.tile) * -(-width // model.tile), None)
     flat, nothing = np.ascontiguousarray(values).reshape(-1), np.zeros(0, dtype=np.int64)
     features = np.zeros((height * width, 0), dtype=np.int16)

@@ -78,7 +78,8 @@ def power_of_two(x: np.float32) -> np.float32:
     series = series * rest + _POWERS[1]
     series = series * rest + _POWERS[0]
     power: np.float32 = np.int32((whole + _EXPONENT) * _EXPONENT_UNIT).view(np.float32)
-    return series * power
+    result: np.float32 = series * power
+    return result
 
 
 @njit

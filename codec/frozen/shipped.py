@@ -17,7 +17,7 @@ from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 2
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 6
 """Numbers of the models that `codec.compress` uses by default."""
 
 

@@ -5,7 +5,7 @@ never wrap, because this bound is checked for each layer when a model is loaded:
 
     max over outputs of  sum |weight| * (largest |input|) + largest |bias|  <=  EXACT
 
-Sums of transforms and of maps of features may go up to 2**31 - 1.
+Sums of the likelihood's hidden layers, of transforms and of maps of features may go up to 2**31 - 1.
 See FORMAT.md, "Exact networks".
 """
 

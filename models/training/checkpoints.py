@@ -219,8 +219,7 @@ def metadata(data: bytes) -> dict[str, str]:
 def save_averages(run: Path) -> Path:
     """Write the averages of a run's checkpoint as float16, ``RUN/averages-STEP.safetensors``, and return the path.
 
-    Runs of all recipes with the same shape may begin from them (``--start``). They are small enough to keep models that
-    cannot be frozen yet.
+    Runs of all recipes with the same shape may begin from them (``--start``).
 
     Raises
     ------

@@ -185,10 +185,10 @@ def test_what_is_slow_loads_late(module, slow):
 @pytest.mark.parametrize(
     ("name", "decode"),
     [
-        ("lossy-rgb-bits-back.vlae", "codec.decompress({path!r})"),
+        ("lossy-rgb.vlae", "codec.decompress({path!r})"),
         ("lossless-rgb-bits-back.vlae", "codec.decompress({path!r})"),
         ("near-lossless-rgb.vlae", "codec.decompress({path!r})"),
-        ("lossy-rgb-bits-back.vlae", "codec.decompress({path!r}, latents_only=True, sample=1)"),
+        ("lossy-rgb.vlae", "codec.decompress({path!r}, latents_only=True, sample=1)"),
         ("archive.vlar", "[image.load() for image in codec.Archive({path!r}).values()]"),
     ],
 )

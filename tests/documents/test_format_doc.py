@@ -277,11 +277,16 @@ def config_of(data):
 
 
 SHIPPED = {path.stem: path.read_bytes() for path in sorted(shipped.WEIGHTS.glob("*.safetensors"))}
-SPATIAL = {name: data for name, data in SHIPPED.items() if config_of(data).get("networks") == "spatial"}
-MODELS = {name: data for name, data in SHIPPED.items() if name not in SPATIAL}
-MODELS["tensor"] = tensor_model.weights()
-SPATIAL |= {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
-PLAIN = {"plain": plain_model.weights()}
+
+
+def shipped_of(networks):
+    """Return, by name, the shipped weights of a family."""
+    return {name: data for name, data in SHIPPED.items() if config_of(data).get("networks", "modulation") == networks}
+
+
+MODELS = shipped_of("modulation") | {"tensor": tensor_model.weights()}
+SPATIAL = shipped_of("spatial") | {name: spatial_model.weights(name) for name in spatial_model.CONFIGS}
+PLAIN = shipped_of("plain") | {"plain": plain_model.weights()}
 EVERY = MODELS | SPATIAL | PLAIN
 
 
@@ -397,7 +402,7 @@ def test_tensors(name):
     sizes = names_of(data)
     blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in features_weights.PREFIXES}
     around_z = ["tensor of the prior", "tensor of spatial" if name in SPATIAL else "tensor of modulation"]
-    documented = documented_tensors(["tensor"] if "plain" in str(config_of(data)) else ["tensor", *around_z], blocks)
+    documented = documented_tensors(["tensor"] if name in PLAIN else ["tensor", *around_z], blocks)
     assert set(documented) == set(tensors)
     for name, (dtype, shape) in documented.items():
         terms = [products(term) for term in shape.split(", ")]

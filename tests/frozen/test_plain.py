@@ -9,10 +9,11 @@ from PIL import Image as PillowImage
 from support import plain_model, tensor_model
 from support import reference_decoder as reference
 from support.plain_model import ROWS, made_plain, weights
-from support.tensor_model import CHANNELS, CONDITIONS, draw
+from support.tensor_model import CHANNELS, CONDITIONS, WIDTH, draw
 
 import codec
 from codec.commands import demo
+from codec.constants import BIAS_LIMIT, SUM_LIMIT
 from codec.encoder.encoding import encode
 from codec.errors import CorruptDataError, ModelError, RequestError, UnsupportedError
 from codec.format import container
@@ -30,11 +31,10 @@ SAMPLES = "plain-photo"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Return a folder of weights, from which models are loaded: model 2 has no latents."""
+    """Return a folder of weights, from which models are loaded: `SAMPLES` is added to those that ship."""
     folder = tmp_path_factory.mktemp("weights")
-    for name in ("photo-0", "photo-near-1"):
-        shutil.copy(shipped.WEIGHTS / f"{name}.safetensors", folder)
-    (folder / "lossy-2.safetensors").write_bytes(made_plain(shipped.weights_path("lossy").read_bytes(), 2, "lossy"))
+    for name in ("photo", "photo-near", "lossy"):
+        shutil.copy(shipped.weights_path(name), folder)
     photo = made_plain(shipped.weights_path("photo").read_bytes(), 80, SAMPLES)
     (folder / f"{SAMPLES}-80.safetensors").write_bytes(photo)
     return folder
@@ -114,7 +114,7 @@ def test_lossy_files(without, mode):
     image = picture().convert(mode)
     data = codec.compress(image, quality=40)
     facts = codec.info(data)
-    assert (facts.fidelity, facts.latents, facts.model) == ("lossy", "none", 2)
+    assert (facts.fidelity, facts.latents, facts.model) == ("lossy", "none", shipped.LOSSY)
     decoded = codec.decompress(data)
     assert decoded.mode == mode
     name, samples = reference.decode(data, without)
@@ -124,13 +124,12 @@ def test_lossy_files(without, mode):
     assert codec.decompress(data, latents_only=True).size == image.size
 
 
-def test_a_lossy_file_is_that_of_the_model_with_latents_off(installed, monkeypatch):
-    before = container.unpack(codec.compress(picture(), quality=40, latents=Latents.NONE))
-    monkeypatch.setattr(shipped, "WEIGHTS", installed)
-    shipped.load_model.cache_clear()
-    after = container.unpack(codec.compress(picture(), quality=40))
-    shipped.load_model.cache_clear()
-    assert (after.header, after.payload) == (before.header, before.payload)
+def test_a_file_is_that_of_the_model_with_latents_off(without):
+    options = {"lossless": True, "latents": Latents.NONE}
+    before, after = (
+        container.unpack(codec.compress(picture(), model=model, **options)) for model in ("photo", SAMPLES)
+    )
+    assert (after.header, after.adaptation, after.payload) == (before.header, before.adaptation, before.payload)
     assert after.coding.weights_hash != before.coding.weights_hash
 
 
@@ -182,7 +181,7 @@ def test_archives(without, tmp_path):
 def test_a_file_that_claims_latents_is_corrupt(without, latents):
     file = container.unpack(codec.compress(picture(), quality=40))
     changed = container.pack(replace(file, coding=replace(file.coding, latents=latents)))
-    with pytest.raises(CorruptDataError, match=f"model 2 has no latents, got {latents.name}"):
+    with pytest.raises(CorruptDataError, match=f"model {shipped.LOSSY} has no latents, got {latents.name}"):
         codec.decompress(changed)
     with pytest.raises(ValueError, match="latents"):
         reference.decode(changed, without)
@@ -235,6 +234,8 @@ def test_a_model_with_latents_needs_its_prior():
 def test_sums_keep_to_the_exact_range():
     tensors = plain_model.random_tensors()
     tensors["likelihood.hidden2.weight"][:] = 32767
-    with pytest.raises(ModelError, match="layer likelihood 1"):
-        parse_model(weights(tensors=tensors))
+    limit = (SUM_LIMIT - BIAS_LIMIT) // (32767 * WIDTH)
+    parse_model(weights(tensors=tensors, activation_limit=limit))
+    with pytest.raises(ModelError, match=f"layer likelihood 1: .* exact only up to {SUM_LIMIT}"):
+        parse_model(weights(tensors=tensors, activation_limit=limit + 1))
     assert tensors["likelihood.hidden1.weight"].shape[0] == 9 * CHANNELS + 3

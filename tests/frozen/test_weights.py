@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from codec.constants import EXACT
+from codec.constants import EXACT, SUM_LIMIT
 from codec.errors import ModelError
 from codec.frozen.shipped import WEIGHTS, load_model
 from codec.frozen.weights import parse_model
@@ -24,19 +24,30 @@ def changed(data, tensors=None, config=None):
     return save(tensors or load(data), {"config": json.dumps(config or config_of(data))})
 
 
-def modulates(path):
-    """Return whether a model's latents set biases; tests/frozen/test_features.py has the others."""
-    return config_of(path.read_bytes()).get("networks", "modulation") == "modulation"
+def of(*networks):
+    """Return the files of families. tests/frozen/test_features.py has those of spatial networks."""
+    return [path for path in FILES if config_of(path.read_bytes()).get("networks", "modulation") in networks]
 
 
-@pytest.fixture(scope="module", params=filter(modulates, FILES), ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=of("modulation"), ids=lambda path: path.stem)
 def weights(request):
+    """Return the weights of a model whose latents set biases."""
     return request.param.read_bytes()
 
 
-def test_shipped_weights_are_accepted(weights):
-    model = parse_model(changed(weights))
-    assert model.number == config_of(weights)["number"]
+@pytest.fixture(scope="module", params=of("modulation", "plain"), ids=lambda path: path.stem)
+def any_weights(request):
+    return request.param.read_bytes()
+
+
+def test_every_family_ships():
+    assert len(of("modulation")) >= 2
+    assert len(of("plain")) >= 1
+
+
+def test_shipped_weights_are_accepted(any_weights):
+    model = parse_model(changed(any_weights))
+    assert model.number == config_of(any_weights)["number"]
 
 
 @pytest.mark.parametrize(
@@ -60,23 +71,24 @@ def test_weights_over_the_bound_are_refused(weights, name):
     tensors = load(weights)
     before = tensors[name]
     tensors[name] = np.full(before.shape, min(EXACT, np.iinfo(before.dtype).max), before.dtype)
-    with pytest.raises(ModelError, match="exact only up to 16777216"):
+    is_hidden = name.startswith("likelihood.") and "outputs" not in name
+    with pytest.raises(ModelError, match=f"exact only up to {SUM_LIMIT if is_hidden else EXACT}$"):
         parse_model(changed(weights, tensors))
 
 
-def test_a_larger_activation_limit_is_refused(weights):
-    config = config_of(weights)
+def test_a_larger_activation_limit_is_refused(any_weights):
+    config = config_of(any_weights)
     config["activation_limit"] *= 16
-    with pytest.raises(ModelError, match=r"sums may exceed|exact only up to"):
-        parse_model(changed(weights, config=config))
+    with pytest.raises(ModelError, match="exact only up to"):
+        parse_model(changed(any_weights, config=config))
 
 
-def test_each_tensor_is_needed(weights):
-    tensors = load(weights)
+def test_each_tensor_is_needed(any_weights):
+    tensors = load(any_weights)
     for name in tensors:
         rest = {key: value for key, value in tensors.items() if key != name}
         with pytest.raises(ModelError, match=r"not a model file|transforms|_limit|tile"):
-            parse_model(changed(weights, rest))
+            parse_model(changed(any_weights, rest))
 
 
 @pytest.mark.parametrize("name", ["likelihood.conditioning", "likelihood.hidden2.weight", "prior.channels"])
@@ -96,12 +108,12 @@ def test_weights_that_are_no_integers_are_refused(weights, value):
         parse_model(changed(weights, tensors))
 
 
-def test_each_entry_of_the_configuration_is_needed(weights):
-    config = config_of(weights)
+def test_each_entry_of_the_configuration_is_needed(any_weights):
+    config = config_of(any_weights)
     for name in config:
         rest = {key: value for key, value in config.items() if key != name}
         with pytest.raises(ModelError, match=r"not a model file|transforms|_limit|tile"):
-            parse_model(changed(weights, config=rest))
+            parse_model(changed(any_weights, config=rest))
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def psnr(a, b):
 
 
 @functools.cache
-def small(quality=40, latents=Latents.BITS_BACK):
+def small(quality=40):
     """Return a small lossy file, in two bands."""
-    data = codec.compress(photo(width=90, height=140), quality=quality, latents=latents)
+    data = codec.compress(photo(width=90, height=140), quality=quality)
     assert codec.info(data).fidelity == "lossy"
     return data
 
@@ -72,13 +72,12 @@ def test_any_image_comes_back_about_as_it_was(mode, size, quality):
     assert np.abs(colours(image).astype(int) - colours(decoded)).mean() < (30, 6, 3)[(1, 60, 100).index(quality)]
 
 
-@pytest.mark.parametrize("latents", [None, *Latents])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_the_encoder_knows_what_a_decoder_returns(mode, latents):
+def test_the_encoder_knows_what_a_decoder_returns(mode):
     image = photo(mode)
     samples = np.asarray(image).reshape(200, 150, -1)
-    coded = lossy_encoder.encode(MODEL, samples, 50, latents, effort=2)
-    decoded = codec.decompress(codec.compress(image, quality=50, latents=latents))
+    coded = lossy_encoder.encode(MODEL, samples, 50, None, effort=2)
+    decoded = codec.decompress(codec.compress(image, quality=50))
     np.testing.assert_array_equal(np.asarray(decoded).reshape(samples.shape), coded.samples)
 
 
@@ -168,7 +167,7 @@ def test_a_target_that_no_file_meets_is_refused_with_the_nearest():
     image = photo()
     least = len(codec.compress(image, quality=1))
     with pytest.raises(ValueError, match=f"the shortest file has {least} bytes"):
-        codec.compress(image, target_size=least - 1)
+        codec.compress(image, target_size=least * 3 // 4)  # lengths of the lowest qualities differ by words only
     with pytest.raises(ValueError, match=r"target_bpp: 0\.001 cannot be met"):
         codec.compress(image, target_bpp=0.001)
     bits = photo("1")
@@ -197,7 +196,8 @@ def test_the_coarse_channels_are_a_preview():
 
 @pytest.mark.parametrize("options", [{"quality": 40}, {"lossless": True}, {"max_error": 2}])
 def test_a_seed_draws_one_picture(options):
-    data = codec.compress(photo(width=90, height=140), latents=Latents.TWO_PART, **options)
+    latents = None if "quality" in options else Latents.TWO_PART
+    data = codec.compress(photo(width=90, height=140), latents=latents, **options)
     drawn = [codec.decompress(data, latents_only=True, sample=seed).tobytes() for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0] != codec.decompress(data, latents_only=True).tobytes()
@@ -258,17 +258,16 @@ def test_a_model_of_samples_codes_no_lossy_file(number):
         codec.decompress(resealed(bytes(data)))
 
 
-@pytest.mark.parametrize("latents", [None, *Latents])
-def test_the_ledger_of_a_lossy_file(latents):
+def test_the_ledger_of_a_lossy_file():
     image = photo(width=300, height=400)
-    report = codec.measure(image, quality=60, latents=latents)
+    report = codec.measure(image, quality=60)
     ledger, elbo = report.ledger, report.ledger.promises.elbo
     assert report.info.fidelity == "lossy"
     assert math.fsum(ledger.rows.values()) == pytest.approx(8 * report.info.file_bytes, abs=0.01)
-    message = ledger.message_bits - ledger.rows["initial_bits"]
-    assert abs(message - elbo.bits) < max(0.005 * elbo.bits, 8 * 64) + 4 * elbo.stderr_bits
+    assert abs(ledger.message_bits - elbo.bits) < max(0.005 * elbo.bits, 8 * 64)
+    assert elbo.stderr_bits == 0
     assert not report.exact
-    decoded = codec.decompress(codec.compress(image, quality=60, latents=latents))
+    decoded = codec.decompress(codec.compress(image, quality=60))
     assert report.psnr == pytest.approx(psnr(image, decoded))
     assert report.ms_ssim == pytest.approx(metrics.ms_ssim(np.asarray(image), np.asarray(decoded)))
 
@@ -276,7 +275,7 @@ def test_the_ledger_of_a_lossy_file(latents):
 def test_grey_is_the_mean_of_three_equal_channels():
     grey = photo("L")
     samples = np.asarray(grey)[:, :, None]
-    coded = lossy_encoder.encode(MODEL, samples, 60, Latents.NONE, effort=1)
+    coded = lossy_encoder.encode(MODEL, samples, 60, None, effort=1)
     full = lossy_decoder.decoded(MODEL, coded.encoded.samples, 60, (*samples.shape[:2], 3)).astype(int)
     np.testing.assert_array_equal(coded.samples[..., 0], (full.sum(-1) + 1) // 3)
 

@@ -103,7 +103,7 @@ def test_a_signal_ends_the_run_after_its_step(data, tmp_path, capsys, monkeypatc
     assert signal.getsignal(number) is handler
     assert {path.name for path in run.iterdir()} == {"checkpoint"}
     with pytest.raises(TrainingError, match="not finished"):
-        ship(run, 6, "new")
+        ship(run, 60, "new")
     monkeypatch.undo()
     assert cli.run(command(data, run)) == 0
     assert json.loads((run / CARD).read_text())["steps"] == 6
@@ -125,17 +125,17 @@ def test_a_signal_breaks_off_what_takes_minutes(data, tmp_path, capsys, monkeypa
 def test_shipping_adds_a_model(finished, package, monkeypatch):
     weights, numbers = package
     before = contents(weights)
-    card = ship(finished, 6, "photo-b", weights, numbers)
+    card = ship(finished, 60, "photo-b", weights, numbers)
     after = contents(weights)
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) == {"photo-b-6.safetensors", "photo-b-6.json"}
-    model = parse_model((weights / "photo-b-6.safetensors").read_bytes())
-    assert (model.number, model.hash.hex()) == (6, card["hash"])
-    assert json.loads((weights / "photo-b-6.json").read_text()) == card
-    assert (card["name"], card["number"], card["steps"]) == ("photo-b", 6, 6)
-    assert tomllib.loads(numbers.read_text())["6"] == "photo-b"
+    assert set(after) - set(before) == {"photo-b-60.safetensors", "photo-b-60.json"}
+    model = parse_model((weights / "photo-b-60.safetensors").read_bytes())
+    assert (model.number, model.hash.hex()) == (60, card["hash"])
+    assert json.loads((weights / "photo-b-60.json").read_text()) == card
+    assert (card["name"], card["number"], card["steps"]) == ("photo-b", 60, 6)
+    assert tomllib.loads(numbers.read_text())["60"] == "photo-b"
     monkeypatch.setattr(shipped, "WEIGHTS", weights)
-    assert shipped.weights_path("photo-b").name == "photo-b-6.safetensors"
+    assert shipped.weights_path("photo-b").name == "photo-b-60.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_shipping_adds_a_model(finished, package, monkeypatch):
     [
         (0, "new", "was used by photo"),
         (2, "new", "was used by lossy"),
-        (6, "photo", "photo-0.json exists|photo-0.safetensors exists"),
-        (6, None, "photo-0"),  # the recipe's name
+        (60, "photo", "photo-0.json exists|photo-0.safetensors exists"),
+        (60, None, "photo-0"),  # the recipe's name
         (UNSHIPPED, "new", "expected 0..65534"),
         (-1, "new", "expected 0"),
-        (6, "../new", "expected small letters"),
+        (60, "../new", "expected small letters"),
     ],
 )
 def test_a_number_or_name_that_exists_is_refused(finished, package, number, name, says):
@@ -204,7 +204,7 @@ def test_what_is_damaged_or_unfinished_is_not_shipped(finished, package, tmp_pat
     else:
         (run / (CARD if kind == "no card" else FROZEN)).unlink()
     with pytest.raises(TrainingError if kind.startswith("no") else CorruptDataError):
-        ship(run, 6, "new", weights, numbers)
+        ship(run, 60, "new", weights, numbers)
     assert (contents(weights), numbers.read_bytes()) == before
 
 
@@ -221,15 +221,15 @@ def test_a_full_disk_leaves_nothing_half(finished, package, monkeypatch, fails):
 
     monkeypatch.setattr(shipping, "write_file", full)
     with pytest.raises(TrainingError, match="No space left on device: nothing was shipped"):
-        ship(finished, 6, "new", weights, numbers)
+        ship(finished, 60, "new", weights, numbers)
     assert contents(weights) == before
 
 
 def test_who_comes_first_is_not_replaced(finished, package, monkeypatch):
     weights, numbers = package
     monkeypatch.setattr(shipping, "_check_new", lambda *_: None)  # two saw that the number was new
-    ship(finished, 6, "new", weights, numbers)
+    ship(finished, 60, "new", weights, numbers)
     before = contents(weights)
     with pytest.raises(TrainingError, match="exists: nothing was shipped"):
-        ship(finished, 6, "new", weights, numbers)
+        ship(finished, 60, "new", weights, numbers)
     assert contents(weights) == before

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from codec.constants import BIAS_LIMIT, SUM_LIMIT
 from codec.networks import products
 
 SHAPES = [(1, 1, 1), (5, 2, 3), (6, 7, 16), (7, 16, 17), (13, 93, 33), (50, 160, 160)]
@@ -63,7 +64,8 @@ def test_sums_wrap_and_do_not_saturate(count, inputs, outputs):
 @given(st.integers(1, 70), st.sampled_from([1, 1023, 32767]), st.integers(0, 2**32))
 def test_activations_equal_integer_arithmetic(units, limit, seed):
     rng = np.random.default_rng(seed)
-    sums, bias = rng.integers(-(2**24), 2**24, units), rng.integers(-(2**22), 2**22 + 1, units)
+    room = SUM_LIMIT - BIAS_LIMIT
+    sums, bias = rng.integers(-room, room + 1, units), rng.integers(-BIAS_LIMIT, BIAS_LIMIT + 1, units)
     shift = rng.integers(0, 32, units)
     out = np.full(units + 2, 7, dtype=np.int16)
     compiled_activate(sums.astype(np.int32), bias.astype(np.int32), shift.astype(np.int32), limit, out)

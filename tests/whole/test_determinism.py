@@ -38,7 +38,7 @@ search.STEPS = int(sys.argv[4])
 image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))
 data = codec.compress(image, lossless=True, latents=latents)
 near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
-lossy = [codec.compress(image, quality=quality, latents=latents) for quality in json.loads(sys.argv[5])]
+lossy = [codec.compress(image, quality=quality) for quality in json.loads(sys.argv[5])]
 seen = [codec.decompress(data).tobytes() for data in lossy]
 decoded = codec.decompress(open(file, "rb").read())
 try:
@@ -80,7 +80,7 @@ def made_here(tmp_path_factory):
     for coded, fidelity in ((data, "lossless"), (near, "near-lossless")):
         assert codec.info(coded).fidelity == fidelity
         assert codec.info(coded).part_bits["adaptation_bits"] > 0
-    lossy = [codec.compress(image, quality=quality, latents=Latents.BITS_BACK) for quality in QUALITIES]
+    lossy = [codec.compress(image, quality=quality) for quality in QUALITIES]
     assert [codec.info(coded).quality for coded in lossy] == list(QUALITIES)
     expected = {"bytes": data, "near": near, "samples": image.tobytes(), "lossy": b"".join(lossy)}
     expected["lossy_samples"] = b"".join(codec.decompress(coded).tobytes() for coded in lossy)

@@ -387,7 +387,11 @@ def test_the_reference_shares_no_code_with_the_package():
 
 def test_archives(tmp_path, monkeypatch):
     # Two additions, chains of three models, images that borrow and one that is stored.
-    monkeypatch.setattr(encoding, "choose", lambda image, *_: (Latents(1 + bool(image.max_error)), None))
+    def choose(image, *_):
+        how = Latents.TWO_PART if image.max_error else Latents.BITS_BACK
+        return (how if image.model.latents else Latents.NONE), None
+
+    monkeypatch.setattr(encoding, "choose", choose)
     monkeypatch.setattr(choice, "QUICK_FACTOR", 0)
     path = tmp_path / "a.vlar"
     images = {f"{i}": picture(mode, (20 + i, 70 - 9 * i), i) for i, mode in enumerate(["RGB", "L", "RGBA"])}

@@ -1,0 +1,91 @@
+"""Writes docs/FORMAT.md's example of a lossy file anew: ``python tests/support/make_example.py``, after new weights."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import codec
+from codec.format import container, headers
+from codec.frozen import shipped
+from codec.networks import quantisation
+from codec.vlae import decoding
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "FORMAT.md"
+SECTION = re.compile(r"(?<=### A lossy file\n\n).*?(?=\n#|\Z)", re.DOTALL)
+QUALITY = 30
+
+
+def ramp():
+    """Return the image: a ramp of 8 by 8 grey pixels."""
+    y, x = np.mgrid[0:8, 0:8]
+    return Image.fromarray((76 + 8 * x + 5 * y).astype(np.uint8))
+
+
+def fields(data):
+    """Return the rows of the table: of each field its bytes, its name and its value."""
+    file = container.unpack(data)
+    header, coding = file.header, file.coding
+    values = {
+        "magic": "VLAE",
+        "version": "0",
+        "fidelity": "3, lossy",
+        "mode": "0, L",
+        "degree": f"{header.quality}, the quality",
+        "width": f"{header.width}",
+        "height": f"{header.height}",
+        "metadata_bytes": "0",
+        "samples_crc": f"{int.from_bytes(data[20:24], 'little'):08x}, of the 64 samples",
+        "file_crc": f"{int.from_bytes(data[24:28], 'little'):08x}, of bytes 00..17 and 1c..{len(data) - 1:02x}",
+        "latents": "0, none",
+        "lanes": f"{coding.lanes}",
+        "band_height": f"{coding.band_height}, {coding.band_height // 8} rows of positions",
+        "model": f"{coding.model}",
+        "adaptation_bytes": "0",
+        "weights_hash": f"{coding.weights_hash.hex()}, as bytes",
+        "alpha_bytes": "0",
+    }
+    places = [headers.OFFSETS[name] for name in values]
+    ends = [*places[1:], 44]
+    rows = [(begin, end, name, values[name]) for begin, end, name in zip(places, ends, values, strict=True)]
+    words = file.lane_table[0]
+    said = "the head, no words" if words == 0 else f"the head and {words} words"
+    return [*rows, (44, 48, "lane table", f"{words}"), (48, len(data), "payload", said)]
+
+
+def example():
+    """Return the text of the section."""
+    data = codec.compress(ramp(), quality=QUALITY)
+    file = container.unpack(data)
+    if codec.info(data).fidelity != "lossy":
+        raise SystemExit("another file than a lossy one is the best choice: take another ramp or quality")
+    model = shipped.load_model(shipped.LOSSY)
+    q = decoding.decode(model, file).samples
+    values = quantisation.dequantise(q, model.transforms.steps[file.header.condition])
+    where = np.flatnonzero(q)
+    channels = ", ".join(map(str, where))
+    numbers, dequantised = (", ".join(map(str, a.reshape(-1)[where])) for a in (q, values))
+    lines = [
+        f"This file ({len(data)} bytes) holds a ramp of 8 by 8 grey pixels at quality {QUALITY}, coded by model "
+        f"{model.number} of the shipped weights:",
+        "",
+        *(f"    {at:02x}  {data[at : at + 16].hex(' ')}" for at in range(0, len(data), 16)),
+        "",
+        "| bytes | field | value |",
+        "|---|---|---|",
+    ]
+    for begin, end, name, value in fields(data):
+        place = f"{begin:02x}" if end == begin + 1 else f"{begin:02x}..{end - 1:02x}"
+        lines.append(f"| {place} | {name} | {value} |")
+    said = (
+        f"The tensor has one position. Its q is {numbers} in the channels {channels} and 0 in the others, which "
+        f"dequantise to {dequantised} sixteenths of a sample. Synthesis makes the rows"
+    )
+    rows = [f"    {' '.join(map(str, row))}" for row in np.asarray(codec.decompress(data))]
+    return "\n".join([*lines, "", said.replace("-", "\N{MINUS SIGN}"), "", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    text = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(SECTION.sub(lambda _: example(), text, count=1), encoding="utf-8")

@@ -102,7 +102,7 @@ def nearest(encode: Callable[[int], bytes], low: int, high: int, size: int) -> t
     if not fitting:
         quality = min(files, key=lambda quality: (length(quality), quality))
     else:
-        # Several qualities may lead to the same file. The least of them is named.
+        # Neighbouring qualities may lead to the same file. The least that was tried is named.
         quality = min(fitting, key=lambda quality: (abs(length(quality) - size), quality))
     return quality, files[quality]
 

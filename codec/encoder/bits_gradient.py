@@ -287,8 +287,23 @@ def _strip_gradient(
         own[piece : piece + count] = first.own[:count]
 
 
-def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, workers: int) -> F32:
-    """Return the gradient of a tensor's bits by the tensor, float32 array (h, w, C), in bits for a whole step.
+class BitsGradient(NamedTuple):
+    """The gradient of a tensor's bits by its values, in bits for a whole step.
+
+    Attributes
+    ----------
+    own : float32 array (h, w, C)
+        Derivatives of the bits of each value itself.
+    others : float32 array (h, w, C)
+        Derivatives of the bits of the values that are coded later.
+    """
+
+    own: F32
+    others: F32
+
+
+def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, workers: int) -> BitsGradient:
+    """Return the gradient of a tensor's bits by the tensor.
 
     Parameters
     ----------
@@ -341,5 +356,4 @@ def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, wor
     result = seen[network.radius :]
     size = np.abs(values[..., layout.references :].astype(np.float32))
     result[..., layout.references :] *= np.float32(SLOPE * FINE) / (size + np.float32(TENSOR_KNEE * FINE))
-    result += own.reshape(values.shape)
-    return result
+    return BitsGradient(own.reshape(values.shape), result)

@@ -30,14 +30,19 @@ def worth(samples: U8) -> NDArray[np.int64]:
 
         worth = SQUARED + STRUCTURE * mean over channels of 1 / (2 var(x) + C2)
     """
+    return int(WORTH_UNIT * SQUARED) + structure_worth(samples)
+
+
+def structure_worth(samples: U8) -> NDArray[np.int64]:
+    """Return the part of `worth` that is structure's, int64 array (h, w), in 1/256."""
     rows = range(0, len(samples), PATCH * STRIP_ROWS)
-    return np.concatenate([_worth(patches(samples[top : top + PATCH * STRIP_ROWS])) for top in rows])
+    return np.concatenate([_structure_worth(patches(samples[top : top + PATCH * STRIP_ROWS])) for top in rows])
 
 
-def _worth(x: U8) -> NDArray[np.int64]:
+def _structure_worth(x: U8) -> NDArray[np.int64]:
     count = PATCH**2
     sums = np.einsum("hwcyx->hwc", x, dtype=np.int64)
     squares = np.einsum("hwcyx,hwcyx->hwc", x, x, dtype=np.int64)
     twice = 2 * (count * squares - sums**2) // count**2
     structure: NDArray[np.int64] = (int(WORTH_UNIT * STRUCTURE) // (twice + SMOOTH)).sum(-1) // 3
-    return int(WORTH_UNIT * SQUARED) + structure
+    return structure

@@ -16,15 +16,20 @@ from codec.entropy.stack import Stack
 from codec.errors import ModelError
 from codec.format.headers import Latents
 from codec.frozen.model import Model
+from codec.images.goals import EFFORTS
 from codec.images.lossy_decoder import decoded, transforms_of, workers_of
+from codec.images.refinement import refine
 from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, project, synthesise
 from codec.system.threads import pool_of
 from codec.vlae.pipeline import Progress
 
-PASSES = (0, 2, 4)
-"""Number of passes that choose the cheapest integers near y, at each effort. The first pass takes y from analysis. Each
-further pass refines it: the first refinement makes files 2 to 3 % smaller, two more about 0.5 %."""
+PASSES = (0, 2)
+"""Number of passes that choose the cheapest integers near y, at each effort but the highest, which has a search of its
+own (`codec.images.refinement`). The first pass takes y from analysis. The second one refines it, which makes files 2 to
+3 % smaller."""
+SEARCH_PASSES = 40
+"""Passes that take about as long as the search of the highest effort, to tell its progress."""
 REFINEMENT = 3
 """A refinement moves y by 3/4 of the way to where, to first order, synthesis would return the image."""
 
@@ -82,19 +87,24 @@ def encode(
         raise ModelError(f"model {model.number}: serves qualities 1 to {len(transforms.steps)}, got {quality}")
     steps, prices = transforms.steps[level], transforms.prices[level].astype(np.int64)
     workers = workers_of(threads, samples.shape)
-    passes = PASSES[effort - 1]
+    searches = effort == EFFORTS[-1]
+    passes = SEARCH_PASSES if searches else PASSES[effort - 1]
 
-    def report(number: int) -> Progress | None:
+    def report(number: int, count: int = 1) -> Progress | None:
+        """Return what counts ``count`` of the passes, from ``number`` on."""
         if progress is None:
             return None
-        return lambda done, total: progress(number * total + done, (passes + 1) * total)
+        return lambda done, total: progress(number * total + count * done, (passes + 1) * total)
 
     colours = np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
     with pool_of(workers) as pool:
         y = analyse(colours, transforms, level, pool, workers)
-        tensor = quantise(y, steps, limit)
-        errors = worth(colours)
-        for number in range(passes):
+        if searches:
+            tensor = refine(model, colours, y, level, pool, workers, report(0, passes))
+        else:
+            tensor = quantise(y, steps, limit)
+            errors = worth(colours)
+        for number in range(0 if searches else passes):
             if number:
                 values = dequantise(tensor, steps)
                 back = synthesise(values, transforms, level, samples.shape[0], samples.shape[1], pool, workers)

@@ -29,7 +29,7 @@ REFERENCES = MODEL.layout.references
 
 def found(values, model=MODEL, workers=1):
     with ThreadPoolExecutor(workers) as pool:
-        return bits_gradient(model, values, CONDITION, pool, workers)
+        return sum(bits_gradient(model, values, CONDITION, pool, workers))
 
 
 def ideal_bits(tensor, model=MODEL):

@@ -73,7 +73,7 @@ def test_the_gradient_of_bits(both):
     rng = np.random.default_rng(1)
     values = np.rint(FINE * rng.laplace(0, 2, (20, 33, 24))).astype(np.int16)
     with ThreadPoolExecutor(1) as pool:
-        found = bits_gradient(frozen, values, CONDITION, pool, 1)
+        found = sum(bits_gradient(frozen, values, CONDITION, pool, 1))
     y = torch.tensor(values / FINE).permute(2, 0, 1)[None].float()
     seen, coded = y.clone().requires_grad_(), y.clone().requires_grad_()
     biases = model.coder.biases_off(model.level(torch.tensor([CONDITION / 99])))[:, None]

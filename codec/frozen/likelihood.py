@@ -97,10 +97,11 @@ class Band(NamedTuple):
     known : int
         DECODE takes the values of this number of places from ``source`` and pops only the others. It is 0, except when
         a preview or a sample of the model is drawn.
-    prices : int64 array (channels,), or empty
-        Prices of errors for `codec.entropy.rate_distortion.cheapest`, where values are chosen.
-    worth : int64 array (H * W,), or empty
-        Factors of the prices at each position, in 1/256, where values are chosen; see `codec.encoder.masking.worth`.
+    prices : int64 array (2, channels), or empty
+        Prices of errors for `codec.entropy.rate_distortion.cheapest`, where values are chosen; see
+        `codec.encoder.masking`.
+    structure : int64 array (H * W,), or empty
+        Factors of the second row of prices at each position, in 1/256, where values are chosen.
     biases : int32 array (tiles of the band, bias count)
         The likelihood's biases in each tile.
     features : int16 array (rows * width, F)
@@ -116,7 +117,7 @@ class Band(NamedTuple):
     max_error: int
     known: int
     prices: I64
-    worth: I64
+    structure: I64
     biases: I32
     features: I16
 

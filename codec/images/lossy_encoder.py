@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import VALUE_BITS, Y_BITS
-from codec.encoder import encoding, rounding
-from codec.encoder.masking import worth
+from codec.encoder import encoding, masking, rounding
 from codec.entropy.rate_distortion import FINE
 from codec.entropy.stack import Stack
 from codec.errors import ModelError
@@ -85,7 +84,7 @@ def encode(
     transforms, level, limit = transforms_of(model), quality - 1, model.layout.high
     if not 0 <= level < len(transforms.steps):
         raise ModelError(f"model {model.number}: serves qualities 1 to {len(transforms.steps)}, got {quality}")
-    steps, prices = transforms.steps[level], transforms.prices[level].astype(np.int64)
+    steps = transforms.steps[level]
     workers = workers_of(threads, samples.shape)
     searches = effort == EFFORTS[-1]
     passes = SEARCH_PASSES if searches else PASSES[effort - 1]
@@ -103,7 +102,7 @@ def encode(
             tensor = refine(model, colours, y, level, pool, workers, report(0, passes))
         else:
             tensor = quantise(y, steps, limit)
-            errors = worth(colours)
+            prices, alike = masking.prices(transforms, level), masking.structure(colours)
         for number in range(0 if searches else passes):
             if number:
                 values = dequantise(tensor, steps)
@@ -118,7 +117,7 @@ def encode(
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
             tensor = rounding.optimise(
-                model, tensor, fine, level, prices, errors, threads=threads, progress=report(number)
+                model, tensor, fine, level, prices, alike, threads=threads, progress=report(number)
             )
     encoded = encoding.encode(model, tensor, level, latents, onto=onto, threads=threads, progress=report(passes))
     return Lossy(encoded, decoded(model, tensor, quality, samples.shape, threads))

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import VALUE_BITS, VALUE_LIMIT, Y_BITS
+from codec.encoder import masking
 from codec.encoder.bits_gradient import bits_gradient
-from codec.encoder.masking import structure_worth
 from codec.encoder.neighbours import Neighbours, neighbours
 from codec.encoder.synthesis_gradient import Backward
 from codec.entropy.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
@@ -66,9 +66,8 @@ LESS_CURVATURE, MORE_CURVATURE, LESS_SHARE = 0.97, 1.4, 0.8
 """Factors after a round that lowered the cost, and, of curvature and share, after one that did not."""
 FEW = 50_000
 """If less than one value in this many changes, curvature and share are again those of the first round."""
-STRUCTURE_CURVATURE = 0.2 / 1400
-"""Curvature that a weight of 1 of 1 - MS-SSIM adds, for each worth of structure by `codec.encoder.masking`. That is
-made for training's weight of 1,400, and overestimates most channels of y: the finer ones count less."""
+TRAINED = 1400.0
+"""The weight of 1 - MS-SSIM that the prices of structure in `codec.encoder.masking` are made for."""
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -129,9 +128,10 @@ class _Strip:
         self.price = whole * height * width
         self.back = Backward(transforms, self.level, self.pool, self.workers)
         self.unit = (self.steps * 2.0 ** (VALUE_BITS - 16)).astype(np.float32)
-        prices = transforms.prices[self.level] / PRICE_UNIT
-        by_structure = STRUCTURE * STRUCTURE_CURVATURE / WORTH_UNIT * structure_worth(self.samples)
-        self.curvature = (prices * (SQUARED + by_structure[..., None])).astype(np.float32)
+        squared, alike = masking.prices(transforms, self.level) / PRICE_UNIT
+        places = masking.structure(self.samples) / WORTH_UNIT
+        curvature = SQUARED / masking.SQUARED * squared + STRUCTURE / TRAINED * places[..., None] * alike
+        self.curvature = curvature.astype(np.float32)
 
     def distorted(self, values: I16) -> tuple[float, F32]:
         """Return the priced distortion of dequantised y, in bits, and its gradient by samples."""

@@ -49,8 +49,8 @@ from codec.frozen.likelihood import Band, Network, Work, make_work, neighbour, r
 from codec.frozen.model import Model
 from codec.networks.products import I16, pack
 
-WEIGHT_LIMIT = 32767
-"""Weights of products have 16 bits. Those from a position's own values may have more; then the gradient is smaller."""
+WEIGHT_BITS = 15
+"""Bits of weights in products, besides the sign. Those from a position's own values may have more: they are rounded."""
 STRIP = 2 * PIECE
 """About the number of positions in a strip, which one thread works."""
 SLOPE = COMPRESS_UNIT / math.log(2)
@@ -66,6 +66,8 @@ class First(NamedTuple):
     ----------
     w1, conditioning : Transposed
         The weights of the first layer, and those from the values of a position to the sums of all heads.
+    conditioning_unit : float32
+        The value of 1 in the latter.
     inputs : float32 array (PIECE, inputs)
         Gradients of the network's inputs.
     known : float32 array (PIECE, C)
@@ -84,6 +86,7 @@ class First(NamedTuple):
 
     w1: Transposed
     conditioning: Transposed
+    conditioning_unit: np.float32
     inputs: F32
     known: F32
     own: F32
@@ -100,25 +103,32 @@ def _finer(layout: Layout) -> Layout:
     return layout._replace(low=low, high=high, compress=compress(high - low, FINE * TENSOR_KNEE).astype(np.int16))
 
 
-def _conditioning(network: Network) -> I64:
-    """Return the weights, int64 array (C, places * head), from a position's values to the sums of its heads."""
+def _conditioning(network: Network) -> tuple[I64, float]:
+    """Return the weights, int64 array (C, places * head), from a position's values to the sums of its heads.
+
+    They are in the unit that is returned, a power of two.
+    """
     layout, head = network.layout, network.conditioning.shape[1]
     weight = np.zeros((len(layout.order), len(layout.sizes) * head), dtype=np.int64)
     for place, (begin, end) in enumerate(pairwise(layout.feature_begins)):
         weight[layout.features[begin:end, 0], place * head : (place + 1) * head] = network.conditioning[begin:end]
-    return np.clip(weight, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    unit = 2.0 ** max(int(np.abs(weight).max()).bit_length() - WEIGHT_BITS, 0)
+    limit = (1 << WEIGHT_BITS) - 1
+    return np.clip(np.rint(weight / unit), -limit, limit).astype(np.int64), unit
 
 
 def _first(network: Network) -> First:
     contexts, width, channels = len(network.offsets), len(network.shift1), len(network.layout.order)
     inputs = network.layout.inputs(contexts)
+    conditioning, unit = _conditioning(network)
 
     def blank(columns: int) -> F32:
         return np.zeros((PIECE, columns), dtype=np.float32)
 
     return First(
         transposed(network.w1, inputs, width),
-        transposed(pack(_conditioning(network)), channels, len(network.shift_heads)),
+        transposed(pack(conditioning), channels, len(network.shift_heads)),
+        np.float32(unit),
         blank(inputs),
         blank(channels),
         blank(channels),
@@ -276,6 +286,7 @@ def _strip_gradient(
             before(count, back.raw[place], back.outputs.weight[place], back.outputs.bits, rounding, part)
             through(count, part, back.acts[place], back.scale_heads[units], limit)
         before(count, heads, first.conditioning.weight, first.conditioning.bits, first.rounding, first.known)
+        first.known[:count] *= first.conditioning_unit
         before(count, heads, back.split.weight, back.split.bits, rounding, hidden)
         through(count, hidden, work.h3, back.scale3, limit)
         before(count, hidden, back.w3.weight, back.w3.bits, rounding, hidden)

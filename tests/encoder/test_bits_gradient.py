@@ -13,6 +13,7 @@ from codec.constants import COMPONENTS
 from codec.encoder import bits_gradient as module
 from codec.encoder.bits_gradient import bits_gradient
 from codec.encoder.mixture_gradient import make_mixtures, mixture_gradient, power_of_two
+from codec.entropy.mixtures import ideal_bits as exact_bits
 from codec.entropy.mixtures import ideal_bits_gradient, load_tables, number_grid, prepare, symbol_of
 from codec.entropy.rate_distortion import FINE
 from codec.frozen import likelihood
@@ -22,7 +23,18 @@ from codec.vlae.image import Image
 from codec.vlae.pixels import band as band_of
 from codec.vlae.pixels import intervals
 
-MODEL = parse_model(plain_model.weights(1))
+SCALE = 130
+
+
+def wide_weights():
+    """Return the weights of a model whose scales are about 16 steps, so that bits are smooth over a step or two."""
+    tensors = plain_model.random_tensors(1)
+    bias = tensors["likelihood.outputs.bias"].reshape(GROUPS, CHANNELS // GROUPS, 3, -1)
+    bias[:, :, 2] += (SCALE - 50) * 2000
+    return plain_model.weights(tensors=tensors)
+
+
+MODEL = parse_model(wide_weights())
 CONDITION = 3
 REFERENCES = MODEL.layout.references
 
@@ -51,16 +63,19 @@ def smooth(height, width, seed=0):
     [slice(0, REFERENCES), slice(REFERENCES, CHANNELS), *np.split(np.arange(CHANNELS), GROUPS)],
     ids=["with references", "without", *(f"group {group}" for group in range(GROUPS))],
 )
-@pytest.mark.parametrize("shape", [(9, 31), (6, 5)])
-def test_it_holds_in_its_own_direction(chosen, shape):
+@pytest.mark.parametrize(("shape", "count"), [((9, 31), 1), ((2, 3), 20), ((1, 9), 20), ((9, 1), 20)])
+def test_it_holds_in_its_own_direction(chosen, shape, count):
     # Activations are rounded, and the gradient looks through that: it holds for sums over many values.
-    tensor = smooth(*shape)
-    gradient = found(whole(tensor))
-    change = np.zeros_like(tensor)
-    change[..., chosen] = np.sign(gradient[..., chosen])
-    change[np.random.default_rng(0).random(tensor.shape) < 0.8] = 0
-    difference = (ideal_bits(tensor + change) - ideal_bits(tensor - change)) / 2
-    assert difference == pytest.approx((gradient * change).sum(), rel=0.25)
+    promised = difference = 0.0
+    for seed in range(count):
+        tensor = smooth(*shape, seed)
+        gradient = found(whole(tensor))
+        change = np.zeros_like(tensor)
+        change[..., chosen] = np.sign(gradient[..., chosen])
+        promised += float((gradient * change).sum())
+        difference += (ideal_bits(tensor + change) - ideal_bits(tensor - change)) / 2
+    # Around 0, compressed values change by a fifth less over a step than their derivative says.
+    assert difference == pytest.approx(promised, rel=0.2)
 
 
 def test_integers_are_seen_as_the_coder_sees_them():
@@ -85,8 +100,8 @@ def test_integers_are_seen_as_the_coder_sees_them():
 def test_the_derivative_of_compressed_values_is_that_of_the_table():
     table = MODEL.layout.compress.astype(float)
     zero = MODEL.layout.high - MODEL.layout.low
-    slopes = [float(module._slope(FINE * d)) for d in range(-zero + 1, zero)]
-    np.testing.assert_allclose(slopes, (table[2:] - table[:-2]) / 2, rtol=0.16, atol=0.51)
+    slopes = [float(module._slope(FINE * d)) for d in range(1, zero)]
+    np.testing.assert_allclose(slopes, (table[zero + 2 :] - table[zero:-2]) / 2, rtol=0.05, atol=0.51)
 
 
 def test_threads_change_nothing():
@@ -135,18 +150,17 @@ def test_mixtures_have_the_derivatives_of_the_coder(mixtures, seed):
     raw = np.concatenate(
         [rng.integers(-100, 100, (m, 50)), rng.integers(-1500, 1500, (m, 50)), rng.integers(-150, 240, (m, 50))]
     )
-    expected = np.zeros((50, 3 * m), dtype=np.float32)
+    expected, likely = np.zeros((50, 3 * m), dtype=np.float32), np.zeros(50, dtype=bool)
     for i, value in enumerate(values):
         prepared, own = np.zeros(3 * COMPONENTS, dtype=np.int64), np.ascontiguousarray(raw[:, i])
         prepare(own, m, 0, prepared, load_tables())
         ideal_bits_gradient(symbol_of(value, grid), grid, m, own, prepared, load_tables(), expected[i])
+        likely[i] = exact_bits(symbol_of(value, grid), grid, m, own, 0, False) < 12  # else the tables are coarse
     mixed = make_mixtures(m, 64)
     mixed.values[:50] = values
     mixed.logits[:, :50], mixed.means[:, :50], mixed.scales[:, :50] = raw.reshape(3, m, 50)
     mixture_gradient(50, m, mixed)
     result = np.concatenate([mixed.logits, mixed.means, mixed.scales])[:, :50].T
-    # The tables are coarse where bits are many, and the two have different floors.
-    likely = np.abs(expected[:, m : 2 * m]).sum(1) < 0.05
     np.testing.assert_allclose(result[likely], expected[likely], rtol=0.05, atol=3e-4)
 
 

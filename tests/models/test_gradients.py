@@ -98,5 +98,5 @@ def test_the_gradient_of_distortion(shape):
     x, y = (torch.tensor(image).permute(2, 0, 1)[None].float() - 128 for image in (samples, restored))
     lost = torch_distortion.distortion(y.requires_grad_(), x, train).sum()
     (expected,) = torch.autograd.grad(lost, y)
-    assert value == pytest.approx(float(lost.detach()), rel=1e-4)
+    assert value == pytest.approx(float(lost.detach()), rel=1e-3)
     assert np.linalg.norm(gradient - expected[0].permute(1, 2, 0).numpy()) < 1e-3 * np.linalg.norm(gradient)

@@ -9,10 +9,11 @@ Every file is written and read back, in memory. Figures are means over all image
 - PSNR in dB, of RGB: of each image from the mean squared error over its three channels, then the mean of
   the images' decibels. An image that comes back exactly has an infinite PSNR, so the mean is infinite too
   ("inf", null in JSON), and the setting takes no part in the PSNR's plot and BD-rates;
-- MS-SSIM of RGB, the mean of the images'; in dB it is -10 log10(1 - that mean).
+- MS-SSIM of RGB, the mean of the images'; in dB it is -10 log10(1 - that mean);
+- SSIMULACRA2, the mean of the images', in points up to 100. BD-rates and plots take the points as they are.
 
-Images are coded without metadata, as RGB. Those with transparency, and those too small for MS-SSIM, are
-left out and named on stderr. BD-rates are between the mean curves, see `benchmarks.quality.bd_rate`.
+Images are coded without metadata, as RGB. Those with transparency, and those too small for SSIMULACRA2,
+are left out and named on stderr. BD-rates are between the mean curves, see `benchmarks.quality.bd_rate`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from tqdm import tqdm
 from benchmarks.common import OURS, find_files, load_images, markdown_table
 from benchmarks.lossy import CODECS, PUBLISHED_PSNR_DB
 from benchmarks.plots import plot_curves
-from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db
-from codec.images.metrics import MS_SSIM_SIDE_PX, psnr
+from benchmarks.quality import SSIMULACRA2_SIDE_PX, bd_rate, ms_ssim, ms_ssim_db, ssimulacra2
+from codec.images.metrics import psnr
 
 BD_RANGE_BPP = (0.15, 2.0)
 """Range of BD-rates. Below it, photographs are hardly worth looking at; above it, they look like their originals."""
@@ -53,6 +54,7 @@ class Coded:
     bpp: float
     psnr_db: float
     ms_ssim: float
+    ssimulacra2: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures, for JSON."""
@@ -97,6 +99,11 @@ class Point:
         return ms_ssim_db(self.ms_ssim)
 
     @property
+    def ssimulacra2(self) -> float:
+        """Mean SSIMULACRA2."""
+        return fmean(image.ssimulacra2 for image in self.images)
+
+    @property
     def exact(self) -> int:
         """Number of images that came back exactly."""
         return sum(math.isinf(image.psnr_db) for image in self.images)
@@ -110,6 +117,7 @@ class Point:
             "psnr_db": _finite(self.psnr_db),
             "ms_ssim": self.ms_ssim,
             "ms_ssim_db": _finite(self.ms_ssim_db),
+            "ssimulacra2": self.ssimulacra2,
             "exact": self.exact,
             "images": [image.as_dict() for image in self.images],
         }
@@ -117,7 +125,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Metric:
-    """A quality in dB: its name in tables, its axis in plots, its value at a point."""
+    """A quality that rises with rate: its name in tables, its axis in plots, its value at a point."""
 
     name: str
     label: str
@@ -127,6 +135,7 @@ class Metric:
 METRICS = {
     "psnr": Metric("PSNR", "PSNR of RGB, dB", lambda point: point.psnr_db),
     "ms_ssim": Metric("MS-SSIM", "-10 log10(1 - MS-SSIM of RGB), dB", lambda point: point.ms_ssim_db),
+    "ssimulacra2": Metric("SSIMULACRA2", "SSIMULACRA2, points", lambda point: point.ssimulacra2),
 }
 
 
@@ -195,9 +204,9 @@ def rgb_images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
     for file, image in load_images(folder):
         if image.has_transparency_data:
             print(f"left out: {file.name}: expected an image without transparency", file=sys.stderr)
-        elif min(image.size) <= MS_SSIM_SIDE_PX:
+        elif min(image.size) <= SSIMULACRA2_SIDE_PX:
             print(
-                f"left out: {file.name}: expected sides over {MS_SSIM_SIDE_PX} pixels for MS-SSIM, "
+                f"left out: {file.name}: expected sides over {SSIMULACRA2_SIDE_PX} pixels for SSIMULACRA2, "
                 f"got {image.width}x{image.height}",
                 file=sys.stderr,
             )
@@ -218,7 +227,8 @@ def measure(name: str, image: Image.Image, codec: str, quality: int) -> Coded:
     if (decoded.mode, decoded.size) != (image.mode, image.size):
         raise RuntimeError(f"{name}: {codec} gave back {decoded.mode} {decoded.size} for {image.mode} {image.size}")
     pair = np.asarray(image), np.asarray(decoded)
-    return Coded(name, len(data), 8 * len(data) / (image.width * image.height), psnr(*pair), ms_ssim(*pair))
+    bpp = 8 * len(data) / (image.width * image.height)
+    return Coded(name, len(data), bpp, psnr(*pair), ms_ssim(*pair), ssimulacra2(*pair))
 
 
 def measure_folder(folder: Path, codecs: Sequence[str], limit: int | None) -> list[Point]:
@@ -240,11 +250,11 @@ def _title(codec: str) -> str:
 
 def curve_table(result: Result) -> str:
     """Return the Markdown table of all points."""
-    rows = [["codec", "quality", "bpp", "PSNR, dB", "MS-SSIM", "MS-SSIM, dB", "bit-exact"]]
+    rows = [["codec", "quality", "bpp", "PSNR, dB", "MS-SSIM", "MS-SSIM, dB", "SSIMULACRA2", "bit-exact"]]
     for point in result.points:
         row = [_title(point.codec), str(point.quality), f"{point.bpp:.3f}", f"{point.psnr_db:.2f}"]
-        row += [f"{point.ms_ssim:.4f}", f"{point.ms_ssim_db:.2f}", f"{point.exact}/{len(point.images)}"]
-        rows.append(row)
+        row += [f"{point.ms_ssim:.4f}", f"{point.ms_ssim_db:.2f}", f"{point.ssimulacra2:.1f}"]
+        rows.append([*row, f"{point.exact}/{len(point.images)}"])
     return markdown_table(rows)
 
 
@@ -269,7 +279,7 @@ def report(result: Result) -> str:
     tables = "\n\n".join(bd_table(result, metric) for metric in METRICS)
     return (
         f"`{result.command}`\n\n"
-        f"Bits per pixel of the whole file, PSNR and MS-SSIM of RGB, means over the images ({images}):\n\n"
+        f"Bits per pixel of the whole file, PSNR, MS-SSIM and SSIMULACRA2 of RGB, means over the images ({images}):\n\n"
         f"{curve_table(result)}\n\n"
         f"Rate at equal quality between {low:g} and {high:g} bits per pixel:\n\n{tables}\n"
     )

@@ -29,8 +29,7 @@ from torch.nn import functional as F
 
 from benchmarks.common import markdown_table
 from benchmarks.quality import Curve, bd_rate, ms_ssim, ms_ssim_db
-from codec.encoder import encoding, rounding
-from codec.encoder.masking import worth
+from codec.encoder import encoding, masking, rounding
 from codec.entropy.rate_distortion import FINE, PRICE_UNIT, WORTH_UNIT
 from codec.format.headers import Latents
 from codec.frozen.model import Model
@@ -103,15 +102,16 @@ class Case:
         return torch.from_numpy(y).permute(2, 0, 1)[None].float() / 256 / self.steps
 
     @cached_property
-    def worth(self) -> NDArray[np.int64]:
+    def structure(self) -> NDArray[np.int64]:
         """The factors of errors at each position, see `codec.encoder.masking`."""
-        return worth(self.samples)
+        return masking.structure(self.samples)
 
     @cached_property
     def curvature(self) -> Tensor:
         """The bits that a squared error of one step is worth to the encoder's quantiser, (1, C, h, w)."""
-        prices = torch.tensor(self.tools.transforms.prices[self.condition] / PRICE_UNIT).float()
-        return prices[None, :, None, None] * torch.tensor(self.worth / WORTH_UNIT).float()
+        prices = torch.tensor(masking.prices(self.tools.transforms, self.condition) / PRICE_UNIT).float()
+        squared, alike = prices[:, None, :, None, None]
+        return squared + alike * torch.tensor(self.structure / WORTH_UNIT).float()
 
     def bits(self, contexts: Tensor, coded: Tensor) -> Tensor:
         """Return the bits of ``coded``, a scalar, if ``contexts`` are the values that contexts show."""
@@ -133,9 +133,9 @@ class Case:
         """Return the integers (h, w, C) near y that the encoder's quantiser chooses."""
         limit = self.tools.frozen.layout.high
         fine = to_numbers(FINE * y, FINE * limit)
-        prices = self.tools.transforms.prices[self.condition].astype(np.int64)
+        prices = masking.prices(self.tools.transforms, self.condition)
         nearest = to_numbers(y, limit)
-        return rounding.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.worth, threads=1)
+        return rounding.optimise(self.tools.frozen, nearest, fine, self.condition, prices, self.structure, threads=1)
 
 
 def to_numbers(values: Tensor, limit: int) -> I16:

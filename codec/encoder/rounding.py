@@ -57,7 +57,7 @@ def optimise(
     fine: Raster,
     condition: int,
     prices: I64,
-    worth: I64,
+    structure: I64,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -74,10 +74,10 @@ def optimise(
         The wanted values, in 1/16 of a step.
     condition : int
         Quality - 1.
-    prices : int64 array (C,)
-        What a squared error of one step is worth in each channel, in 1/256 bit.
-    worth : int64 array (H, W)
-        A factor of the prices at each position, in 1/256; see `codec.encoder.masking.worth`.
+    prices : int64 array (2, C)
+        What a squared error of one step is worth in each channel, in 1/256 bit; see `codec.encoder.masking.prices`.
+    structure : int64 array (H, W)
+        A factor of the second row of prices at each position, in 1/256; see `codec.encoder.masking.structure`.
     threads : int or None
         Largest number of threads; None allows one for each lane.
     progress : callable or None
@@ -89,7 +89,13 @@ def optimise(
     """
     nearest = Image.of(model, tensor, condition)
     image = replace(
-        nearest, raster=nearest.raster.copy(), source=fine, prices=prices, worth=worth.reshape(-1), z=[], posteriors={}
+        nearest,
+        raster=nearest.raster.copy(),
+        source=fine,
+        prices=prices,
+        structure=structure.reshape(-1),
+        z=[],
+        posteriors={},
     )
     all_in_waves(CHOOSE, image, lambda index: mode(nearest, index), workers_of(image, threads), progress)
     return image.raster

@@ -97,10 +97,11 @@ class Band(NamedTuple):
     known : int
         DECODE takes the values of this number of places from ``source`` and pops only the others. It is 0, except when
         a preview or a sample of the model is drawn.
-    prices : int64 array (channels,), or empty
-        Prices of errors for `codec.entropy.rate_distortion.cheapest`, where values are chosen.
-    worth : int64 array (H * W,), or empty
-        Factors of the prices at each position, in 1/256, where values are chosen; see `codec.encoder.masking.worth`.
+    prices : int64 array (2, channels), or empty
+        Prices of errors for `codec.entropy.rate_distortion.cheapest`, where values are chosen; see
+        `codec.encoder.masking`.
+    structure : int64 array (H * W,), or empty
+        Factors of the second row of prices at each position, in 1/256, where values are chosen.
     biases : int32 array (tiles of the band, bias count)
         The likelihood's biases in each tile.
     features : int16 array (rows * width, F)
@@ -116,7 +117,7 @@ class Band(NamedTuple):
     max_error: int
     known: int
     prices: I64
-    worth: I64
+    structure: I64
     biases: I32
     features: I16
 
@@ -181,7 +182,7 @@ def make_work(network: Network, pixels: int) -> Work:
 
 
 @njit
-def _neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
+def neighbour(y: int, x: int, k: int, j: int, width: int) -> int:
     """Return what `codec.frozen.contexts.neighbour` returns, for one pixel."""
     up = min(k, y)
     if up < k:
@@ -212,7 +213,7 @@ def _gather(count: int, band: Band, network: Network, work: Work) -> None:
                 places[p] = channels * (y * width + x) + steps[p]
         else:
             for p in range(contexts):
-                places[p] = channels * _neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
+                places[p] = channels * neighbour(y, x, offsets[p, 0], offsets[p, 1], width)
         begin = shown * contexts + min(shown, layout.references)
         for f in range(features.shape[1]):
             inputs[i, begin + f] = features[work.ys[i] * width + x, f]
@@ -251,13 +252,19 @@ def _hidden(
 @njit
 def run_body(count: int, band: Band, network: Network, work: Work) -> None:
     """Run the network up to the sums of the heads, for the first ``count`` pixels of ``work``."""
+    _gather(count, band, network, work)
+    run_layers(count, band, network, work)
+
+
+@njit
+def run_layers(count: int, band: Band, network: Network, work: Work) -> None:
+    """Run the network from the ``inputs`` of the first ``count`` pixels of ``work`` up to the sums of the heads."""
     tiles, limit = work.tiles, network.limit
     units = len(network.shift2)
     across = (band.width + network.tile - 1) // network.tile
     for i in range(count):
         y, x = work.ys[i], work.xs[i]
         tiles[i] = y // network.tile * across + x // network.tile
-    _gather(count, band, network, work)
     _hidden(count, work.inputs, network.w1, work.sums, 0, network.shift1, tiles, band, limit, work.h1)
     _hidden(count, work.h1, network.w2, work.sums, units, network.shift2, tiles, band, limit, work.h2)
     _hidden(count, work.h2, network.w3, work.sums, 2 * units, network.shift3, tiles, band, limit, work.h3)

@@ -56,7 +56,7 @@ def tensor_shapes(tensors: Tensors) -> Shapes:
     conditions, channels = tensors["synthesis.steps"].shape
     levels = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".biases")), conditions)
     rows = ("int32", (conditions, channels))
-    shapes: Shapes = {"synthesis.steps": rows, "analysis.prices": rows}
+    shapes: Shapes = {"synthesis.steps": rows, "analysis.prices": rows, "analysis.shares": ("int32", (channels,))}
 
     def add(name: str, inputs: int, outputs: int, bias: str = "bias", row: tuple[int, ...] = ()) -> None:
         shapes[f"{name}.weight"] = (NETWORK, (inputs, outputs))
@@ -109,7 +109,7 @@ def _check(tensors: Tensors, config: Config) -> None:
             raise ModelError(f"{name}: expected a tensor that is not empty, got {tensor.shape}")
         if name.endswith(".biases") and len(tensor) > len(tensors["synthesis.steps"]):
             raise ModelError(f"{name}: expected at most {len(tensors['synthesis.steps'])} rows, got {len(tensor)}")
-    for name, least in (("synthesis.steps", 1), ("analysis.prices", 0)):
+    for name, least in (("synthesis.steps", 1), ("analysis.prices", 0), ("analysis.shares", 0)):
         if (tensors[name] < least).any():
             raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
 
@@ -253,5 +253,6 @@ def parse(tensors: Tensors, config: Config) -> Transforms:
         _transform(own, "synthesis", ("coarse", "fine"), VALUE_LIMIT, *limits),
         np.ascontiguousarray(own["synthesis.steps"]),
         np.ascontiguousarray(own["analysis.prices"]),
+        np.ascontiguousarray(own["analysis.shares"]),
         *limits,
     )

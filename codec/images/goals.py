@@ -13,7 +13,7 @@ from codec.system.sources import number, whole
 DEFAULT_QUALITY = 65
 EFFORTS = (1, 2, 3)
 """Efforts of lossy files. 1 rounds y to the nearest integers. 2, the default, rounds it to those that cost least, and
-refines y once. 3 refines y several times."""
+refines y once. 3 searches long for a better y."""
 DEFAULT_EFFORT = 2
 
 

@@ -9,22 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import VALUE_BITS, Y_BITS
-from codec.encoder import encoding, rounding
-from codec.encoder.masking import worth
+from codec.encoder import encoding, masking, rounding
 from codec.entropy.rate_distortion import FINE
 from codec.entropy.stack import Stack
 from codec.errors import ModelError
 from codec.format.headers import Latents
 from codec.frozen.model import Model
+from codec.images.goals import EFFORTS
 from codec.images.lossy_decoder import decoded, transforms_of, workers_of
+from codec.images.refinement import refine
 from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, project, synthesise
 from codec.system.threads import pool_of
 from codec.vlae.pipeline import Progress
 
-PASSES = (0, 2, 4)
-"""Number of passes that choose the cheapest integers near y, at each effort. The first pass takes y from analysis. Each
-further pass refines it: the first refinement makes files 2 to 3 % smaller, two more about 0.5 %."""
+PASSES = (0, 2)
+"""Number of passes that choose the cheapest integers near y, at each effort but the highest, which has a search of its
+own (`codec.images.refinement`). The first pass takes y from analysis. The second one refines it, which makes files 2 to
+3 % smaller."""
+SEARCH_PASSES = 40
+"""Passes that take about as long as the search of the highest effort, to tell its progress."""
 REFINEMENT = 3
 """A refinement moves y by 3/4 of the way to where, to first order, synthesis would return the image."""
 
@@ -80,21 +84,26 @@ def encode(
     transforms, level, limit = transforms_of(model), quality - 1, model.layout.high
     if not 0 <= level < len(transforms.steps):
         raise ModelError(f"model {model.number}: serves qualities 1 to {len(transforms.steps)}, got {quality}")
-    steps, prices = transforms.steps[level], transforms.prices[level].astype(np.int64)
+    steps = transforms.steps[level]
     workers = workers_of(threads, samples.shape)
-    passes = PASSES[effort - 1]
+    searches = effort == EFFORTS[-1]
+    passes = SEARCH_PASSES if searches else PASSES[effort - 1]
 
-    def report(number: int) -> Progress | None:
+    def report(number: int, count: int = 1) -> Progress | None:
+        """Return what counts ``count`` of the passes, from ``number`` on."""
         if progress is None:
             return None
-        return lambda done, total: progress(number * total + done, (passes + 1) * total)
+        return lambda done, total: progress(number * total + count * done, (passes + 1) * total)
 
     colours = np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
     with pool_of(workers) as pool:
         y = analyse(colours, transforms, level, pool, workers)
-        tensor = quantise(y, steps, limit)
-        errors = worth(colours)
-        for number in range(passes):
+        if searches:
+            tensor = refine(model, colours, y, level, pool, workers, report(0, passes))
+        else:
+            tensor = quantise(y, steps, limit)
+            prices, alike = masking.prices(transforms, level), masking.structure(colours)
+        for number in range(0 if searches else passes):
             if number:
                 values = dequantise(tensor, steps)
                 back = synthesise(values, transforms, level, samples.shape[0], samples.shape[1], pool, workers)
@@ -108,7 +117,7 @@ def encode(
                 tensor = quantise(y, steps, limit)
             fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
             tensor = rounding.optimise(
-                model, tensor, fine, level, prices, errors, threads=threads, progress=report(number)
+                model, tensor, fine, level, prices, alike, threads=threads, progress=report(number)
             )
     encoded = encoding.encode(model, tensor, level, latents, onto=onto, threads=threads, progress=report(passes))
     return Lossy(encoded, decoded(model, tensor, quality, samples.shape, threads))

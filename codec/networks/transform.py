@@ -90,6 +90,8 @@ class Transforms(NamedTuple):
     steps : int32 array (levels, C), in 1/65536 sample
     prices : int32 array (levels, C)
         What a squared error of one step is worth, in 1/256 bit. Only encoders use it, to choose q.
+    shares : int32 array (C,), in 1/256
+        How much structure counts in each channel. Only encoders use it.
     stream_limit, hidden_limit : int
         Largest magnitudes in the residual streams and in hidden layers.
     """
@@ -98,6 +100,7 @@ class Transforms(NamedTuple):
     synthesis: Transform
     steps: I32
     prices: I32
+    shares: I32
     stream_limit: int
     hidden_limit: int
 

@@ -21,6 +21,7 @@ LANES = 2
 
 I64 = NDArray[np.int64]
 _NO_NUMBERS: I64 = np.zeros(0, dtype=np.int64)
+_NO_PRICES: I64 = np.zeros((2, 0), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Image:
     dry : bool
         Whether the messages are empty before this image is encoded. Then the last band of each lane has nothing to
         borrow. An image of an archive that is encoded onto others is not dry.
-    known : int, prices : int64 array (channels,), or empty, worth : int64 array (H * W,), or empty
+    known : int, prices : int64 array (2, channels), or empty, structure : int64 array (H * W,), or empty
         See `codec.frozen.likelihood.Band`.
     z : list of int64 arrays (tiles, latents) or None
         Latents of each band; None before the band is coded.
@@ -74,8 +75,8 @@ class Image:
     moved: I64 | None = None
     dry: bool = True
     known: int = 0
-    prices: I64 = field(default_factory=_NO_NUMBERS.copy)
-    worth: I64 = field(default_factory=_NO_NUMBERS.copy)
+    prices: I64 = field(default_factory=_NO_PRICES.copy)
+    structure: I64 = field(default_factory=_NO_NUMBERS.copy)
     z: list[I64 | None] = field(default_factory=list)
     posteriors: dict[int, I64] = field(default_factory=dict)
 

@@ -138,5 +138,5 @@ def strip(image: Image, top: int, rows: int, biases: I32, features: I16) -> Band
     """Return ``rows`` rows of an image from ``top`` on as a band with given biases and features."""
     flat = image.raster.reshape(-1), image.source.reshape(-1)
     places = len(image.model.layout.sizes) if image.channels == image.raster.shape[2] else 1
-    prices = image.prices, image.worth
+    prices = image.prices, image.structure
     return Band(*flat, image.width, top, rows, places, image.max_error, image.known, *prices, biases, features)

@@ -101,7 +101,8 @@ def _code_pixels(
                 if mode == DECODE and place >= band.known:
                     symbol = pop(message, grid, prepared, table)
                 elif mode == CHOOSE:
-                    price = band.prices[channel] * band.worth[(band.top + y) * band.width + x] // WORTH_UNIT
+                    structure = band.structure[(band.top + y) * band.width + x]
+                    price = band.prices[0, channel] + band.prices[1, channel] * structure // WORTH_UNIT
                     symbol = cheapest(band.source[at + channel], price, grid, prepared, table)
                 else:
                     symbol = symbol_of(np.int64(band.source[at + channel]), grid)

@@ -15,18 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
+from codec.encoder.masking import SMOOTH, STRUCTURE
 from codec.frozen.model import Tensors
 from codec.frozen.transform_weights import NETWORK, SQUARE
+from codec.images.metrics import MS_SSIM_SIDE_PX
 from codec.networks.depthwise import STEP
-from codec.networks.transform import CENTRE, FINE_PATCH
+from codec.networks.transform import CENTRE, FINE_PATCH, PATCH
 from models.freezing.freeze import Frozen
 from models.freezing.peaks import Peaks
 from models.freezing.quantise import F64, I64, fit, half, to_f64
 from models.nets.depthwise import Coarsen, DepthwiseBlock, parts
 from models.nets.layers import Residual, bias_of
 from models.nets.lossy import Lossy, price
+from models.nets.structure import ms_ssim
 from models.nets.transforms import Transform
 
 CONDITIONS = 100
@@ -44,7 +48,13 @@ LEAST = 1e-3
 PROBES = 4
 """Number of random sign patterns of the samples with which gains are measured."""
 MIDDLE = 0.5
-"""Quality at which gains are measured."""
+"""Quality at which gains and shares are measured."""
+ERROR = 0.3
+"""Error with which shares are measured, in steps: about that of rounding."""
+TRAINED = 1400.0
+"""The weight of 1 - MS-SSIM in training."""
+SHARE = 5.6
+"""Factor of shares, found on validation images."""
 
 
 def rows_of(layer: nn.Conv2d) -> F64:
@@ -268,7 +278,39 @@ def gains(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
     return total / PROBES
 
 
-def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
+@torch.no_grad()
+def structure_shares(model: Lossy, images: Tensor, rng: np.random.Generator) -> F64:
+    """Return for each channel of y (C,) how much structure an error of it takes; 1 if images are too small to tell.
+
+    It is the loss of MS-SSIM, at training's weight, as a share of what `codec.encoder.masking.structure` says of the
+    squared error of samples that the error makes, times `SHARE`. Finer channels have lower shares.
+
+    Parameters
+    ----------
+    images : float tensor (B, 3, S, S)
+        Samples minus 128.
+    """
+    if images.shape[-1] <= MS_SSIM_SIDE_PX:
+        return np.ones(model.config.channels)
+    level = model.level(torch.full((len(images),), MIDDLE))
+    steps = model.steps(level)
+    y = (model.analyse(images, level) / steps).round() * steps
+    restored = model.synthesise(y, level)
+    patches = F.unfold(restored, PATCH, stride=PATCH).unflatten(1, (3, -1))  # (B, 3, 64, positions)
+    alike = STRUCTURE / (2 * patches.var(2, unbiased=False) + SMOOTH)
+    shares = np.empty(y.shape[1])
+    for channel in range(y.shape[1]):
+        signs = torch.from_numpy(rng.choice([-ERROR, ERROR], y[:, channel].shape)).float()
+        moved = y.clone()
+        moved[:, channel] += signs * steps[:, channel]
+        other = model.synthesise(moved, level)
+        error = F.unfold(other - restored, PATCH, stride=PATCH).unflatten(1, (3, -1)).square().mean(2)
+        lost = TRAINED * (1 - ms_ssim(restored + 128, other + 128)).double().mean()
+        shares[channel] = SHARE * float(lost / (alike * error).double().mean())
+    return shares
+
+
+def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64, shares: F64) -> Frozen:
     """Return the tensors and the configuration of a model's transforms.
 
     Parameters
@@ -277,6 +319,8 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
         Largest activations, from `watch_transforms` after running the model on calibration crops.
     gain : float64 array (C,)
         From `gains`.
+    shares : float64 array (C,)
+        From `structure_shares`.
     """
     quality = torch.arange(CONDITIONS) / (CONDITIONS - 1)
     with torch.no_grad():
@@ -288,6 +332,7 @@ def freeze_transforms(model: Lossy, peaks: dict[str, F64], gain: F64) -> Frozen:
         tensors |= _network(prefix, transform, streams, largest, one, result, peaks)
     tensors |= {
         "analysis.prices": fit(256 * prices, np.int32),
+        "analysis.shares": fit(256 * np.maximum(shares, 0), np.int32),
         "synthesis.steps": fit(2.0**STEP_BITS * steps, np.int32),
     }
     header: dict[str, str | int] = {

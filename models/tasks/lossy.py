@@ -13,7 +13,7 @@ from codec.frozen.model import Model
 from codec.networks.transform import PATCH
 from models.data.crops import Crops, centre, load_images
 from models.freezing.freeze import freeze_coder, weights_file
-from models.freezing.freeze_transforms import freeze_transforms, gains, watch_transforms
+from models.freezing.freeze_transforms import freeze_transforms, gains, structure_shares, watch_transforms
 from models.freezing.peaks import Peaks, watch_coder
 from models.freezing.quantise import F64
 from models.freezing.thaw_lossy import thaw_lossy
@@ -103,8 +103,10 @@ class LossyTask:
     def freeze(self, model: Lossy, peaks: dict[str, F64], crops: U8) -> bytes:
         """Return the weights file. On the crops it is measured how much an error of y changes samples."""
         rng = np.random.default_rng(self.recipe.train.seed)
-        gain = gains(model, centred(self.batch(crops, rng)), rng)
-        return weights_file(self.recipe, freeze_coder(model.coder, peaks), freeze_transforms(model, peaks, gain))
+        images = centred(self.batch(crops, rng))
+        gain, shares = gains(model, images, rng), structure_shares(model, images, rng)
+        transforms = freeze_transforms(model, peaks, gain, shares)
+        return weights_file(self.recipe, freeze_coder(model.coder, peaks), transforms)
 
     def compare(self, model: Lossy, frozen: Model, folder: Path, condition: float) -> dict[str, float]:
         """Return bits per pixel, PSNR, MS-SSIM and the cost of freezing."""

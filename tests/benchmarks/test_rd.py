@@ -10,13 +10,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 # The last one is found from the repository's root, so with `python -m pytest`.
-for library in ("matplotlib", "pytorch_msssim", "scipy", "benchmarks"):
+for library in ("matplotlib", "pytorch_msssim", "scipy", "ssimulacra2", "benchmarks"):
     pytest.importorskip(library)
 
 import codec  # noqa: E402
 from benchmarks import rd  # noqa: E402
 from benchmarks.lossy import CODECS  # noqa: E402
-from benchmarks.quality import bd_rate, ms_ssim, ms_ssim_db  # noqa: E402
+from benchmarks.quality import SSIMULACRA2_SIDE_PX, bd_rate, ms_ssim, ms_ssim_db, ssimulacra2  # noqa: E402
+from codec.commands.demo import PICTURE  # noqa: E402
 from codec.images.metrics import psnr  # noqa: E402
 
 ALL = (1e-3, 1e3)
@@ -45,6 +46,9 @@ MEAN_SCALE = [
 ]
 BJONTEGAARD = 21.28654816562654
 """MEAN_SCALE against VTM in percent, by the package bjontegaard 1.3.0 (pchip); both are CompressAI's for Kodak."""
+
+VSZIP = {5: -63.06, 20: 13.60, 50: 59.76, 80: 78.77, 95: 88.57}
+"""SSIMULACRA2 of JPEG 4:2:0 files of `photo` by quality, by the package vapoursynth-vszip 23.1.0."""
 
 
 def scaled(curve, factor):
@@ -117,7 +121,7 @@ def test_curves_without_a_common_quality(tested, limits):
         ([(0.5, 30.0), (0.5, 30.0)], "at least 2 different points, got 1"),
         ([(0.0, 30.0), (0.5, 31.0)], "rates above 0"),
         ([(0.2, 30.0), (0.5, math.inf)], "finite"),
-        ([(0.2, 30.0), (0.5, 29.0), (0.7, 31.0)], r"got 30.000 dB at 0.200 bpp, then 29.000 dB at 0.500 bpp"),
+        ([(0.2, 30.0), (0.5, 29.0), (0.7, 31.0)], r"got 30.000 at 0.200 bpp, then 29.000 at 0.500 bpp"),
         ([(0.2, 30.0), (0.5, 30.0)], "quality to rise with rate"),
     ],
 )
@@ -147,13 +151,63 @@ def test_ms_ssim():
     assert ms_ssim_db(0.99) == pytest.approx(20)
 
 
-def coded(psnr, similarity=0.9, bpp=1.0):
-    return rd.Coded("a.png", 100, bpp, psnr, similarity)
+def test_a_stretched_or_moved_scale_of_quality_changes_nothing():
+    moved = [[(rate, 3 * quality - 120) for rate, quality in curve] for curve in (CURVE, OTHER)]
+    assert bd_rate(*moved, 0.15, 2.0) == pytest.approx(bd_rate(CURVE, OTHER, 0.15, 2.0), abs=1e-9)
+
+
+def jpeg(samples, quality):
+    buffer = BytesIO()
+    Image.fromarray(samples).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return np.asarray(Image.open(buffer))
+
+
+def test_ssimulacra2():
+    a = picture(0, 240, 226)
+    assert ssimulacra2(a, a) == 100
+    grain = np.random.default_rng(1).normal(0, 1, a.shape)
+    noisy = [ssimulacra2(a, np.clip(a + s * grain, 0, 255).astype(np.uint8)) for s in (1, 3, 10, 40)]
+    assert 100 > noisy[0] > noisy[1] > noisy[2] > noisy[3]
+    assert ssimulacra2(a, jpeg(a, 50)) == ssimulacra2(a.copy(), jpeg(a, 50))
+    # An edge that is gained weighs otherwise than one that is lost.
+    assert ssimulacra2(a, jpeg(a, 20)) != ssimulacra2(jpeg(a, 20), a)
+
+
+def photo():
+    """Return the picture of ``vlae demo``, enlarged without smoothing, so that it keeps its edges."""
+    with Image.open(PICTURE) as small:
+        return np.asarray(small.convert("RGB").resize((480, 360), Image.Resampling.NEAREST))
+
+
+def test_ssimulacra2_rises_with_the_quality_of_jpeg():
+    a = photo()
+    scores = [ssimulacra2(a, jpeg(a, quality)) for quality in (5, 10, 20, 35, 50, 65, 80, 90, 95)]
+    assert scores == sorted(set(scores))
+
+
+@pytest.mark.parametrize(("quality", "points"), VSZIP.items())
+def test_ssimulacra2_as_another_implementation(quality, points):
+    a = photo()
+    # They differ in what lies beyond the image's borders.
+    assert ssimulacra2(a, jpeg(a, quality)) == pytest.approx(points, abs=4.5)
+
+
+@pytest.mark.parametrize("shape", [(SSIMULACRA2_SIDE_PX, 300, 3), (300, SSIMULACRA2_SIDE_PX, 3)])
+def test_an_image_too_small_for_all_scales_has_no_ssimulacra2(shape):
+    a = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=f"over 224 pixels for SSIMULACRA2, got {shape[1]}x{shape[0]}"):
+        ssimulacra2(a, a)
+    larger = np.zeros([side + 1 for side in shape[:2]] + [3], np.uint8)
+    assert ssimulacra2(larger, larger) == 100
+
+
+def coded(psnr, similarity=0.9, bpp=1.0, points=50.0):
+    return rd.Coded("a.png", 100, bpp, psnr, similarity, points)
 
 
 def test_a_point_is_the_mean_over_images():
-    point = rd.Point("jpeg", 50, [coded(30, 0.9, 0.5), coded(40, 0.99, 1.5)])
-    assert (point.bpp, point.psnr_db, point.exact) == (1, 35, 0)
+    point = rd.Point("jpeg", 50, [coded(30, 0.9, 0.5, -20), coded(40, 0.99, 1.5, 60)])
+    assert (point.bpp, point.psnr_db, point.ssimulacra2, point.exact) == (1, 35, 20, 0)
     assert point.ms_ssim_db == pytest.approx(-10 * math.log10(0.055))
 
 
@@ -177,12 +231,13 @@ def test_an_exact_image_makes_the_mean_psnr_infinite_and_leaves_it_out():
 def test_rivals_write_files_that_grow_with_quality(name):
     if name == "jxl":
         pytest.importorskip("pillow_jxl")
-    image = Image.fromarray(picture(0, 200, 176))
+    image = Image.fromarray(picture(0, 240, 226))
     qualities = CODECS[name].qualities
     low, high = (rd.measure("a.png", image, name, quality) for quality in (qualities[0], qualities[-1]))
     assert low.bytes < high.bytes
     assert low.psnr_db < high.psnr_db < math.inf
     assert low.ms_ssim < high.ms_ssim < 1
+    assert low.ssimulacra2 < high.ssimulacra2 < 100
     assert list(qualities) == sorted(set(qualities))
 
 
@@ -209,8 +264,8 @@ def stub(monkeypatch):
 def folder(tmp_path):
     path = tmp_path / "some photos"
     path.mkdir()
-    Image.fromarray(picture(1, 176, 200)).save(path / "a.png")
-    Image.fromarray(picture(2, 208, 176)).save(path / "b.png")
+    Image.fromarray(picture(1, 226, 250)).save(path / "a.png")
+    Image.fromarray(picture(2, 258, 226)).save(path / "b.png")
     return path
 
 
@@ -220,10 +275,10 @@ def run(*arguments):
 
 @pytest.mark.usefixtures("stub")
 def test_rates_count_whole_files():
-    image = Image.fromarray(picture(3, 177, 190))
+    image = Image.fromarray(picture(3, 227, 240))
     found = rd.measure("a.png", image, rd.OURS, 95)
     assert found.bytes == len(compress(image, quality=95))
-    assert found.bpp == 8 * found.bytes / (177 * 190)
+    assert found.bpp == 8 * found.bytes / (227 * 240)
     assert found.psnr_db == psnr(np.asarray(image), np.asarray(image) // 6 * 6)
 
 
@@ -246,11 +301,11 @@ def test_the_command(folder, tmp_path):
     assert [p["codec"] for p in facts["points"]] == ["webp"] * 11 + ["vlae"] * 11 + ["jpeg"] * 11
     for point in facts["points"]:
         assert [image["file"] for image in point["images"]] == ["a.png", "b.png"]
-        for key in ("bpp", "ms_ssim"):
+        for key in ("bpp", "ms_ssim", "ssimulacra2"):
             assert point[key] == pytest.approx(np.mean([image[key] for image in point["images"]]))
-        assert point["images"][0]["bpp"] == 8 * point["images"][0]["bytes"] / (176 * 200)
+        assert point["images"][0]["bpp"] == 8 * point["images"][0]["bytes"] / (226 * 250)
     best = next(p for p in facts["points"] if (p["codec"], p["quality"]) == ("vlae", 100))
-    assert (best["exact"], best["psnr_db"], best["ms_ssim_db"]) == (2, None, None)
+    assert (best["exact"], best["psnr_db"], best["ms_ssim_db"], best["ssimulacra2"]) == (2, None, None, 100)
     assert facts["bd_rate_percent"]["psnr"]["jpeg"].keys() == {"webp"}
     assert facts["bd_rate_percent"]["ms_ssim"]["vlae"].keys() == {"webp", "jpeg"}
 
@@ -258,7 +313,7 @@ def test_the_command(folder, tmp_path):
     assert text.startswith(f"`{command}`\n")
     assert text in done.stdout
     assert "means over the images (2)" in text
-    assert f"| **vlae** | 100 | {best['bpp']:.3f} | inf | 1.0000 | inf | 2/2 |" in text
+    assert f"| **vlae** | 100 | {best['bpp']:.3f} | inf | 1.0000 | inf | 100.0 | 2/2 |" in text
     rate = facts["bd_rate_percent"]["psnr"]["jpeg"]["webp"]
     assert f"| JPEG 4:2:0 optimised | {rate:+.1f} % |  |" in text
     assert rate == pytest.approx(
@@ -269,8 +324,9 @@ def test_the_command(folder, tmp_path):
     )
 
     plots = tmp_path / "new" / "plots"
-    assert {file.name for file in plots.iterdir()} == {"psnr.png", "psnr.svg", "ms_ssim.png", "ms_ssim.svg"}
-    for name in ("psnr.png", "ms_ssim.png"):
+    drawn = {f"{metric}.{kind}" for metric in ("psnr", "ms_ssim", "ssimulacra2") for kind in ("png", "svg")}
+    assert {file.name for file in plots.iterdir()} == drawn
+    for name in ("psnr.png", "ms_ssim.png", "ssimulacra2.png"):
         with Image.open(plots / name) as image:
             image.load()
     assert "CompressAI" in (plots / "psnr.svg").read_text(encoding="utf-8")
@@ -291,11 +347,11 @@ def test_a_limit_takes_the_first_images(folder):
 
 
 def test_what_cannot_be_measured_is_left_out_in_one_line_each(folder):
-    Image.fromarray(picture(1, 300, 160)).save(folder / "low.png")
+    Image.fromarray(picture(1, 300, 224)).save(folder / "low.png")
     Image.fromarray(picture(1, 176, 176)).convert("RGBA").save(folder / "alpha.png")
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:5000])
     (folder / "text.jpg").write_text("no image")
-    Image.fromarray(picture(1, 176, 176)[..., 0]).save(folder / "gray.png")
+    Image.fromarray(picture(1, 226, 226)[..., 0]).save(folder / "gray.png")
     done = run(folder, "--codec", "jpeg")
     assert done.exit_code == 0, done.output
     assert "means over the images (3)" in done.stdout
@@ -304,7 +360,7 @@ def test_what_cannot_be_measured_is_left_out_in_one_line_each(folder):
         ["left out", name] for name in ("alpha.png", "broken.png", "low.png", "text.jpg")
     ]
     assert lines[0].endswith("expected an image without transparency")
-    assert lines[2].endswith("expected sides over 160 pixels for MS-SSIM, got 300x160")
+    assert lines[2].endswith("expected sides over 224 pixels for SSIMULACRA2, got 300x224")
 
 
 def test_bad_input_is_one_clear_line(folder, tmp_path):

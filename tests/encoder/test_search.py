@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from codec.commands import demo
 from codec.constants import ADAPTATION_LIMIT, ADAPTATION_STEP, COMPONENTS
 from codec.encoder import search
+from codec.encoder.backward import GRADIENT_BITS, PIECE, before, make_back, unit_of
 from codec.encoder.estimates import ESTIMATE_EVERY
 from codec.encoder.search import adapt
 from codec.entropy.mixtures import ideal_bits as exact_bits
@@ -43,10 +44,10 @@ def small_photo(channels):
 def gradient_of(image, z):
     """Return the gradient of the ideal bits of band 0 by a unit of adaptation, (bias count,)."""
     network = image.model.network
-    band, work, back = band_of(image, 0, z), make_work(network, search.PIECE), search._back(network)
+    band, work, back = band_of(image, 0, z), make_work(network, PIECE), make_back(network)
     sums = np.zeros(COUNT)
-    for begin in range(0, band.rows * band.width, search.PIECE):
-        places = np.arange(begin, begin + search.PIECE)
+    for begin in range(0, band.rows * band.width, PIECE):
+        places = np.arange(begin, begin + PIECE)
         work.ys[:], work.xs[:] = np.divmod(places, band.width)
         search._piece_gradient(len(places), band, network, load_tables(), work, back, sums)
     return ADAPTATION_STEP * sums
@@ -175,16 +176,15 @@ def test_gradients_go_back_through_a_layer(scale):
     weight = products.unpack(NETWORK.w2)[:width, :width].astype(float)
     gradient = (rng.normal(0, scale, (pixels, width)) * np.logspace(0, -6, pixels)[:, None]).astype(np.float32)
     gradient[3] = 0
-    units = np.array([search._unit(row) for row in gradient])
+    units = np.array([unit_of(row, GRADIENT_BITS) for row in gradient])
     result = np.zeros_like(gradient)
-    back = search._back(NETWORK)
-    search._before(pixels, gradient, back.w2, back, result)
+    back = make_back(NETWORK)
+    before(pixels, gradient, *back.w2, back.rounding, result)
     # Every pixel's gradients have a unit of their own, a power of two.
     np.testing.assert_array_equal(np.frexp(units)[0], 0.5)
-    largest = np.abs(back.rounded[:pixels, :width]).max(1)
-    bits = search.GRADIENT_BITS
-    assert (np.delete(largest, 3) >= 1 << (bits - 1)).all()
-    assert (largest <= 1 << bits).all()
+    largest = np.abs(back.rounding.rounded[:pixels, :width]).max(1)
+    assert (np.delete(largest, 3) >= 1 << (GRADIENT_BITS - 1)).all()
+    assert (largest <= 1 << GRADIENT_BITS).all()
     assert (result[3] == 0).all()
     rounding = units[:, None] / 2 * np.abs(weight).sum(1)
     assert (np.abs(result - gradient.astype(float) @ weight.T) <= rounding * (1 + 1e-5)).all()

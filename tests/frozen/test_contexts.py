@@ -113,7 +113,7 @@ def test_the_check_of_waves_sees_an_illegal_context():
 def compiled_neighbours(y, x, k, j, width):
     at = np.zeros(y.size, dtype=np.int64)
     for i in range(y.size):
-        at[i] = likelihood._neighbour(y[i], x[i], k[i], j[i], width)
+        at[i] = likelihood.neighbour(y[i], x[i], k[i], j[i], width)
     return at
 
 

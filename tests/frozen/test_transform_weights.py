@@ -31,12 +31,20 @@ def random_transforms(levels=LEVELS, conditions=CONDITIONS, channels=CHANNELS, s
     for name in ("coarse1", "fine1"):
         known |= {f"{prefix}.{name}.hidden.weight": np.zeros((1, UNITS)) for prefix in ("analysis", "synthesis")}
     known["analysis.coarse1.hidden.biases"] = np.zeros((levels, UNITS))
-    most = {"steps": 1 << 20, "prices": 1 << 12, "shift": 8, "multiplier": 1 << 27, "bias": 20000, "biases": 20000}
+    most = {
+        "steps": 1 << 20,
+        "prices": 1 << 12,
+        "shares": 512,
+        "shift": 8,
+        "multiplier": 1 << 27,
+        "bias": 20000,
+        "biases": 20000,
+    }
     tensors = {}
     for name, (dtype, shape) in transform_weights.tensor_shapes(known).items():
         kind = name.split(".")[-1]
         large = most.get(kind, 100)
-        least = {"steps": 1 << 16, "prices": 0, "shift": 6}.get(kind, -large)
+        least = {"steps": 1 << 16, "prices": 0, "shares": 0, "shift": 6}.get(kind, -large)
         tensors[name] = rng.integers(least, large, shape).astype(dtype)
     return tensors
 

@@ -105,7 +105,8 @@ def test_every_effort_gains():
     image = photo(seed=1)
     samples = np.asarray(image)
     steps = MODEL.transforms.steps[49]
-    worth = masking.worth(samples).repeat(8, 0).repeat(8, 1)[: len(samples), : samples.shape[1], None] / 256
+    alike = masking.structure(samples).repeat(8, 0).repeat(8, 1)[: len(samples), : samples.shape[1], None] / 256
+    worth = masking.SQUARED + alike * np.mean(MODEL.transforms.shares[:40] / 256)
     costs = []
     for effort in (1, 2, 3):
         coded = lossy_encoder.encode(MODEL, samples, 50, None, effort=effort)
@@ -120,9 +121,9 @@ def test_where_errors_are_worth_more_more_of_y_is_kept():
     shape = (12, 16, len(MODEL.layout.order))
     nearest = np.rint(rng.laplace(0, 1, shape)).astype(np.int16)
     fine = (FINE * nearest + rng.integers(-FINE // 2 + 1, FINE // 2, shape)).astype(np.int16)
-    worth = np.zeros(shape[:2], dtype=np.int64)
-    worth[:, 8:] = 1 << 30
-    chosen = rounding.optimise(MODEL, nearest, fine, 40, np.ones(shape[2], dtype=np.int64), worth, threads=1)
+    structure = np.zeros(shape[:2], dtype=np.int64)
+    structure[:, 8:] = 1 << 30
+    chosen = rounding.optimise(MODEL, nearest, fine, 40, np.ones((2, shape[2]), dtype=np.int64), structure, threads=1)
     np.testing.assert_array_equal(chosen[:, 8:], nearest[:, 8:])
     assert np.abs(chosen[:, :8]).sum() < 0.5 * np.abs(nearest[:, :8]).sum()
 

@@ -24,12 +24,12 @@ from models.nets import lossy  # noqa: E402
 from models.nets.depthwise import DepthwiseBlock  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
 from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
+from models.nets.structure import ms_ssim as structure_alike  # noqa: E402
 from models.nets.transforms import linear_rows  # noqa: E402
 from models.noise import Noise  # noqa: E402
 from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks.compare import float_code, frozen_code, lossy_figures  # noqa: E402
 from models.tasks.distortion import distortion  # noqa: E402
-from models.tasks.distortion import ms_ssim as structure_alike  # noqa: E402
 from models.tasks.interface import task_of  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.training.run import Run  # noqa: E402

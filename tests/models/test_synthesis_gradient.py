@@ -52,7 +52,7 @@ def both():
     with torch.no_grad():
         model.synthesise(model.analyse(images, level), level)
     peaks.stop()
-    frozen = freeze_transforms(model, peaks.values, gains(model, images, np.random.default_rng(0)))
+    frozen = freeze_transforms(model, peaks.values, gains(model, images, np.random.default_rng(0)), np.ones(24))
     return model, transform_weights.parse(frozen.tensors, frozen.config)
 
 

@@ -435,6 +435,7 @@ def test_transforms_without_width_levels_or_channels_are_refused():
     ("kind", "values"),
     [
         ("prices", (-1,)),
+        ("shares", (-1,)),
         ("shift", (-1, 32)),
         ("multiplier", ((1 << 30) + 1, -(1 << 30) - 1, -(1 << 31))),
         ("steps", (0, -1)),

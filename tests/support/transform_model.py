@@ -44,6 +44,7 @@ def make(channels, widths, units, blocks, levels, config, seed=0):
     rng = np.random.default_rng(seed)
     tensors = {"synthesis.steps": rng.integers(1 << 14, 1 << 24, (levels, channels)).astype(np.int32)}
     tensors["analysis.prices"] = rng.integers(0, 1 << 12, (levels, channels)).astype(np.int32)
+    tensors["analysis.shares"] = rng.integers(0, 512, channels).astype(np.int32)
     for name, (inputs, outputs) in shapes(channels, widths, units, blocks).items():
         largest = largest_input(name, config)
         dtype = np.int16 if name.endswith(("linear", "depthwise")) else np.int8

@@ -66,7 +66,7 @@ class Plain:
         return (sums + self.tensors[f"{name}.bias"]) >> self.tensors[f"{name}.shift"].astype(np.int64)
 
     def blocks(self, prefix, s):
-        for k in range(transform_weights.block_count(self.tensors, prefix)):
+        for k in range(transform_weights.block_count(self.tensors, f"{prefix}.block")):
             hidden, residual = (f"{prefix}.block{k + 1}.{name}" for name in ("hidden", "residual"))
             t = self.layer(hidden, convolved(s, self.tensors[f"{hidden}.weight"])).clip(0, self.config["hidden_limit"])
             moved = self.layer(residual, convolved(t, self.tensors[f"{residual}.weight"]))
@@ -433,7 +433,7 @@ def test_sums_of_convolutions_fit_32_bits(name):
 
 def test_features_count_in_the_bound_of_the_likelihood():
     tensors = spatial_model.random_tensors(SHARP)
-    tensors["likelihood.hidden1.weight"][-3:] = 130
+    tensors["likelihood.hidden1.weight"][-3:] = 12000
     parse_model(spatial_model.weights(SHARP, tensors=tensors))
     refuse("likelihood 0: sums may reach", tensors=tensors, feature_limit=32767)
 

@@ -134,8 +134,8 @@ def compress(
         are weighted by alpha.
     effort : int
         Effort of a lossy file, 1 to 3. With 1, the latents y of the transform are rounded to the nearest integers. With
-        2 they are rounded to those that cost least in bits and error, and refined once. With 3 they are refined several
-        times.
+        2 they are rounded to those that cost least in bits and error, and refined once. With 3 a long search finds
+        better ones.
     latents : Latents, optional
         How latents are coded; by default the shortest way is taken. A model without latents takes only
         ``Latents.NONE``.

@@ -38,7 +38,7 @@ from codec.networks.transform import PATCH, SAMPLES
 from models.data.crops import Crops, centre, load_images
 from models.freezing.thaw_lossy import thaw_lossy
 from models.nets.depthwise import DepthwiseSynthesis, Shape
-from models.nets.layers import Residual
+from models.nets.layers import Condition, Residual
 from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
 from models.nets.transforms import Y_UNIT, Transform, linear_rows, multiply_adds
 from models.recipes.reading import load_recipe
@@ -93,14 +93,28 @@ ARMS = {
 }
 
 
-class DenseSynthesis(Transform[Residual]):
+class DenseBlock(Residual):
+    """A residual block of dense convolutions, whose hidden units have biases of the level."""
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__(width)
+        self.levels = Condition(levels, width)
+
+    def forward(self, s: Tensor, level: Tensor) -> Tensor:
+        """Return the stream (B, width, H, W) after the block; ``level`` is the input of a `Condition`."""
+        moved = self.levels(level)[:, :, None, None]
+        after: Tensor = s + self.conv2(F.relu(self.conv1(s) + moved))
+        return after
+
+
+class DenseSynthesis(Transform[DenseBlock]):
     """Synthesis by dense convolutions of 3 x 3, as the first lossy model had it."""
 
     def __init__(self, channels: int, levels: int) -> None:
         width, blocks = DENSE
         first = nn.Conv2d(channels, width, 3, padding=1)
         last = nn.Conv2d(width, SAMPLES, 1)
-        stack = [Residual(width, levels) for _ in range(blocks)]
+        stack = [DenseBlock(width, levels) for _ in range(blocks)]
         super().__init__(linear_rows(channels).T.copy(), first, last, stack, (Y_UNIT, PATCH))
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:

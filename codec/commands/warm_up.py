@@ -73,8 +73,8 @@ def _code_lossy() -> None:
     model = load_model(LOSSY)
     rows = np.arange(3 * PATCH * model.tile) % 256
     samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
-    latents = Latents.BITS_BACK if model.latents else Latents.NONE
-    coded = lossy_encoder.encode(model, samples, 1, latents, effort=EFFORTS[-1])
+    for effort in EFFORTS[1:]:  # the highest effort has a search of its own
+        coded = lossy_encoder.encode(model, samples, 1, Latents.NONE, effort=effort)
     _decode(model, coded.encoded)
 
 

@@ -1,4 +1,4 @@
-"""The way back through a likelihood: gradients of a layer's inputs, given those of its sums.
+"""The way back through frozen networks: gradients of a layer's inputs, given those of its sums.
 
 The result does not depend on the order of sums, so that every machine finds the same: each row of gradients is rounded
 to integers before a matrix product, and `codec.networks.products` sums integers exactly. All else is elementwise.
@@ -61,7 +61,7 @@ class Rounding(NamedTuple):
 
 
 class Back(NamedTuple):
-    """Transposed weights and the buffers of a thread, for going back through the network.
+    """Transposed weights and the buffers of a thread, for going back through a likelihood.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ def make_rounding(columns: int) -> Rounding:
 
 
 def make_back(network: Network) -> Back:
-    """Return what a thread needs to go back from the outputs of a network to the sums of its first layer."""
+    """Return what a thread needs to go back from the outputs of a likelihood to the sums of its first layer."""
     width, head, (places, outs) = len(network.shift2), network.conditioning.shape[1], network.output_bias.shape
     outputs = [transposed(packed, head, outs) for packed in network.outputs]
 

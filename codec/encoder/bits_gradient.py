@@ -13,7 +13,8 @@ is. For integers, bits are those of the coder, except that bins at the ends of t
 through the rounding of activations, of references and of compressed values.
 See `codec.encoder.backward` for why each machine finds the same.
 
-Memory: three or four float32 arrays as large as the tensor; with 128 channels, 24 to 32 bytes for a pixel.
+Memory: three or four float32 arrays as large as the tensor; with 128 channels, 24 to 32 bytes for a pixel. Each thread
+has buffers besides, of a size that depends on the model alone.
 """
 
 from __future__ import annotations
@@ -365,6 +366,10 @@ def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, wor
     for top, added in zip(tops, above, strict=True):
         seen[top : top + network.radius] += added
     result = seen[network.radius :]
-    size = np.abs(values[..., layout.references :].astype(np.float32))
-    result[..., layout.references :] *= np.float32(SLOPE * FINE) / (size + np.float32(TENSOR_KNEE * FINE))
+    # In place: each temporary array would be as large as the tensor.
+    slopes = values[..., layout.references :].astype(np.float32)
+    np.abs(slopes, out=slopes)
+    slopes += np.float32(TENSOR_KNEE * FINE)
+    np.divide(np.float32(SLOPE * FINE), slopes, out=slopes)
+    result[..., layout.references :] *= slopes
     return BitsGradient(own.reshape(values.shape), result)

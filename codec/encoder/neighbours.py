@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
+from codec.encoder.backward import PIECE
 from codec.entropy.mixtures import Tables, interval, load_tables, number_grid, prepare, symbol_of
 from codec.entropy.rate_distortion import PRICE_UNIT, frequency_bits
 from codec.frozen.likelihood import Band, Network, Work, make_work, run_body, run_head
 from codec.frozen.model import Model
 from codec.networks.products import I16, I32
-
-PIECE = 256
-"""Positions that are worked at once."""
 
 I64 = NDArray[np.int64]
 

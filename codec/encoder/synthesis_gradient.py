@@ -5,8 +5,9 @@ back through the last layer, the residual blocks and the linear map. Rounding an
 count as if they were not there; hidden units pass a gradient where they are within their limits.
 `codec.encoder.backward` says why each machine finds the same.
 
-Memory: an image is worked in strips of `STRIP_ROWS` rows of patches. For each pixel of a strip, a byte is kept for each
-hidden unit of each block, 72 bytes with the shipped model, and two planes of float32.
+Memory: the derivatives by samples are copied once. All else is worked in strips of `STRIP_ROWS` rows of patches. With
+the shipped model a strip takes about 160 bytes for each of its pixels: 72 for hidden units, of each block a byte for
+each unit, and the rest for streams and gradients.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from numpy.typing import NDArray
 
 from codec.compiled import kernel
 from codec.constants import OUTPUT_SHIFT
-from codec.encoder.backward import F32, PIECE, Transposed, before, make_rounding, transposed
-from codec.networks.depthwise import FINER, SAME, STEP, Block, run_block, run_dense
+from codec.encoder.backward import F32, PIECE, Rounding, Transposed, before, make_rounding, transposed
+from codec.networks.depthwise import FINER, SAME, SQUARE, STEP, Block, run_block, run_dense
 from codec.networks.products import I16, I32
-from codec.networks.transform import FINE_PATCH, FINE_SAMPLES, PATCH, SAMPLES, Transforms
+from codec.networks.transform import FINE_PATCH, FINE_SAMPLES, SAMPLES, Transforms, reach
 
 STRIP_ROWS = 128
 """Rows of patches in a strip."""
-SQUARE = STEP**2
 
 
 class _Dense(NamedTuple):
@@ -47,7 +47,7 @@ class _Block(NamedTuple):
 
 
 @njit
-def _layer(count: int, layer: _Dense, gradient: F32, rounding: Any, result: F32) -> None:
+def _layer(count: int, layer: _Dense, gradient: F32, rounding: Rounding, result: F32) -> None:
     """Fill ``result`` with the gradients of a layer's inputs, given those of its results, which are scaled in place."""
     for i in range(count):
         row = gradient[i]
@@ -58,7 +58,7 @@ def _layer(count: int, layer: _Dense, gradient: F32, rounding: Any, result: F32)
 
 @kernel
 def _through_dense(
-    worker: int, workers: int, layer: _Dense, gradient: F32, rounding: Any, adds: bool, out: F32
+    worker: int, workers: int, layer: _Dense, gradient: F32, rounding: Rounding, adds: bool, out: F32
 ) -> None:
     """Fill ``out`` (positions, inputs) with the gradients of a layer's inputs, or add them; ``gradient`` is scaled."""
     result = np.empty((PIECE, out.shape[1]), dtype=np.float32)
@@ -73,7 +73,7 @@ def _through_dense(
 
 @kernel
 def _through_block(
-    worker: int, workers: int, block: _Block, gradient: F32, active: NDArray[np.bool_], rounding: Any, out: F32
+    worker: int, workers: int, block: _Block, gradient: F32, active: NDArray[np.bool_], rounding: Rounding, out: F32
 ) -> None:
     """Fill ``out`` (positions, channels) with the gradients of the results of a block's depthwise layer.
 
@@ -133,6 +133,17 @@ def _block(block: Block) -> _Block:
     )
 
 
+def _by_patch(lost: F32, down: int, across: int) -> F32:
+    """Return derivatives by the samples of fine patches (down, across, `FINE_SAMPLES`), of those by samples (H, W, 3).
+
+    Samples beyond the image have none.
+    """
+    full = np.zeros((FINE_PATCH * down, FINE_PATCH * across, 3), dtype=np.float32)
+    full[: lost.shape[0], : lost.shape[1]] = lost
+    cut = full.reshape(down, FINE_PATCH, across, FINE_PATCH, 3).transpose(0, 2, 4, 1, 3)
+    return cut.reshape(down, across, FINE_SAMPLES)
+
+
 def _joined(plane: NDArray[Any], h: int, w: int) -> NDArray[Any]:
     """Return the values (h * w, 4 n) of coarse positions, of (2 h * 2 w, n) of fine ones."""
     cut = plane.reshape(h, STEP, w, STEP, -1).transpose(0, 2, 1, 3, 4)
@@ -165,7 +176,7 @@ class Backward:
         self.between = _dense(synthesis.between.weight, self.coarse, _shifted(synthesis.between.shift))
         self.before = [_block(block) for block in synthesis.before]
         self.input = _dense(synthesis.input.weight, channels, _shifted(synthesis.input.shift))
-        self.reach = len(self.before) + -(-len(self.after) // STEP)
+        self.reach = reach(synthesis.before, synthesis.after)
         widest = max(len(block.hidden.shift) for block in (*synthesis.before, *synthesis.after))
         columns = max(widest, SAMPLES, self.coarse, SQUARE * self.fine, channels)
         self.rounding = [make_rounding(columns) for _ in range(workers)]
@@ -181,10 +192,7 @@ class Backward:
             The distortion's derivatives by samples.
         """
         h, w, _ = values.shape
-        full = np.zeros((PATCH * h, PATCH * w, 3), dtype=np.float32)
-        full[: lost.shape[0], : lost.shape[1]] = lost
-        cut = full.reshape(STEP * h, FINE_PATCH, STEP * w, FINE_PATCH, 3).transpose(0, 2, 4, 1, 3)
-        by_patch = cut.reshape(STEP * h, STEP * w, FINE_SAMPLES)
+        by_patch = _by_patch(lost, STEP * h, STEP * w)
         found = np.empty(values.shape, dtype=np.float32)
         for begin in range(0, h, STRIP_ROWS):
             end = min(begin + STRIP_ROWS, h)
@@ -222,8 +230,8 @@ class Backward:
         shape: tuple[int, int],
     ) -> None:
         """Turn the gradient of the stream after some blocks into that of the stream before them, in place."""
+        by_mixed = np.empty_like(gradient)
         for block, active in zip(reversed(blocks), reversed(kept), strict=True):
-            by_mixed = np.empty_like(gradient)
             self._share_rounding(_through_block, (block, gradient, active), (by_mixed,))
             self._share(_through_depthwise, shape, block.depthwise, by_mixed, gradient)
 

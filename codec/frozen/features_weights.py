@@ -8,7 +8,7 @@ from codec.frozen import contexts, features
 from codec.frozen.features import Limits, SpatialNetworks
 from codec.frozen.layout import BITS, SAMPLES, Layout
 from codec.frozen.model import Config, Family, Shapes, Tensors
-from codec.frozen.transform_weights import NETWORK, block_count, blocks, layer
+from codec.frozen.transform_weights import NETWORK, block_count, layer
 from codec.networks.convolutions import Layer
 
 RANGES = {
@@ -56,7 +56,7 @@ def _shapes(tensors: Tensors, config: Config, channels: int, *_: int) -> Shapes:
     }
     for prefix in PREFIXES:
         width = streams[prefix]
-        for i in range(block_count(tensors, prefix)):
+        for i in range(block_count(tensors, f"{prefix}.block")):
             layers |= {f"{prefix}.block{i + 1}.{name}": (9 * width, width) for name in ("hidden", "residual")}
     for name, (inputs, outputs) in layers.items():
         shapes[f"{name}.weight"] = (NETWORK, (inputs, outputs))
@@ -81,6 +81,11 @@ def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, _: int, 
     def own(name: str, side: int, largest: int) -> Layer:
         return layer(tensors, name, side, largest, 1)
 
+    def blocks(prefix: str) -> tuple[tuple[Layer, Layer], ...]:
+        """Return the residual blocks of a network; each is a hidden and a residual layer."""
+        names = [f"{prefix}.block{i + 1}" for i in range(block_count(tensors, f"{prefix}.block"))]
+        return tuple((own(f"{n}.hidden", 3, limits.stream), own(f"{n}.residual", 3, limits.hidden)) for n in names)
+
     return SpatialNetworks(
         layout=coded,
         patch=config["patch"],
@@ -90,10 +95,10 @@ def _build(tensors: Tensors, config: Config, coded: Layout, grid: Grid, _: int, 
         bias_count=bias_count,
         limits=limits,
         input=own("posterior.input", 3, features.largest_centred(coded)),
-        blocks=blocks(tensors, "posterior", limits.stream, limits.hidden, 1),
+        blocks=blocks("posterior"),
         out=own("posterior.out", 1, limits.stream),
         dense=own("features.dense", 1, config["grid"]),
-        feature_blocks=blocks(tensors, "features", limits.stream, limits.hidden, 1),
+        feature_blocks=blocks("features"),
         output=own("features.output", 3, limits.stream),
     )
 

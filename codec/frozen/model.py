@@ -1,9 +1,9 @@
 """A frozen model, and the interface of its networks around z.
 
 `codec.frozen.weights` makes a model of a weights file, and `codec.frozen.shipped` loads the models that ship. There are
-two families of networks around z, `codec.frozen.modulation` and `codec.frozen.features`, and `codec.frozen.plain`, the
-family of models without latents. See FORMAT.md, "Models" and
-"Exact networks".
+two families of networks around z, `codec.frozen.modulation` and `codec.frozen.features`. Models without latents are a
+family, too: `codec.frozen.plain`.
+See FORMAT.md, "Models" and "Exact networks".
 """
 
 from __future__ import annotations

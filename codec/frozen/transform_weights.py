@@ -1,6 +1,6 @@
 """The weights of the transforms: which tensors a file has, and what is refused.
 
-The families of networks around z use the functions `layer`, `blocks` and `packed` for their own layers, too.
+The families of networks around z use `layer`, `output_layer` and `block_count` for their own layers, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from codec.errors import ModelError
 from codec.frozen.model import Config, Shapes, Tensors
 from codec.networks import checks
 from codec.networks.convolutions import I64, Layer, Output
-from codec.networks.depthwise import STEP, Block, Dense, Last
+from codec.networks.depthwise import SQUARE, Block, Dense, Last
 from codec.networks.products import I16, pack
 from codec.networks.transform import CENTRE, FINE_SAMPLES, SAMPLES, Transform, Transforms
 
@@ -21,26 +21,16 @@ MULTIPLIER_LIMIT = 1 << 30
 """Largest multiplier. The sum of two products of a multiplier with a sum of 2**31 then stays below 2**62."""
 NETWORK = "int8"
 """Type of the networks' weights. Those of linear maps and of depthwise layers are int16."""
-SQUARE = STEP**2
-"""Fine positions of a coarse one."""
 CONFIG = {"stream_limit": (1, 32767), "hidden_limit": (1, 32767)}
 """Integers in the metadata of a weights file, and their ranges."""
 PREFIXES = ("analysis.", "synthesis.")
 """The names of the transforms' tensors begin with these."""
 
 
-def depthwise_count(tensors: Tensors, prefix: str) -> int:
-    """Return the number of blocks of a stream: those whose tensors' names begin with ``prefix`` and a number."""
+def block_count(tensors: Tensors, prefix: str) -> int:
+    """Return the number of residual blocks whose tensors' names begin with ``prefix`` and a number, from 1 on."""
     count = 0
     while f"{prefix}{count + 1}.hidden.weight" in tensors:
-        count += 1
-    return count
-
-
-def block_count(tensors: Tensors, prefix: str) -> int:
-    """Return the number of residual blocks of the network whose tensors' names begin with ``prefix``."""
-    count = 0
-    while f"{prefix}.block{count + 1}.hidden.weight" in tensors:
         count += 1
     return count
 
@@ -64,7 +54,7 @@ def tensor_shapes(tensors: Tensors) -> Shapes:
         shapes[f"{name}.{bias}"] = ("int32", (*row, outputs))
 
     def add_blocks(prefix: str, width: int) -> None:
-        for i in range(depthwise_count(tensors, prefix)):
+        for i in range(block_count(tensors, prefix)):
             name = f"{prefix}{i + 1}"
             units = tensors[f"{name}.hidden.weight"].shape[-1]
             shapes[f"{name}.depthwise.weight"] = ("int16", (9, width))
@@ -114,7 +104,9 @@ def _check(tensors: Tensors, config: Config) -> None:
             raise ModelError(f"{name}: {name.split('.')[1]} are at least {least}")
 
 
-def packed(tensors: Tensors, name: str, largest: int | NDArray[np.float64], biases: I64, bound: int = SUM_LIMIT) -> I16:
+def _packed(
+    tensors: Tensors, name: str, largest: int | NDArray[np.float64], biases: I64, bound: int = SUM_LIMIT
+) -> I16:
     """Return a layer's weight for `codec.networks.products.product`; ModelError if a sum could exceed ``bound``.
 
     ``largest`` is the largest magnitude of the inputs: one number, or one for each input.
@@ -144,41 +136,20 @@ def layer(
     levels = f"{name}.biases"
     rows = tensors[levels] if levels in tensors else tensors[f"{name}.bias"][None]
     biases = checks.between_levels(rows, conditions)
-    weight = packed(tensors, name, largest, biases, bound)
+    weight = _packed(tensors, name, largest, biases, bound)
     return Layer(weight, biases.astype(np.int32), tensors[f"{name}.shift"].astype(np.int32), side, stride)
 
 
 def output_layer(tensors: Tensors, name: str, largest: int, shift: int) -> Output:
     """Return an output layer whose inputs are within ``largest``; ModelError if a sum could exceed EXACT."""
     bias = tensors[f"{name}.bias"].astype(np.int64)
-    weight = packed(tensors, name, largest, bias[None], EXACT)
+    weight = _packed(tensors, name, largest, bias[None], EXACT)
     return Output(weight, bias, tensors[f"{name}.multiplier"].astype(np.int64), shift)
 
 
-def blocks(
-    tensors: Tensors, prefix: str, stream_limit: int, hidden_limit: int, conditions: int
-) -> tuple[tuple[Layer, Layer], ...]:
-    """Return the residual blocks of a network; each is a hidden and a residual layer.
-
-    Raises
-    ------
-    ModelError
-        A sum could leave int32.
-    """
-    return tuple(
-        (
-            layer(tensors, f"{prefix}.block{i + 1}.hidden", 3, stream_limit, conditions),
-            layer(tensors, f"{prefix}.block{i + 1}.residual", 3, hidden_limit, conditions),
-        )
-        for i in range(block_count(tensors, prefix))
-    )
-
-
-def _dense(
-    tensors: Tensors, name: str, largest: int | NDArray[np.float64], conditions: int, bound: int = SUM_LIMIT
-) -> Dense:
+def _dense(tensors: Tensors, name: str, largest: int, conditions: int) -> Dense:
     """Return the 1 x 1 layer of the tensors that begin with ``name``, whose inputs are within ``largest``."""
-    whole = layer(tensors, name, 1, largest, conditions, bound=bound)
+    whole = layer(tensors, name, 1, largest, conditions)
     return Dense(whole.weight, whole.biases, whole.shift)
 
 
@@ -208,16 +179,16 @@ def _transform(
     linear, output = f"{prefix}.linear", f"{prefix}.output"
     bias = tensors[f"{output}.bias"].astype(np.int64)
     last = Last(
-        packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
+        _packed(tensors, linear, largest, np.zeros((1, 1), dtype=np.int64)),
         tensors[f"{linear}.multiplier"].astype(np.int64),
-        packed(tensors, output, stream_limit, bias[None]),
+        _packed(tensors, output, stream_limit, bias[None]),
         bias,
         tensors[f"{output}.multiplier"].astype(np.int64),
     )
     before, after = (
         tuple(
             _block(tensors, f"{prefix}.{kind}{i + 1}", stream_limit, hidden_limit, conditions)
-            for i in range(depthwise_count(tensors, f"{prefix}.{kind}"))
+            for i in range(block_count(tensors, f"{prefix}.{kind}"))
         )
         for kind in streams
     )

@@ -6,7 +6,7 @@ An encoder that searches follows the gradient, so each machine must find the sam
 elementwise, in one order. Sums of a row are float64, in the order of its columns; powers are computed with `decimal`.
 `codec.images.metrics` has the same MS-SSIM in float64, for people.
 
-Memory: besides the gradient, about 40 bytes for each pixel, because channels are compared one after the other.
+Memory: besides the gradient, about 33 bytes for each pixel, because channels are compared one after the other.
 """
 
 from __future__ import annotations

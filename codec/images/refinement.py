@@ -12,7 +12,7 @@ No decoder depends on the search. Still its result is the same on every machine 
 of the cost are (`codec.encoder.backward`, `codec.images.distortion`).
 
 Memory: an image is worked in strips of up to `STRIP_POSITIONS` patches, one after the other, each as an image of its
-own. With 128 channels a strip takes about 100 bytes for each of its pixels.
+own. With the shipped model a strip takes about 320 bytes for each of its pixels, a third of a gigabyte in all.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ from codec.images.lossy_decoder import transforms_of
 from codec.networks.products import I16, I32
 from codec.networks.quantisation import dequantise
 from codec.networks.transform import PATCH, synthesise
+from codec.vlae.pipeline import Progress
 
 STRIP_POSITIONS = 1 << 14
 """Most patches in a strip: a megapixel. Images of few rows and many columns may have more."""
-PRICES = "0.0002", "0.6"
-"""What a distortion of 1 is worth at the lowest and at the highest quality, in bits a pixel, as in training."""
 SQUARED, STRUCTURE = 0.95, 450.0
 """The weights of mean squared error and of 1 - MS-SSIM in the distortion. On validation images they make files shorter
 at equal PSNR by as much as possible while MS-SSIM does not fall."""
@@ -66,19 +65,15 @@ LESS_CURVATURE, MORE_CURVATURE, LESS_SHARE = 0.97, 1.4, 0.8
 """Factors after a round that lowered the cost, and, of curvature and share, after one that did not."""
 FEW = 50_000
 """If less than one value in this many changes, curvature and share are again those of the first round."""
-TRAINED = 1400.0
-"""The weight of 1 - MS-SSIM that the prices of structure in `codec.encoder.masking` are made for."""
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
-Told = Callable[[int, int], None]
-"""Called with the rounds done and the rounds in all."""
 
 
 def price(quality: int, qualities: int) -> float:
     """Return what a distortion of 1 is worth, in bits a pixel, at a quality 1 to ``qualities``."""
-    low, high = map(Decimal, PRICES)
+    low, high = map(Decimal, masking.PRICES)
     return float(low * (high / low) ** (Decimal(quality - 1) / (qualities - 1)))
 
 
@@ -107,11 +102,18 @@ class _Strip:
 
     Attributes
     ----------
+    model : Model
     samples : uint8 array (H, W, 3)
     level : int
         Quality - 1.
     pool : Executor
     workers : int
+    price : float
+        What a distortion of 1 is worth, in bits of the whole strip.
+    unit : float32 array (C,)
+        A step of y, in 1/16 sample.
+    curvature : float32 array (h, w, C)
+        About what a change by one step adds to the priced distortion, in bits, besides what the gradient says.
     """
 
     model: Model
@@ -124,13 +126,12 @@ class _Strip:
         transforms = self.transforms = transforms_of(self.model)
         self.steps = transforms.steps[self.level]
         height, width, _ = self.samples.shape
-        whole = price(self.level + 1, len(transforms.steps))
-        self.price = whole * height * width
+        self.price = price(self.level + 1, len(transforms.steps)) * height * width
         self.back = Backward(transforms, self.level, self.pool, self.workers)
         self.unit = (self.steps * 2.0 ** (VALUE_BITS - 16)).astype(np.float32)
         squared, alike = masking.prices(transforms, self.level) / PRICE_UNIT
         places = masking.structure(self.samples) / WORTH_UNIT
-        curvature = SQUARED / masking.SQUARED * squared + STRUCTURE / TRAINED * places[..., None] * alike
+        curvature = SQUARED / masking.SQUARED * squared + STRUCTURE / masking.TRAINED * places[..., None] * alike
         self.curvature = curvature.astype(np.float32)
 
     def distorted(self, values: I16) -> tuple[float, F32]:
@@ -214,7 +215,7 @@ def _changed(strip: _Strip, q: I16, limit: int, done: Callable[[], None]) -> I16
 
 
 def refine(
-    model: Model, samples: U8, y: I32, level: int, pool: Executor, workers: int, told: Told | None = None
+    model: Model, samples: U8, y: I32, level: int, pool: Executor, workers: int, progress: Progress | None = None
 ) -> I16:
     """Return the integers, int16 array (h, w, C), that a search finds to cost least in bits and distortion.
 
@@ -230,7 +231,7 @@ def refine(
     pool : Executor
         Takes ``workers`` pieces at once. Their number changes no result.
     workers : int
-    told : callable or None
+    progress : callable or None
         Called with the rounds done and the rounds in all.
     """
     limit, steps = model.layout.high, transforms_of(model).steps[level]
@@ -242,8 +243,8 @@ def refine(
     def done() -> None:
         nonlocal finished
         finished += 1
-        if told is not None:
-            told(finished, rounds)
+        if progress is not None:
+            progress(finished, rounds)
 
     for begin in range(0, h, rows):
         part = slice(begin, min(begin + rows, h))

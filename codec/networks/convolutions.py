@@ -7,7 +7,7 @@ image ends. A dense layer is a convolution of 1 x 1. Inputs and weights are int1
 
 is checked when a model is loaded (`codec.networks.checks`). So results do not depend on the order of sums, on threads
 or on machines. Shifts round down; biases include the half that makes it rounding to nearest.
-See FORMAT.md, "Exact networks" and "Transforms".
+See FORMAT.md, "Exact networks" and "Maps of features".
 """
 
 from __future__ import annotations

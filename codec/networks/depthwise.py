@@ -23,6 +23,8 @@ POSITIONS = 16 * ROWS
 """Positions that one matrix product works. Their inputs and sums stay in a core's second-level cache."""
 STEP = 2
 """Factor between the two resolutions of a transform."""
+SQUARE = STEP**2
+"""Fine positions of a coarse one."""
 SAME, COARSER, FINER = 0, 1, 2
 """How a dense layer takes and gives positions. SAME maps each position. COARSER maps each square of `STEP` x `STEP`
 positions to one, FINER maps one to such a square; the channels of a square follow its rows and columns."""
@@ -72,7 +74,7 @@ class Last(NamedTuple):
     ----------
     linear, weight : int16 arrays, from `codec.networks.products.pack`
     linear_multiplier, bias, multiplier : int64 arrays (outputs,)
-        Where the output works at the finer resolution, the linear map has `STEP` * `STEP` times its outputs.
+        Where the output works at the finer resolution, the linear map has `SQUARE` times its outputs.
     """
 
     linear: I16
@@ -268,7 +270,7 @@ def run_last(
     how : COARSER or FINER
     limits : (centre, least, most)
     """
-    parts = STEP * STEP if how == FINER else 1
+    parts = SQUARE if how == FINER else 1
     inputs = np.zeros((POSITIONS, 2 * last.linear.shape[1]), dtype=np.int16)
     rectified = np.zeros((parts * POSITIONS, 2 * last.weight.shape[1]), dtype=np.int16)
     linear = np.empty((POSITIONS, last.linear.shape[0] * COLUMNS), dtype=np.int32)

@@ -45,6 +45,7 @@ from codec.networks.depthwise import (
     FINER,
     NOT_KEPT,
     SAME,
+    SQUARE,
     STEP,
     Block,
     Dense,
@@ -139,7 +140,7 @@ def _strips(down: int, more: int) -> Iterator[_Strip]:
     return (_Strip(begin, min(begin + STRIP_ROWS, down), down, more) for begin in range(0, down, STRIP_ROWS))
 
 
-def _reach(coarse: Sequence[Block], fine: Sequence[Block]) -> int:
+def reach(coarse: Sequence[Block], fine: Sequence[Block]) -> int:
     """Return the number of rows of patches above a row, and below it, on which the row's result depends."""
     return len(coarse) + -(-len(fine) // STEP)
 
@@ -172,7 +173,7 @@ class _Run:
 
     def dense(self, x: I16, layer: Dense, how: int, step: int) -> I16:
         """Return the plane of a dense layer's results, which has ``step`` rows for each patch."""
-        outputs = len(layer.shift) // (STEP**2 if how == FINER else 1)
+        outputs = len(layer.shift) // (SQUARE if how == FINER else 1)
         out = self.plane(step, outputs)
         positions = 1 if how == FINER else step
         rows = self.strip.rows(self.more // (STEP if how == FINER else 1), positions)
@@ -258,7 +259,7 @@ def analyse(samples: U8, transforms: Transforms, level: int, pool: Executor, wor
     transform = transforms.analysis
     h, w = positions(*samples.shape[:2])
     y = np.empty((h, w, transforms.steps.shape[1]), dtype=np.int32)
-    for strip in _strips(h, _reach(transform.after, transform.before)):
+    for strip in _strips(h, reach(transform.after, transform.before)):
         rows = strip.image_rows
         plane = _inputs(samples[PATCH * rows.start : PATCH * rows.stop])
         _Run(transforms, level, strip, w, pool, workers).analysis(transform, plane, y[strip.begin : strip.end])
@@ -325,7 +326,7 @@ def synthesise(
     if values.dtype != np.int16 or values.shape != expected:
         raise ValueError(f"values: expected int16 {expected}, got {values.dtype} {values.shape}")
     samples = np.empty((height, width, 3), dtype=np.uint8)
-    for strip in _strips(h, _reach(transform.before, transform.after)):
+    for strip in _strips(h, reach(transform.before, transform.after)):
         plane = np.ascontiguousarray(values[strip.image_rows]).reshape(-1, w * values.shape[2])
         u = np.empty((strip.end - strip.begin, w, SAMPLES), dtype=np.uint8)
         _Run(transforms, level, strip, w, pool, workers).synthesis(transform, plane, u)

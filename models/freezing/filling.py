@@ -81,20 +81,17 @@ def fill_hidden(
     return biases
 
 
-def fill_biases(own: Tensor, condition: Condition | None, biases: F64) -> None:
-    """Fill a layer's biases and what its condition adds, from a row for each condition, or from the only row."""
-    if condition is None:
-        fill(own, biases)
-    else:
-        fill(own, biases[0])
-        fill(condition.weight, biases - biases[0])
+def fill_biases(own: Tensor, condition: Condition, biases: F64) -> None:
+    """Fill a layer's biases and what its condition adds, from a row for each condition."""
+    fill(own, biases[0])
+    fill(condition.weight, biases - biases[0])
 
 
 def fill_blocks(tensors: Tensors, prefix: str, blocks: Iterable[Residual]) -> None:
     """Fill residual blocks. `UNIT` is the unit of their results."""
     for i, block in enumerate(blocks):
         name = f"{prefix}.block{i + 1}"
-        fill_biases(bias_of(block.conv1), block.levels, fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))
+        fill(bias_of(block.conv1), fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))
         fill(bias_of(block.conv2), fill_hidden(tensors, f"{name}.residual", block.conv2, UNIT))
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.constants import OUTPUT_SHIFT, STEP_BITS, SUM_LIMIT, VALUE_BITS, VALUE_LIMIT, Y_BITS
-from codec.encoder.masking import SMOOTH, STRUCTURE
+from codec.encoder.masking import SMOOTH, STRUCTURE, TRAINED
 from codec.frozen.model import Tensors
-from codec.frozen.transform_weights import NETWORK, SQUARE
+from codec.frozen.transform_weights import NETWORK
 from codec.images.metrics import MS_SSIM_SIDE_PX
-from codec.networks.depthwise import STEP
+from codec.networks.depthwise import SQUARE, STEP
 from codec.networks.transform import CENTRE, FINE_PATCH, PATCH
 from models.freezing.freeze import Frozen
 from models.freezing.peaks import Peaks
@@ -51,8 +51,6 @@ MIDDLE = 0.5
 """Quality at which gains and shares are measured."""
 ERROR = 0.3
 """Error with which shares are measured, in steps: about that of rounding."""
-TRAINED = 1400.0
-"""The weight of 1 - MS-SSIM in training."""
 SHARE = 5.6
 """Factor of shares, found on validation images."""
 
@@ -138,10 +136,8 @@ class LayerWriter:
     def _block(self, name: str, block: Residual, stream: F64, peak: F64) -> None:
         """Write a residual block. ``peak`` has the largest activations of its hidden layer."""
         biases = to_f64(bias_of(block.conv1))
-        if block.levels is not None:
-            biases = biases + to_f64(block.levels.weight)
         folded = rows_of(block.conv1) / np.tile(stream, 9)
-        scale = largest_scale(folded, STREAM_LIMIT, np.abs(np.atleast_2d(biases)).max(0))
+        scale = largest_scale(folded, STREAM_LIMIT, biases)
         shift = _shift(peak, scale, HIDDEN_LIMIT)
         self.write(f"{name}.hidden", folded, scale, shift, biases)
         folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)

@@ -16,7 +16,7 @@ from safetensors.numpy import load
 from torch import nn
 
 from codec.constants import OUTPUT_SHIFT, STEP_BITS, VALUE_BITS, Y_BITS
-from codec.frozen.transform_weights import depthwise_count
+from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
 from codec.networks.transform import FINE_PATCH
 from models.freezing.filling import UNIT, fill, fill_biases, fill_hidden, fill_rows, frozen_header
@@ -51,7 +51,7 @@ def _thaw_network(tensors: Tensors, prefix: str, net: Transform[nn.Module], gain
 
 def _fill_blocks(tensors: Tensors, prefix: str, blocks: Sequence[DepthwiseBlock]) -> None:
     """Fill depthwise blocks. `UNIT` is the unit of all their results."""
-    count = depthwise_count(tensors, prefix)
+    count = block_count(tensors, prefix)
     if count != len(blocks):
         raise ValueError(f"the frozen model differs: {prefix} has {count} blocks, not {len(blocks)}")
     for i, block in enumerate(blocks):

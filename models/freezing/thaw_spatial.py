@@ -37,7 +37,7 @@ def frozen_spatial_config(data: bytes) -> SpatialConfig:
         grey=header["window_shows"] == "grey",
         size=header["band"] * patch * cell,
         stream=tensors["features.dense.weight"].shape[1] // cell**2,
-        blocks=(block_count(tensors, "posterior"), block_count(tensors, "features")),
+        blocks=(block_count(tensors, "posterior.block"), block_count(tensors, "features.block")),
         prior=tensors["prior.own.weight"].shape[1] // latents,
         width=tensors["likelihood.hidden2.weight"].shape[1],
         head=tensors["likelihood.outputs.weight"].shape[1],

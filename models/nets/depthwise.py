@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.networks.transform import PATCH
+from codec.networks.depthwise import SQUARE, STEP
+from codec.networks.transform import FINE_PATCH, PATCH
 from models.nets.layers import Condition, begin_at_zero
 from models.nets.transforms import INPUT_UNIT, Y_UNIT, Transform, linear_rows
-
-STEP = 2
-"""Factor between the two resolutions: a quarter of the image's is twice an eighth."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Shape:
     @property
     def patch(self) -> int:
         """Side, in pixels, of the patch for which the finest stream has a position."""
-        return PATCH // STEP if self.fine_width else PATCH
+        return FINE_PATCH if self.fine_width else PATCH
 
 
 class DepthwiseBlock(nn.Module):
@@ -77,7 +75,7 @@ class Refine(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, after * STEP**2, 1)
+        self.conv1 = nn.Conv2d(before, after * SQUARE, 1)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
         """Return the stream (B, after, 2 H, 2 W). The level has no effect."""
@@ -89,7 +87,7 @@ class Coarsen(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before * STEP**2, after, 1)
+        self.conv1 = nn.Conv2d(before * SQUARE, after, 1)
 
     def forward(self, s: Tensor, level: Tensor) -> Tensor:
         """Return the stream (B, after, H / 2, W / 2). The level has no effect."""

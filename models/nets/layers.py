@@ -48,21 +48,17 @@ class Condition(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual block: s + conv2(relu(conv1(s) + biases of the level)). Without ``levels`` it has no such biases."""
+    """A residual block: s + conv2(relu(conv1(s)))."""
 
-    def __init__(self, width: int, levels: int = 0) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.levels = Condition(levels, width) if levels else None
         begin_at_zero(self.conv2)
 
     def forward(self, s: Tensor, level: Tensor | None = None) -> Tensor:
-        """Return the stream (B, width, H, W) after the block; ``level`` is the input of a `Condition`."""
-        hidden = self.conv1(s)
-        if self.levels is not None:
-            hidden = hidden + self.levels(level)[:, :, None, None]
-        moved: Tensor = s + self.conv2(F.relu(hidden))
+        """Return the stream (B, width, H, W) after the block. The level has no effect."""
+        moved: Tensor = s + self.conv2(F.relu(self.conv1(s)))
         return moved
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.encoder.masking import PRICES
 from codec.frozen import contexts
 from models.nets.depthwise import DepthwiseAnalysis, DepthwiseSynthesis, Shape
 from models.nets.inputs import read_at_all, reference_terms
@@ -29,10 +30,8 @@ from models.nets.transforms import OPPONENTS, Transform
 from models.nets.vlae import VLAE, Config
 from models.noise import Noise
 
-LAMBDA_LOW, LAMBDA_HIGH = 0.0002, 0.6
+LAMBDA_LOW, LAMBDA_HIGH = map(float, PRICES)
 """lambda at the lowest and at the highest quality: the bits per pixel that a distortion of 1 is worth."""
-
-
 COARSEST = 200.0
 """Bound of the steps of a patch's mean colours, which are the first channels of y. With larger steps, chance decides
 how close a smooth image is to their multiples, and its error would not always fall while quality grows."""

@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SIDE_PX, SIGMA_PX = 11, 1.5
-"""Side and standard deviation of the window of SSIM, in pixels."""
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Weights of the scales of MS-SSIM. Each scale has half the size of the one before."""
-STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+from codec.images.metrics import DEVIATION_TERM, MEAN_TERM, SIGMA, WEIGHTS, WINDOW
 
 
 @lru_cache(maxsize=4)
 def _window(channels: int, device: torch.device) -> Tensor:
     """Return a row of the window for each channel. It is cached on the device, because copies to it would wait."""
-    place = torch.arange(SIDE_PX) - SIDE_PX // 2
-    row = torch.exp(-(place**2) / (2 * SIGMA_PX**2))
+    place = torch.arange(WINDOW) - WINDOW // 2
+    row = torch.exp(-(place**2) / (2 * SIGMA**2))
     return (row / row.sum()).repeat(channels, 1)[:, None, None].to(device)
 
 
@@ -43,8 +39,8 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
             x, y = F.avg_pool2d(x, 2, padding=odd), F.avg_pool2d(y, 2, padding=odd)
         mean_x, mean_y = _blurred(x), _blurred(y)
         spread = _blurred(x * x) - mean_x**2 + _blurred(y * y) - mean_y**2
-        value = (2 * (_blurred(x * y) - mean_x * mean_y) + STABLE[1]) / (spread + STABLE[1])
+        value = (2 * (_blurred(x * y) - mean_x * mean_y) + DEVIATION_TERM) / (spread + DEVIATION_TERM)
         if scale == len(WEIGHTS) - 1:
-            value = value * (2 * mean_x * mean_y + STABLE[0]) / (mean_x**2 + mean_y**2 + STABLE[0])
+            value = value * (2 * mean_x * mean_y + MEAN_TERM) / (mean_x**2 + mean_y**2 + MEAN_TERM)
         alike = alike * F.relu(value.mean((2, 3))) ** weight
     return alike.mean(1)

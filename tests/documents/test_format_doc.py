@@ -400,7 +400,7 @@ def test_tensors(name):
     data = EVERY[name]
     tensors = {name: tensor for name, tensor in load(data).items() if not name.startswith(("analysis.", "synthesis."))}
     sizes = names_of(data)
-    blocks = {prefix: transform_weights.block_count(tensors, prefix) for prefix in features_weights.PREFIXES}
+    blocks = {prefix: transform_weights.block_count(tensors, f"{prefix}.block") for prefix in features_weights.PREFIXES}
     around_z = ["tensor of the prior", "tensor of spatial" if name in SPATIAL else "tensor of modulation"]
     documented = documented_tensors(["tensor"] if name in PLAIN else ["tensor", *around_z], blocks)
     assert set(documented) == set(tensors)

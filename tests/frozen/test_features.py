@@ -66,7 +66,7 @@ class Plain:
         return (sums + self.tensors[f"{name}.bias"]) >> self.tensors[f"{name}.shift"].astype(np.int64)
 
     def blocks(self, prefix, s):
-        for k in range(transform_weights.block_count(self.tensors, prefix)):
+        for k in range(transform_weights.block_count(self.tensors, f"{prefix}.block")):
             hidden, residual = (f"{prefix}.block{k + 1}.{name}" for name in ("hidden", "residual"))
             t = self.layer(hidden, convolved(s, self.tensors[f"{hidden}.weight"])).clip(0, self.config["hidden_limit"])
             moved = self.layer(residual, convolved(t, self.tensors[f"{residual}.weight"]))

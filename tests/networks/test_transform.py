@@ -160,9 +160,9 @@ def test_strips_change_nothing(tensors, strip, size, pool, monkeypatch):
 def test_strips_need_a_row_more_for_each_coarse_block_and_for_two_fine_ones(tensors):
     deep = transform_weights.parse(tensors, CONFIG).synthesis
     assert (len(deep.before), len(deep.after)) == (2, 3)
-    assert transform._reach(deep.before, deep.after) == 4
-    assert transform._reach(deep.before, deep.after[:2]) == 3
-    assert transform._reach((), ()) == 0
+    assert transform.reach(deep.before, deep.after) == 4
+    assert transform.reach(deep.before, deep.after[:2]) == 3
+    assert transform.reach((), ()) == 0
 
 
 def test_memory_does_not_grow_with_height(tensors, pool, monkeypatch):
@@ -186,10 +186,11 @@ def test_memory_does_not_grow_with_height(tensors, pool, monkeypatch):
         synthesis.append(
             beside(lambda v=values, h=height: transform.synthesise(v, both, 0, h, width, pool, 1), samples.nbytes)
         )
-    # Planes of the strip and of the rows that layers see beyond it, 3 and 5 on either side, within borders.
-    planes = {rows: 2 * (rows + 2) * (width // 8 + 2) for rows in (10, 14)}
-    for found, least in ((analysis, (2 * 20 + SAMPLES) * planes[10]), (synthesis, (2 * 20 + 6) * planes[14])):
-        assert least < found[1] < found[0] + 4096
+    # Planes of int16, of the strip and of the four rows on either side that layers see beyond it.
+    positions = (4 + 2 * 4) * width // 8
+    coarse, fine = 2 * 20, 2 * 4 * 7
+    for found, least in ((analysis, 2 * SAMPLES + 2 * fine), (synthesis, coarse + 2 * fine)):
+        assert least * positions < found[1] < found[0] + 4096
 
 
 @pytest.mark.parametrize("workers", [2, 3, 5])

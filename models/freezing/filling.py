@@ -7,7 +7,6 @@ may stand for 1 in the float layer's results.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.freezing.quantise import F64, Tensors, half
-from models.nets.layers import Condition, Residual, bias_of
+from models.nets.layers import Condition
 
 UNIT = 1024.0
 """Integers that stand for 1 in a residual stream and in the hidden layers of its blocks. The largest activations before
@@ -85,14 +84,6 @@ def fill_biases(own: Tensor, condition: Condition, biases: F64) -> None:
     """Fill a layer's biases and what its condition adds, from a row for each condition."""
     fill(own, biases[0])
     fill(condition.weight, biases - biases[0])
-
-
-def fill_blocks(tensors: Tensors, prefix: str, blocks: Iterable[Residual]) -> None:
-    """Fill residual blocks. `UNIT` is the unit of their results."""
-    for i, block in enumerate(blocks):
-        name = f"{prefix}.block{i + 1}"
-        fill(bias_of(block.conv1), fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))
-        fill(bias_of(block.conv2), fill_hidden(tensors, f"{name}.residual", block.conv2, UNIT))
 
 
 def fill_output(

@@ -6,6 +6,8 @@ hidden units see z itself, so the bound of their sums comes from the grid of z.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
@@ -19,8 +21,8 @@ from models.freezing.freeze_transforms import (
     LayerWriter,
     largest_scale,
     rows_of,
+    shift_of,
     stream_unit,
-    watch_blocks,
 )
 from models.freezing.peaks import Peaks, watch_likelihood
 from models.freezing.quantise import (
@@ -35,7 +37,7 @@ from models.freezing.quantise import (
     quantise_layer,
     to_f64,
 )
-from models.nets.layers import bias_of
+from models.nets.layers import Residual, bias_of
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial
 
 FEATURE_LIMIT = 511
@@ -54,8 +56,24 @@ def watch_spatial(model: Spatial, peaks: Peaks) -> None:
     watch_map(model, peaks)
     for prefix, network in (("posterior", model.posterior), ("features", model.decoder)):
         peaks.inputs(f"{prefix}.stream", network.blocks, torch.abs)
-        watch_blocks(prefix, network.blocks, peaks)
+        for i, block in enumerate(network.blocks):
+            peaks.outputs(f"{prefix}.stream", block, torch.abs)
+            peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
     peaks.outputs("features", model.decoder.output, torch.abs)
+
+
+def _write_blocks(
+    writer: LayerWriter, prefix: str, blocks: Iterable[Residual], stream: F64, peaks: dict[str, F64]
+) -> None:
+    """Write residual blocks. ``stream`` has the integer units of each channel that stand for a float 1."""
+    for i, block in enumerate(blocks):
+        name = f"{prefix}.block{i + 1}"
+        folded, bias = rows_of(block.conv1) / np.tile(stream, 9), to_f64(bias_of(block.conv1))
+        scale = largest_scale(folded, STREAM_LIMIT, bias)
+        shift = shift_of(peaks[name], scale, HIDDEN_LIMIT)
+        writer.write(f"{name}.hidden", folded, scale, shift, bias)
+        folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
+        writer.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
 
 
 def _posterior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
@@ -65,7 +83,7 @@ def _posterior(model: Spatial, peaks: dict[str, F64]) -> Tensors:
     first, bias = rows_of(net.input) / INPUT_UNIT, to_f64(bias_of(net.input))
     stream = np.minimum(stream_unit(peaks["posterior.stream"]), largest_scale(first, largest, bias))
     writer.add("posterior.input", first, largest, bias, stream)
-    writer.blocks("posterior", net.blocks, stream, peaks)
+    _write_blocks(writer, "posterior", net.blocks, stream, peaks)
     folded = to_f64(net.out.weight) / np.tile(stream, config.cell**2)
     offset = np.repeat([0.0, 1.0], config.latents)
     writer.add("posterior.out", folded, STREAM_LIMIT, to_f64(net.out.bias) + offset, latent_units(config.latents))
@@ -80,7 +98,7 @@ def _features(model: Spatial, peaks: dict[str, F64]) -> tuple[Tensors, F64]:
     reach = largest_scale(dense, config.grid, bias).reshape(config.cell**2, config.stream).min(0)
     stream = np.minimum(stream_unit(peaks["features.stream"]), reach)
     writer.add("features.dense", dense, config.grid, bias, np.tile(stream, config.cell**2))
-    writer.blocks("features", net.blocks, stream, peaks)
+    _write_blocks(writer, "features", net.blocks, stream, peaks)
     folded, bias = rows_of(net.output) / np.tile(stream, 9), to_f64(bias_of(net.output))
     peak = np.maximum(peaks["features"].reshape(config.features, -1).max(1), LEAST)
     reach = largest_scale(folded, STREAM_LIMIT, bias).reshape(config.features, -1).min(1)

@@ -28,7 +28,7 @@ from models.freezing.freeze import Frozen
 from models.freezing.peaks import Peaks
 from models.freezing.quantise import F64, I64, fit, half, to_f64
 from models.nets.depthwise import Coarsen, DepthwiseBlock, parts
-from models.nets.layers import Residual, bias_of
+from models.nets.layers import bias_of
 from models.nets.lossy import Lossy, price
 from models.nets.structure import ms_ssim
 from models.nets.transforms import Transform
@@ -36,7 +36,7 @@ from models.nets.transforms import Transform
 CONDITIONS = 100
 """Number of qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
-"""Largest weights of the networks, and of the linear maps."""
+"""Largest weights of the networks, and of their depthwise layers and the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
 """Largest magnitudes in streams and hidden layers. Sums of 2,000 products with weights of 8 bits fit int32."""
 HEADROOM = 2.0
@@ -99,13 +99,6 @@ def transforms_of(model: Lossy) -> tuple[tuple[str, Transform[nn.Module], tuple[
     )
 
 
-def watch_blocks(prefix: str, blocks: Iterable[Residual], peaks: Peaks) -> None:
-    """Record the stream after each block, and the results of its hidden layer."""
-    for i, block in enumerate(blocks):
-        peaks.outputs(f"{prefix}.stream", block, torch.abs)
-        peaks.inputs(f"{prefix}.block{i + 1}", block.conv2)
-
-
 @dataclass
 class LayerWriter:
     """Writes the layers of networks with residual streams.
@@ -127,22 +120,6 @@ class LayerWriter:
         shift = np.floor(np.log2(largest_scale(folded, largest, bias) / unit)).astype(np.int64)
         self.write(name, folded, unit * 2.0**shift, shift, bias)
 
-    def blocks(self, prefix: str, blocks: Iterable[Residual], stream: F64, peaks: dict[str, F64]) -> None:
-        """Write residual blocks, whose largest activations `watch_blocks` saw."""
-        for i, block in enumerate(blocks):
-            name = f"{prefix}.block{i + 1}"
-            self._block(name, block, stream, peaks[name])
-
-    def _block(self, name: str, block: Residual, stream: F64, peak: F64) -> None:
-        """Write a residual block. ``peak`` has the largest activations of its hidden layer."""
-        biases = to_f64(bias_of(block.conv1))
-        folded = rows_of(block.conv1) / np.tile(stream, 9)
-        scale = largest_scale(folded, STREAM_LIMIT, biases)
-        shift = _shift(peak, scale, HIDDEN_LIMIT)
-        self.write(f"{name}.hidden", folded, scale, shift, biases)
-        folded = rows_of(block.conv2) / np.tile(scale * 2.0**-shift, 9)
-        self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
-
     def depthwise_blocks(
         self, prefix: str, blocks: Iterable[DepthwiseBlock], stream: F64, peaks: dict[str, F64]
     ) -> None:
@@ -151,19 +128,19 @@ class LayerWriter:
             name = f"{prefix}{i + 1}"
             folded = to_f64(block.depthwise.weight).reshape(-1, 9) / stream[:, None]
             scale = largest_scale(folded, STREAM_LIMIT, 0.0, LINEAR_MAX)
-            shift = _shift(peaks[f"{name}.depthwise"], scale, STREAM_LIMIT)
+            shift = shift_of(peaks[f"{name}.depthwise"], scale, STREAM_LIMIT)
             self.tensors[f"{name}.depthwise.weight"] = fit(folded * scale[:, None], np.int16).T
             self.tensors[f"{name}.depthwise.shift"] = shift.astype(np.int8)
             folded = rows_of(block.conv1) / (scale * 2.0**-shift)
             biases = to_f64(bias_of(block.conv1)) + to_f64(block.levels.weight)
             scale = largest_scale(folded, STREAM_LIMIT, np.abs(biases).max(0))
-            shift = _shift(peaks[name], scale, HIDDEN_LIMIT)
+            shift = shift_of(peaks[name], scale, HIDDEN_LIMIT)
             self.write(f"{name}.hidden", folded, scale, shift, biases)
             folded = rows_of(block.conv2) / (scale * 2.0**-shift)
             self.add(f"{name}.residual", folded, HIDDEN_LIMIT, to_f64(bias_of(block.conv2)), stream)
 
 
-def _shift(peak: F64, scale: F64, limit: int) -> I64:
+def shift_of(peak: F64, scale: F64, limit: int) -> I64:
     """Return the shifts with which activations of twice the peak stay within a limit."""
     most = HEADROOM * np.maximum(peak, LEAST)
     return np.maximum(0, np.ceil(np.log2(most * scale / limit))).astype(np.int64)

@@ -6,6 +6,7 @@ It is the inverse of `models.freezing.freeze_spatial`. The units of streams, hid
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 
 import numpy as np
@@ -15,10 +16,10 @@ from safetensors.numpy import load
 from codec.frozen.transform_weights import block_count
 from codec.frozen.weights import parse_model
 from models.freezing.balance import Units, balance, likelihood_units
-from models.freezing.filling import UNIT, fill, fill_blocks, fill_hidden, fill_output, frozen_header
+from models.freezing.filling import UNIT, fill, fill_hidden, fill_output, frozen_header
 from models.freezing.quantise import Tensors, half, latent_units
 from models.freezing.thaw import fill_likelihood
-from models.nets.layers import bias_of
+from models.nets.layers import Residual, bias_of
 from models.nets.likelihood import CONTEXT_UNIT
 from models.nets.spatial import INPUT_UNIT, Z_UNIT, MapModel, Spatial, SpatialConfig
 
@@ -42,6 +43,14 @@ def frozen_spatial_config(data: bytes) -> SpatialConfig:
         width=tensors["likelihood.hidden2.weight"].shape[1],
         head=tensors["likelihood.outputs.weight"].shape[1],
     )
+
+
+def _fill_blocks(tensors: Tensors, prefix: str, blocks: Iterable[Residual]) -> None:
+    """Fill residual blocks. `UNIT` is the unit of their results."""
+    for i, block in enumerate(blocks):
+        name = f"{prefix}.block{i + 1}"
+        fill(bias_of(block.conv1), fill_hidden(tensors, f"{name}.hidden", block.conv1, UNIT))
+        fill(bias_of(block.conv2), fill_hidden(tensors, f"{name}.residual", block.conv2, UNIT))
 
 
 def _fill_prior(tensors: Tensors, model: MapModel, step: float) -> None:
@@ -120,11 +129,11 @@ def thaw_spatial(data: bytes, model: Spatial) -> None:
     exact = Spatial(config).double()
     q, decoder, n = exact.posterior, exact.decoder, config.latents
     fill(bias_of(q.input), fill_hidden(tensors, "posterior.input", q.input, INPUT_UNIT))
-    fill_blocks(tensors, "posterior", q.blocks)
+    _fill_blocks(tensors, "posterior", q.blocks)
     means_and_scales = fill_hidden(tensors, "posterior.out", q.out, UNIT, latent_units(n))
     fill(q.out.bias, means_and_scales - np.repeat([0.0, 1.0], n))
     fill(decoder.dense.bias, fill_hidden(tensors, "features.dense", decoder.dense, Z_UNIT))
-    fill_blocks(tensors, "features", decoder.blocks)
+    _fill_blocks(tensors, "features", decoder.blocks)
     features = fill_hidden(tensors, "features.output", decoder.output, UNIT, FEATURE_UNIT)
     fill(bias_of(decoder.output), features)
     fill_map(tensors, exact, step, FEATURE_UNIT)

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from torch.nn.functional import pixel_unshuffle  # noqa: E402
 
+from codec.encoder import masking  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
 from codec.images.metrics import ms_ssim  # noqa: E402
 from codec.networks.transform import SAMPLES, analyse, synthesise  # noqa: E402
@@ -259,6 +260,10 @@ def test_a_model_without_latents_learns_and_pays_nothing_for_them(data):
     assert torch.isfinite(loss)
     coded = float_code(model, centre(load_images(data / "some")[1], 64, 8), 0.5, sample=True)
     assert coded.bits > coded.latent_bits == 0
+
+
+def test_encoders_know_how_much_structure_counts_in_training():
+    assert load_recipe("lossy").train.structure == masking.TRAINED
 
 
 def test_the_rows_of_biases_are_those_of_levels(weights):

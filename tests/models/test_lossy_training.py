@@ -390,3 +390,17 @@ def test_a_run_begins_from_frozen_weights(recipe, weights, data, tmp_path):
     assert after.bits == pytest.approx(before.bits, rel=0.005)
     with pytest.raises(RecipeError, match=r"x\.safetensors: the frozen model differs: limit is 511, not 255"):
         Run(load_recipe("lossy", SMALL | {"model.limit": 255}), data, tmp_path / "c", start)
+
+
+def test_in_the_last_steps_only_the_coder_learns_from_integers(data):
+    recipe = load_recipe("lossy", SMALL | {"train.integer_steps": 4})
+    task, train = task_of(recipe), recipe.train
+    model = task.new_model()
+    batch = task.batch(task.material(data, 1).batch(0, 2), np.random.default_rng(0))
+    assert [train.takes_integers(step) for step in (0, 7, 8, 11)] == [False, False, True, True]
+    learning = {}
+    for step in (7, 8):
+        model.zero_grad()
+        task.loss(model, batch, Noise(0), step).backward()
+        learning[step] = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert learning == {7: {"analysis", "synthesis", "coder", "log_steps"}, 8: {"coder"}}

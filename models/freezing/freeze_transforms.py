@@ -36,7 +36,7 @@ from models.nets.transforms import Transform
 CONDITIONS = 100
 """Number of qualities that a frozen model serves."""
 WEIGHT_MAX, LINEAR_MAX = 127, 32767
-"""Largest weights of the networks, and of the linear maps."""
+"""Largest weights of the networks, and of their depthwise layers and the linear maps."""
 STREAM_LIMIT = HIDDEN_LIMIT = 8191
 """Largest magnitudes in streams and hidden layers. Sums of 2,000 products with weights of 8 bits fit int32."""
 HEADROOM = 2.0

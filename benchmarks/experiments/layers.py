@@ -4,8 +4,8 @@
 
 Layers work 96 x 64 positions, those of an image of 768 x 512. Dense and 1 x 1 layers are the codec's own; the
 depthwise kernel is a prototype of `codec.networks.depthwise`, which reads and writes the same planes. Times are
-processor time, the least of some runs. The waves of the entropy model are small, so its products are timed in batches of
-`WAVE` positions.
+processor time, the least of some runs. The waves of the entropy model are small, so its products are timed in batches
+of `WAVE` positions.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from codec.entropy import tables
 
 F32 = NDArray[np.float32]
 
-_LN2 = np.float32(math.log(2))
 _OCTAVES = np.float32(1 / math.log(2))
 _POWERS = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
 """Coefficients of 2**x. Between -1/2 and 1/2 the series is wrong by less than 2**-22."""

@@ -70,8 +70,11 @@ class Training:
         return min(1.0, (self.steps - step) / self.decay_steps)
 
     def takes_integers(self, step: int) -> bool:
-        """Return whether a step is one of the last ones, in which only the coder of a lossy model learns."""
-        return step >= self.steps - self.integer_steps
+        """Return whether a step is one of the last ones, in which only the coder of a lossy model learns.
+
+        After them, in calibration, the whole model runs again.
+        """
+        return self.steps - self.integer_steps <= step < self.steps
 
     def latent_price(self, step: int) -> float:
         """Return the factor with which the bits of latents count at a step, 0 to 1."""

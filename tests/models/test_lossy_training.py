@@ -397,7 +397,7 @@ def test_in_the_last_steps_only_the_coder_learns_from_integers(data):
     task, train = task_of(recipe), recipe.train
     model = task.new_model()
     batch = task.batch(task.material(data, 1).batch(0, 2), np.random.default_rng(0))
-    assert [train.takes_integers(step) for step in (0, 7, 8, 11)] == [False, False, True, True]
+    assert [train.takes_integers(step) for step in (0, 7, 8, 11, 12)] == [False, False, True, True, False]
     learning = {}
     for step in (7, 8):
         model.zero_grad()

@@ -98,12 +98,11 @@ SUBJECTS = (
         "photos_valid/cq100_0090.webp",
         (0, 22),
         (
-            "vlae: Paradigm can be read, MIURA is broken; a grey veil, and teal letters turn blue-grey. AVIF: more "
-            "contrast, but blocky, with pink and green tints on white, and MIURA is broken too. JPEG XL: all large "
-            "words can be read, in a longer file.",
-            "vlae: all but the smallest letters can be read; the red Z turns brown, and pale dashes ring beside "
-            "letters. AVIF: as sharp, and its colours are right. JPEG XL: blurred; the small lines at the top are "
-            "lost.",
+            "vlae: Paradigm can be read, BOILER is a brown bar; a soft veil, and teal letters turn blue. AVIF: "
+            "more contrast, but blocky, with pink and green tints on white, and MIURA is broken. JPEG XL: all "
+            "large words can be read, in a longer file.",
+            "vlae: all but the smallest letters can be read, with pale haloes beside them. AVIF: as sharp, with a "
+            "few bright specks at the letters. JPEG XL: blurred; the small lines at the top are lost.",
         ),
     ),
     _of_file(
@@ -111,10 +110,10 @@ SUBJECTS = (
         "graphics_valid/gnome_docs_shell-appmenu-classic.png",
         (64, 40),
         (
-            "vlae: the worst of its flaws: a grid of dots around all words, and a bright line beside each rule. AVIF:"
-            " clean letters, a few pale blocks. JPEG XL: blurred letters and yellow tints, in a longer file.",
-            "vlae: faint dots remain around words, and a rule has a bright line beside it. AVIF: no flaw is seen. "
-            "JPEG XL: letters are a little bluish and the smallest gaps are grey.",
+            "vlae: letters smear sideways, and light streaks stand between and below words; thin rules fade. "
+            "AVIF: clean letters, a few pale blocks. JPEG XL: blurred letters and yellow tints, in a longer file.",
+            "vlae: letters are clean, with a faint haze between a few of them. AVIF: no flaw is seen. JPEG XL: "
+            "letters are a little bluish and the smallest gaps are grey.",
         ),
     ),
     _of_file(
@@ -122,9 +121,9 @@ SUBJECTS = (
         "photos_valid/smartcrop_0940.webp",
         (172, 140),
         (
-            "vlae: skin without pores, with a few short marks on the cheeks; eyes keep their shape, but are greyer. "
-            "AVIF: skin in flat patches, a notch in the nostril. JPEG XL: blurred, with ripples and red and green "
-            "blotches on the cheek.",
+            "vlae: skin without pores, with a few dark dashes on cheek and lip; eyes keep their shape, the nose "
+            "is softer. AVIF: skin in flat patches, a notch in the nostril. JPEG XL: blurred, with ripples and "
+            "red and green blotches on the cheek.",
             "vlae: nearest to the original; freckles are a little paler. AVIF: as good at a glance, the finest "
             "texture of the skin is flatter. JPEG XL: brows and skin are softer.",
         ),
@@ -134,11 +133,12 @@ SUBJECTS = (
         "photos_valid/budgie_hist_0476.webp",
         (205, 30),
         (
-            "vlae: fur becomes smooth streaks, its browns turn grey, the red of the mouth is lost, and dark combs "
-            "stand at the whiskers. AVIF: the same smoothness with hard edges of blocks through the left eye. JPEG "
-            "XL: blurred, but fur and the red of the mouth stay, in a longer file.",
-            "vlae: fur is drawn hair by hair and a little soft; the browns are paler. AVIF: crisper, but parts of the"
-            " nose are grainy. JPEG XL: the nose and the forehead are smeared in patches.",
+            "vlae: fur becomes smooth flat areas with hard straight edges, its browns turn grey, the red of the "
+            "mouth turns brown, and dark combs stand at the whiskers. AVIF: the same smoothness with hard edges "
+            "of blocks through the left eye. JPEG XL: blurred, but fur and the red of the mouth stay, in a longer "
+            "file.",
+            "vlae: fur is drawn hair by hair; the browns are a little paler. AVIF: crisper, but parts of the nose "
+            "are grainy. JPEG XL: the nose and the forehead are smeared in patches.",
         ),
     ),
     _of_file(
@@ -146,11 +146,12 @@ SUBJECTS = (
         "photos_valid/solus_hist_0573.webp",
         (36, 50),
         (
-            "vlae: leaves become a water-colour with little contrast, and a few specks are orange or dark red. AVIF: "
-            "more contrast, but leaves become worms. JPEG XL: a coarse grain in some blocks and none in others, in a "
+            "vlae: leaves become a water-colour with little contrast, with a few straight edges. AVIF: more "
+            "contrast, but leaves become worms. JPEG XL: a coarse grain in some blocks and none in others, in a "
             "longer file.",
-            "vlae: flatter than the original, with horizontal streaks and orange specks. AVIF: crisper and with "
-            "deeper shadows, nearest to the original. JPEG XL: blurred, and all leaves have one size.",
+            "vlae: flatter than the original, with short streaks, and some leaves and a branch turn reddish. "
+            "AVIF: crisper and with deeper shadows, nearest to the original. JPEG XL: grainy in some places and "
+            "blurred in others.",
         ),
     ),
     _of_file(
@@ -158,11 +159,12 @@ SUBJECTS = (
         "photos_valid/metadata_extractor_0286.webp",
         (265, 0),
         (
-            "All skies lose their grain. vlae: smooth sky, but vertical ghosts beside the spires, and the stone turns"
-            " pink. AVIF: the stone has its colour; coloured specks at the spires. JPEG XL: strong ringing at all "
+            "All skies lose their grain. vlae: smooth sky, soft haloes beside the spires, and the stone turns "
+            "pink. AVIF: the stone has its colour; coloured specks at the spires. JPEG XL: strong ringing at all "
             "edges and blobs on the stone, in a longer file.",
-            "vlae: short vertical dashes in the sky beside the spires, and edges a little red. AVIF: the cleanest "
-            "edges. JPEG XL: white specks on the battlements and softer spires. The sky is smooth in all three.",
+            "vlae: the spires are sharp, with a few short dashes in the sky beside them and edges a little red. "
+            "AVIF: clean edges. JPEG XL: white specks on the battlements and softer spires. The sky is smooth in "
+            "all three.",
         ),
     ),
     _of_file(
@@ -170,8 +172,9 @@ SUBJECTS = (
         "photos_valid/metadata_extractor_0294.webp",
         (0, 90),
         (
-            "vlae: the dark red cloth turns olive and black in patches, and an orange dash stands on its edge. AVIF: "
-            "the red stays, folds are lost. JPEG XL: blurred, with large purple and brown patches.",
+            "vlae: the darkest places turn a little green and the lit ones more orange, with a blue-black edge "
+            "between two folds. AVIF: the red stays, folds are lost. JPEG XL: blurred, with large purple and "
+            "brown patches.",
             "vlae: folds and edges are there; the noise becomes short streaks. AVIF: the same, with more of the "
             "grain. JPEG XL: darker folds are blurred and the cloth is a little purple.",
         ),
@@ -181,11 +184,11 @@ SUBJECTS = (
         "photos_valid/unsplash_squeeze_0110.webp",
         (100, 20),
         (
-            "No red bleeds. vlae: most speckles are lost, edges of blocks show as short vertical and horizontal "
-            "dashes. AVIF: coarser worms instead of speckles, flat highlights. JPEG XL: large patches of other "
-            "texture, the lower edge is lost.",
-            "vlae and AVIF: alike, and nearly all speckles are there. JPEG XL: the speckles are coarser and the dark "
-            "stripes duller.",
+            "No red bleeds. vlae: most speckles are lost, and short vertical and horizontal dashes show. AVIF: "
+            "coarser worms instead of speckles, flat highlights. JPEG XL: large patches of other texture, the "
+            "lower edge is lost.",
+            "vlae: the finest speckles at the lower right are softer. AVIF: nearly all speckles are there. JPEG "
+            "XL: the speckles are coarser and the dark stripes duller.",
         ),
     ),
     Subject(
@@ -194,10 +197,10 @@ SUBJECTS = (
         lambda _: line_art(),
         (80, 80),
         (
-            "vlae: the paper is grey in patches, the hatching breaks into crosses, thin lines into dashes, and dots "
-            "are lost. AVIF, in a longer file: lines are sharp but jagged, a few pieces are missing. JPEG XL, in a "
-            "longer file: all lines are there, thick and blurred.",
-            "vlae: lines are sharp; faint dots lie around the hatching, and one dot is a smudge. AVIF: no flaw is "
+            "vlae: the paper is spotted with grey, the hatching breaks into crosses, thin lines fade, and dots "
+            "are lost. AVIF, in a longer file: lines are sharp but jagged, a few pieces are missing. JPEG XL, in "
+            "a longer file: all lines are there, thick and blurred.",
+            "vlae: lines are sharp; a faint haze lies on the paper, and one dot is a smudge. AVIF: no flaw is "
             "seen. JPEG XL: thick and blurred, hardly better than its shortest file.",
         ),
     ),
@@ -207,11 +210,11 @@ SUBJECTS = (
         lambda folder: framed(_photo(folder, "photos_valid/cq100_0099.webp")),
         (0, 190),
         (
-            "vlae: faint grey specks in the white near the photograph; wood turns from red to olive brown, pale "
-            "vertical lines lie beside the posts. AVIF: the frame is clean, the needles are smeared. JPEG XL: pale "
-            "yellow and pink shadows in the frame, the photograph is blurred.",
-            "vlae and AVIF: alike, and near the original; in vlae the white holds a few specks that are hardly seen. "
-            "JPEG XL: softer, with a pale haze at the edge of the photograph.",
+            "vlae: the frame is clean; the left boards and the needles lose their detail, and the window's bars "
+            "are soft. AVIF: the frame is clean, the needles are smeared, pale streaks stand at the posts. JPEG "
+            "XL: pale yellow and pink shadows in the frame, the photograph is blurred.",
+            "vlae and AVIF: alike, and near the original, with a clean frame. JPEG XL: softer, with a pale haze "
+            "at the edge of the photograph.",
         ),
     ),
 )

@@ -107,7 +107,7 @@ def test_transforms_of_another_tensor_are_refused(made, message):
 def test_levels_are_alike_in_all_layers():
     changed = dict(TENSORS)
     changed["synthesis.fine1.hidden.biases"] = changed["synthesis.fine1.hidden.biases"][:2]
-    with pytest.raises(ModelError, match=r"fine1\.hidden\.biases: expected int32"):
+    with pytest.raises(ModelError, match=r"hidden\.biases: expected int32"):  # of whichever layer comes first
         parse_model(weights(tensors=changed, **LIMITS))
 
 

@@ -52,7 +52,7 @@ def compress(
     from codec.image_files import pillow
 
     image = pillow.load_image(read(file) if is_stream(file) else file, max_pixels)
-    prepare(quiet, for_lossy=lossy)
+    prepare(quiet, for_lossy=lossy, effort=parameters["effort"])
     with progress_bar(quiet) as progress:
         data = api.compress(image, threads=threads, progress=progress, max_pixels=max_pixels, **parameters)
     write(target, data, force)

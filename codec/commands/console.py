@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import click
 
+from codec.images.goals import DEFAULT_EFFORT
 from codec.system import outputs
 
 STANDARD = "-"
@@ -36,11 +37,11 @@ def progress_bar(quiet: bool, unit: str = "band") -> Iterator[Callable[[int, int
         yield show
 
 
-def prepare(quiet: bool, *, for_lossy: bool) -> None:
+def prepare(quiet: bool, *, for_lossy: bool, effort: int = DEFAULT_EFFORT) -> None:
     """Compile the kernels, and say so, before anything is timed or shows progress."""
     from codec.commands import warm_up
 
-    warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy)
+    warm_up.prepare(lambda line: None if quiet else say(f"vlae: {line}"), for_lossy=for_lossy, effort=effort)
 
 
 def say(line: str) -> None:

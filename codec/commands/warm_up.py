@@ -18,7 +18,7 @@ from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.frozen.shipped import LOSSY, load_model
 from codec.images import lossy_encoder
-from codec.images.goals import EFFORTS
+from codec.images.goals import DEFAULT_EFFORT, EFFORTS
 from codec.networks.transform import PATCH
 from codec.vlae.decoding import decode_bands
 from codec.vlae.image import Image
@@ -41,7 +41,7 @@ class _Announcer(Listener):  # type: ignore[misc]
         """Do nothing."""
 
 
-def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
+def prepare(announce: Callable[[str], None], *, for_lossy: bool, effort: int = DEFAULT_EFFORT) -> None:
     """Load or compile all kernels, by coding a tiny image.
 
     Parameters
@@ -50,10 +50,12 @@ def prepare(announce: Callable[[str], None], *, for_lossy: bool) -> None:
         Called with one line before the first kernel is compiled. It is not called if all kernels can be loaded.
     for_lossy : bool
         Whether to load the kernels of lossy files; if not, those of exact and near-lossless files.
+    effort : int
+        Effort of lossy files. The highest one has a search of its own, whose kernels take as long again to compile.
     """
     with install_listener("numba:compile", _Announcer(announce)):
         if for_lossy:
-            _code_lossy()
+            _code_lossy(effort)
         else:
             _code_samples()
 
@@ -69,12 +71,12 @@ def _code_samples() -> None:
         adapt(image, False, 1, pool, 1)
 
 
-def _code_lossy() -> None:
+def _code_lossy(effort: int) -> None:
     model = load_model(LOSSY)
     rows = np.arange(3 * PATCH * model.tile) % 256
     samples = rows.astype(np.uint8).repeat(3).reshape(-1, 1, 3)
-    for effort in EFFORTS[1:]:  # the highest effort has a search of its own
-        coded = lossy_encoder.encode(model, samples, 1, Latents.NONE, effort=effort)
+    for each in {DEFAULT_EFFORT, effort} & set(EFFORTS):
+        coded = lossy_encoder.encode(model, samples, 1, Latents.NONE, effort=each)
     _decode(model, coded.encoded)
 
 

@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from codec.constants import SUM_LIMIT
-from codec.frozen.likelihood import Network
+from codec.frozen.likelihood import Band, Network
+from codec.frozen.model import Model
 from codec.networks.products import I16, I32, pack, padded_columns, padded_rows, product, unpack
 
 PIECE = 256
@@ -106,6 +107,16 @@ def make_rounding(columns: int) -> Rounding:
     """Return buffers for layers with up to ``columns`` inputs and outputs."""
     shape = padded_rows(PIECE), padded_columns(columns)
     return Rounding(np.zeros(shape, dtype=np.int16), np.zeros(PIECE, dtype=np.float32), np.zeros(shape, dtype=np.int32))
+
+
+def whole_tensor(model: Model, values: I16, condition: int) -> Band:
+    """Return a tensor (h, w, C) without latents as one band, whose values are both coded and seen as contexts."""
+    height, width, _ = values.shape
+    biases = model.biases(None, condition, -(-height // model.tile) * -(-width // model.tile), None)
+    flat, nothing = np.ascontiguousarray(values).reshape(-1), np.zeros(0, dtype=np.int64)
+    features = np.zeros((height * width, 0), dtype=np.int16)
+    places = len(model.layout.sizes)
+    return Band(flat, flat, width, 0, height, places, 0, 0, nothing, nothing, biases, features)
 
 
 def make_back(network: Network) -> Back:

@@ -41,6 +41,7 @@ from codec.encoder.backward import (
     make_rounding,
     through,
     transposed,
+    whole_tensor,
 )
 from codec.encoder.mixture_gradient import Mixtures, make_mixtures, mixture_gradient
 from codec.entropy.rate_distortion import FINE
@@ -342,10 +343,7 @@ def bits_gradient(model: Model, values: I16, condition: int, pool: Executor, wor
             f"values: expected int16 (h, w, {len(layout.order)}) of {low} to {high}, got {values.dtype} {values.shape}"
         )
     finer = network._replace(layout=_finer(layout))
-    biases = model.biases(None, condition, -(-height // model.tile) * -(-width // model.tile), None)
-    flat, nothing = np.ascontiguousarray(values).reshape(-1), np.zeros(0, dtype=np.int64)
-    features = np.zeros((height * width, 0), dtype=np.int16)
-    band = Band(flat, flat, width, 0, height, len(layout.sizes), 0, 0, nothing, nothing, biases, features)
+    band = whole_tensor(model, values, condition)
     rows = max(-(-STRIP // width), network.radius)
     tops = range(0, height, rows)
     own = np.empty((height * width, channels), dtype=np.float32)

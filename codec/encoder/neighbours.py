@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.compiled import kernel
-from codec.encoder.backward import PIECE
+from codec.encoder.backward import PIECE, whole_tensor
 from codec.entropy.mixtures import Tables, interval, load_tables, number_grid, prepare, symbol_of
 from codec.entropy.rate_distortion import PRICE_UNIT, frequency_bits
 from codec.frozen.likelihood import Band, Network, Work, make_work, run_body, run_head
@@ -85,12 +85,7 @@ def neighbours(model: Model, tensor: I16, condition: int, pool: Executor, worker
     workers : int
     """
     height, width, channels = tensor.shape
-    network, nothing = model.network, np.zeros(0, dtype=np.int64)
-    biases = model.biases(None, condition, -(-height // model.tile) * -(-width // model.tile), None)
-    flat = np.ascontiguousarray(tensor).reshape(-1)
-    features = np.zeros((height * width, 0), dtype=np.int16)
-    places = len(network.layout.sizes)
-    band = Band(flat, flat, width, 0, height, places, 0, 0, nothing, nothing, biases, features)
+    network, band = model.network, whole_tensor(model, tensor, condition)
     more, less = (np.empty((height * width, channels), dtype=np.int32) for _ in range(2))
 
     def work_on(worker: int) -> int:

@@ -25,7 +25,7 @@ from codec.constants import OUTPUT_SHIFT
 from codec.encoder.backward import F32, PIECE, Rounding, Transposed, before, make_rounding, transposed
 from codec.networks.depthwise import FINER, SAME, SQUARE, STEP, Block, run_block, run_dense
 from codec.networks.products import I16, I32
-from codec.networks.transform import FINE_PATCH, FINE_SAMPLES, SAMPLES, Transforms, reach
+from codec.networks.transform import FINE_PATCH, FINE_SAMPLES, SAMPLES, Transforms, cut, joined, reach
 
 STRIP_ROWS = 128
 """Rows of patches in a strip."""
@@ -140,14 +140,7 @@ def _by_patch(lost: F32, down: int, across: int) -> F32:
     """
     full = np.zeros((FINE_PATCH * down, FINE_PATCH * across, 3), dtype=np.float32)
     full[: lost.shape[0], : lost.shape[1]] = lost
-    cut = full.reshape(down, FINE_PATCH, across, FINE_PATCH, 3).transpose(0, 2, 4, 1, 3)
-    return cut.reshape(down, across, FINE_SAMPLES)
-
-
-def _joined(plane: NDArray[Any], h: int, w: int) -> NDArray[Any]:
-    """Return the values (h * w, 4 n) of coarse positions, of (2 h * 2 w, n) of fine ones."""
-    cut = plane.reshape(h, STEP, w, STEP, -1).transpose(0, 2, 1, 3, 4)
-    return cut.reshape(h * w, -1)
+    return cut(full, FINE_PATCH).reshape(down, across, FINE_SAMPLES)
 
 
 class Backward:
@@ -255,9 +248,9 @@ class Backward:
         gradient *= finer.reshape(gradient.shape) > 0
         self._back(gradient, self.after, kept_after, fine)
         coarse = np.empty((h * w, self.coarse), dtype=np.float32)
-        self._dense_back(self.between, _joined(gradient, h, w), coarse)
+        self._dense_back(self.between, joined(gradient, h, w), coarse)
         self._back(coarse, self.before, kept_before, (h, w))
         found = np.empty((h * w, channels), dtype=np.float32)
         self._dense_back(self.input, coarse, found)
-        self._dense_back(self.linear, _joined(by_sample, h, w), found, adds=True)
+        self._dense_back(self.linear, joined(by_sample, h, w), found, adds=True)
         return found.reshape(values.shape)

@@ -218,20 +218,25 @@ def _filled(samples: NDArray[Any]) -> NDArray[Any]:
     return np.pad(samples, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
 
 
-def _cut(full: NDArray[Any], side: int) -> NDArray[Any]:
+def cut(full: NDArray[Any], side: int) -> NDArray[Any]:
     """Return the patches (rows, columns, 3, side, side) of samples; a view."""
     height, width, _ = full.shape
     return full.reshape(height // side, side, width // side, side, 3).transpose(0, 2, 4, 1, 3)
 
 
+def joined(fine: NDArray[Any], h: int, w: int) -> NDArray[Any]:
+    """Return the values (h * w, 4 n) of coarse positions, of n values of each of the 2 h x 2 w fine ones."""
+    return fine.reshape(h, STEP, w, STEP, -1).transpose(0, 2, 1, 3, 4).reshape(h * w, -1)
+
+
 def patches(samples: U8) -> U8:
     """Return the patches (h, w, 3, 8, 8) of samples (H, W, 3). The last row and column are repeated to fill patches."""
-    return _cut(_filled(samples), PATCH)
+    return cut(_filled(samples), PATCH)
 
 
 def _inputs(samples: U8) -> I16:
     """Return the input plane of analysis: the fine patches of samples (H, W, 3), less `CENTRE`."""
-    fine = _cut(_filled(samples), FINE_PATCH)
+    fine = cut(_filled(samples), FINE_PATCH)
     plane = fine.astype(np.int16, order="C").reshape(len(fine), -1)
     plane -= CENTRE
     return plane
@@ -292,10 +297,9 @@ def _project(difference: I16, transforms: Transforms) -> I32:
     h, w = positions(*difference.shape[:2])
     full = np.zeros((h * PATCH, w * PATCH, 3), dtype=np.int16)
     full[: difference.shape[0], : difference.shape[1]] = difference
-    fine = _cut(full, FINE_PATCH).reshape(h, STEP, w, STEP, FINE_SAMPLES).transpose(0, 2, 1, 3, 4)
     last = transforms.analysis.last
     linear = Output(last.linear, np.zeros_like(last.linear_multiplier), last.linear_multiplier, OUTPUT_SHIFT)
-    return output(fine.reshape(h * w, SAMPLES), linear).astype(np.int32).reshape(h, w, -1)
+    return output(joined(cut(full, FINE_PATCH), h, w), linear).astype(np.int32).reshape(h, w, -1)
 
 
 def synthesise(
@@ -330,8 +334,8 @@ def synthesise(
         plane = np.ascontiguousarray(values[strip.image_rows]).reshape(-1, w * values.shape[2])
         u = np.empty((strip.end - strip.begin, w, SAMPLES), dtype=np.uint8)
         _Run(transforms, level, strip, w, pool, workers).synthesis(transform, plane, u)
-        cut = u.reshape(-1, w, STEP, STEP, 3, FINE_PATCH, FINE_PATCH)
-        rows = cut.transpose(0, 2, 5, 1, 3, 6, 4).reshape(-1, PATCH * w, 3)
+        fine = u.reshape(-1, w, STEP, STEP, 3, FINE_PATCH, FINE_PATCH)
+        rows = fine.transpose(0, 2, 5, 1, 3, 6, 4).reshape(-1, PATCH * w, 3)
         place = samples[PATCH * strip.begin : PATCH * strip.end]
         place[...] = rows[: len(place), :width]
     return samples

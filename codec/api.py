@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from codec.format import container, metadata
-from codec.format.headers import Fidelity, Latents, band_count
+from codec.format.headers import Fidelity, Latents
 from codec.image_files import pillow
 from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.system.sources import Source, data_of, whole
@@ -44,13 +44,13 @@ class Info:
     quality : int or None
         Quality of a lossy file; None in other files.
     latents : str or None
-        "none", "bits-back" or "two-part". This and the next five are None in a stored file.
-    lanes, band_height, bands : int or None
-        Number of messages, rows of pixels in a band, and number of bands.
+        "none", "bits-back" or "two-part". This and the next three are None in a stored file.
+    lanes : int or None
+        Number of messages.
     model : int or None
         Number of the model.
     weights_hash : str or None
-        First 4 bytes of the SHA-256 of the model's weights, hexadecimal.
+        First 2 bytes of the SHA-256 of the model's weights, hexadecimal.
     file_bytes : int
         Length of the file.
     bpsp : float
@@ -72,8 +72,6 @@ class Info:
     quality: int | None
     latents: str | None
     lanes: int | None
-    band_height: int | None
-    bands: int | None
     model: int | None
     weights_hash: str | None
     file_bytes: int
@@ -284,8 +282,6 @@ def info(data: Source, *, max_pixels: int | None = None) -> Info:
         quality=header.quality,
         latents=coding.latents.name.lower().replace("_", "-") if coding else None,
         lanes=coding.lanes if coding else None,
-        band_height=coding.band_height if coding else None,
-        bands=band_count(header.height, coding.band_height) if coding else None,
         model=coding.model if coding else None,
         weights_hash=coding.weights_hash.hex() if coding else None,
         file_bytes=len(data),

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from codec.encoder import encoding
 from codec.entropy.stack import Stack
-from codec.format.container import payload_bytes
 from codec.format.headers import Latents
 from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
@@ -73,7 +72,7 @@ def code(model: Model, images: U8, latents: Latents) -> Coded:
         if not np.array_equal(image.samples, values):
             raise ValueError("an image was not decoded as it was")
     lanes.check_all_popped(messages)
-    return Coded(len(images), 8 * payload_bytes(table), middle - begin, time.perf_counter() - middle)
+    return Coded(len(images), 8 * len(payload), middle - begin, time.perf_counter() - middle)
 
 
 @dataclass(frozen=True)

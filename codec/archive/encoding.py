@@ -80,4 +80,4 @@ def encode_block(
 
 
 def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:
-    return ChainEntry(coding.model, coding.band_height, coding.weights_hash, lanes.lane_table(chain.messages))
+    return ChainEntry(coding.model, coding.weights_hash, lanes.lane_table(chain.messages))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from codec.errors import CorruptDataError, RequestError
-from codec.format.archive_index import Block, ImageEntry, index_part_bits
-from codec.format.archive_sections import START, TRAILER_BYTES, TRAILER_CRC_BYTES, read_sections
+from codec.format.archive_index import Block, ImageEntry
+from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
 from codec.image_files import pillow
 from codec.system import workers
 from codec.system.outputs import check_free
@@ -248,19 +248,19 @@ class Archive(Mapping[str, Image.Image]):
 
     def part_bits(self) -> dict[str, int]:
         """Return the bits of each part of the archive; they sum to 8 times its length."""
-        blocks = [block for _, block in self.blocks()]
         chunks = [image.chunks for image in self.entries.values()]
         metadata, adaptation, alpha, png = (8 * sum(column) for column in zip(*chunks, strict=True))
-        index = index_part_bits(blocks)
-        return index | {
+        checksum_bytes = sum(section.crc_bytes for section in self._sections)
+        index_bytes = sum(section.index_bytes + TRAILER_BYTES for section in self._sections)
+        return {
             "header_bits": 8 * len(START),
-            "message_bits": 8 * sum(chain.payload_bytes for block in blocks for chain in block.chains),
+            "message_bits": 8 * sum(chain.payload_bytes for _, block in self.blocks() for chain in block.chains),
             "stored_bits": png,
             "metadata_bits": metadata,
             "adaptation_bits": adaptation,
             "alpha_bits": alpha,
-            "checksum_bits": index["checksum_bits"] + 8 * TRAILER_CRC_BYTES * len(self._sections),
-            "trailer_bits": 8 * (TRAILER_BYTES - TRAILER_CRC_BYTES) * len(self._sections),
+            "checksum_bits": 8 * checksum_bytes,
+            "index_bits": 8 * (index_bytes - checksum_bytes),
             "ignored_bits": 8 * self.ignored_bytes,
         }
 

@@ -19,7 +19,7 @@ from codec.archive.encoding import encode_block
 from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
-from codec.format.archive_sections import IMAGE_LIMIT, INDEX_LIMIT, START, TRAILER_BYTES, pack_trailer, read_sections
+from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
 from codec.images.fidelities import check_model
 from codec.images.goals import Goal, goal_of
 from codec.system import sources, workers
@@ -106,7 +106,7 @@ def create_archive(
     to = output(path, force=force) if isinstance(path, str | os.PathLike) else nullcontext(path)
     with to as file:
         file.write(START)
-        return _append(file, tasks, processes, report)
+        return _append(file, tasks, index_room([]), processes, report)
 
 
 def add_to_archive(
@@ -155,7 +155,7 @@ def add_to_archive(
         file.truncate(end)
         file.seek(end)
         with undoing(lambda: file.truncate(end)):
-            dropped = _append(file, tasks, processes, report)
+            dropped = _append(file, tasks, index_room(sections), processes, report)
         if not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
             raise FileNotFoundError(f"{os.fspath(path)}: another process has replaced it meanwhile, nothing was added")
         return dropped
@@ -191,8 +191,11 @@ def _sendable(name: str, image: Source) -> Image.Image | str | os.PathLike[str] 
     return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
 
 
-def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: Report) -> Dropped:
-    """Write a section of images at the end of a file. Return the names of the metadata that was dropped."""
+def _append(file: BinaryIO, tasks: list[_Task], room: int, processes: int | None, report: Report) -> Dropped:
+    """Write a section of images at the end of a file. Return the names of the metadata that was dropped.
+
+    ``room`` is the most bytes that its index may have.
+    """
     blocks = []
     dropped = {}
     with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
@@ -203,9 +206,7 @@ def _append(file: BinaryIO, tasks: list[_Task], processes: int | None, report: R
             for image, container in zip(block.images, block.split(data)[1], strict=True):
                 if names := metadata.info_of(container.metadata).get("dropped"):
                     dropped[image.name] = names
-    index = pack_index(blocks)
-    if len(index) > INDEX_LIMIT:
-        raise RequestError(f"images: expected names for an index of at most {INDEX_LIMIT} bytes, got {len(index)}")
+    index = pack_index(blocks, room)
     file.write(index)
     # The trailer must not reach the disk before the blocks and the index.
     sync(file)

@@ -15,8 +15,11 @@ from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
 from codec.system.threads import pool_of
 from codec.vlae import adaptation, coders, lanes
-from codec.vlae.image import Image
+from codec.vlae.image import LANE_BYTES, Image
 from codec.vlae.pipeline import Progress
+
+Checksum = Callable[[Raster], int]
+"""Returns the checksum of the samples that decoded values stand for."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,6 @@ class Encoded:
         How latents are coded.
     adaptation : bytes
         The chunk of the adaptation; empty without one.
-    band_height : int
-        Rows of the image's pixels in a band.
     dry : bool
         Whether the last band of each lane borrowed nothing; see `codec.vlae.image.Image`.
     messages : tuple of Stack
@@ -41,7 +42,6 @@ class Encoded:
 
     latents: Latents
     adaptation: bytes
-    band_height: int
     dry: bool
     messages: tuple[Stack, ...]
     samples: Raster
@@ -53,7 +53,7 @@ class Encoded:
 
     @property
     def lane_table(self) -> tuple[int, ...]:
-        """Return the number of words of each lane's message, its head not counted."""
+        """Return the number of bytes of each lane's message."""
         return lanes.lane_table(self.messages)
 
     @property
@@ -69,10 +69,11 @@ def encode(
     latents: Latents | None,
     *,
     onto: Sequence[Stack] = (),
+    checksum: Checksum | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Return the code of an image or a tensor. `codec.vlae.decoding.decode_bands` is the inverse.
+    """Return the code of an image or a tensor. `codec.vlae.decoding` goes back.
 
     Parameters
     ----------
@@ -85,6 +86,9 @@ def encode(
         taken in its place.
     onto : sequence of Stack
         The messages of the lanes that already hold the images to be decoded after this one.
+    checksum : callable, optional
+        For a file of one image: returns the checksum, which the first message will hold, of the decoded values.
+        Without it, all messages begin as empty ones or with ``onto``.
     threads : int or None
         Largest number of threads; None allows one for each lane.
     progress : callable or None
@@ -119,25 +123,36 @@ def encode(
         image = replace(image, moved=moved)
         if max_error:
             round_samples(image, how, workers, lambda rounded, _: report(rounded))
-        while True:
-            try:
-                messages = _push_lanes(image, how, onto, pool, lambda coded: report(before + coded))
-                break
-            except DryMessageError:  # a message held fewer bits than the image has to borrow
-                if how != Latents.BITS_BACK:
-                    raise
-                if image.dry:
-                    how = Latents.TWO_PART
-                image = replace(image, dry=True)
+        below = onto if checksum is None else (lanes.sealed(checksum(image.samples)),)
+        image, how, messages = _push(image, how, below, pool, lambda coded: report(before + coded))
+        is_short = sum(message.flat_bytes for message in messages) < LANE_BYTES * image.lanes
+        if checksum is not None and image.lanes > 1 and is_short:
+            image, how, messages = _push(replace(image, lanes=1), how, below, pool, lambda coded: None)
     chunk = adaptation.pack(moved, model.network)
     dry = image.dry or how != Latents.BITS_BACK
-    return Encoded(how, chunk, image.band_height, dry, messages, image.samples)
+    return Encoded(how, chunk, dry, messages, image.samples)
+
+
+def _push(
+    image: Image, how: Latents, below: Sequence[Stack], pool: Executor, report: Callable[[int], None]
+) -> tuple[Image, Latents, tuple[Stack, ...]]:
+    """Return the messages of all lanes, with the image and the way of coding latents that they were pushed with."""
+    try:
+        return image, how, _push_lanes(image, how, below, pool, report)
+    except DryMessageError:  # a message held fewer bits than the image has to borrow
+        if how != Latents.BITS_BACK:
+            raise
+    how = Latents.TWO_PART if image.dry else how
+    return _push(replace(image, dry=True), how, below, pool, report)
 
 
 def _push_lanes(
-    image: Image, how: Latents, onto: Sequence[Stack], pool: Executor, report: Callable[[int], None]
+    image: Image, how: Latents, below: Sequence[Stack], pool: Executor, report: Callable[[int], None]
 ) -> tuple[Stack, ...]:
-    """Return the messages of all lanes. ``report`` is called with the number of bands that are pushed so far."""
+    """Return the messages of all lanes, which begin as those ``below``, or as empty ones.
+
+    ``report`` is called with the number of bands that are pushed so far.
+    """
     pushed: list[int] = []
 
     def done(index: int) -> None:
@@ -148,7 +163,7 @@ def _push_lanes(
         bands = coders.bands_of(image, number)
         # Only the symbols of z are borrowed, and to pop a symbol takes one word at most.
         words = len(bands) * image.tiles * image.model.latents
-        message, rest = (onto[number] if number < len(onto) else Stack()).lift(words)
+        message, rest = (below[number] if number < len(below) else Stack()).lift(words)
         return rest.lay(coders.lane(image, number, how, done).push(message, bands))
 
     futures = [pool.submit(push, number) for number in range(image.lanes)]

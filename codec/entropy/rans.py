@@ -8,7 +8,7 @@ interval [start, start + freq) of [0, 2**PRECISION):
                ^ freq >= 1      ^ <= 2**24
 
 An empty message has the head 2**31 and no words. To pop more than was pushed is an error: the message is marked `DRY`,
-and no words are invented. The layout and the words are those of craystack with one head. See FORMAT.md, "Message".
+and no words are invented. The words are those of craystack with one head. See FORMAT.md, "Message".
 """
 
 from __future__ import annotations
@@ -82,9 +82,16 @@ def reserve(message: Message, symbols: int) -> Message:
 
 
 def flatten(message: Message) -> bytes:
-    """Return a message's bytes: the head, then the words from the last pushed to the first."""
-    words = message.tail[: message.size[0]][::-1]
-    return int(message.head[0]).to_bytes(8, "little") + words.astype("<u4").tobytes()
+    """Return a message's bytes: the words from the first pushed to the last, then the bytes of the head that count.
+
+    They are one number of as few bytes as possible, so their length tells the number of words.
+    """
+    return message.tail[: message.size[0]].astype("<u4").tobytes() + head_bytes(int(message.head[0]))
+
+
+def head_bytes(head: int) -> bytes:
+    """Return the bytes of a head without the zeros at its end, 4 to 8."""
+    return head.to_bytes(8, "little").rstrip(b"\0")
 
 
 def unflatten(data: bytes) -> Message:
@@ -93,17 +100,18 @@ def unflatten(data: bytes) -> Message:
     Raises
     ------
     CorruptDataError
-        The length does not fit, or the head is not in [2**31, 2**63).
+        There are fewer than 32 bits, or the last byte is 0.
     """
-    if len(data) < 8 or len(data) % 4:
-        raise CorruptDataError(f"message: a head and whole words expected, got {len(data)} bytes")
-    head = int.from_bytes(data[:8], "little")
-    if not LOWER <= head < 1 << 63:
-        raise CorruptDataError(f"message: head {head:#x} is out of range")
-    words = np.frombuffer(data, "<u4", offset=8)[::-1].astype(np.uint32)
+    if not data or data[-1] == 0:
+        raise CorruptDataError(f"message: expected bytes of which the last is not 0, got {data[-1:]!r}")
+    bits = 8 * (len(data) - 1) + data[-1].bit_length()
+    size = bits // 32 - 1
+    if size < 0:
+        raise CorruptDataError(f"message: expected at least 32 bits, got {bits}")
+    head = int.from_bytes(data[4 * size :], "little")
     # One word more than needed, so that the array is never empty.
-    tail = np.append(words, np.uint32(0))
-    return Message(np.array([head], dtype=np.uint64), tail, np.array([len(words)]))
+    tail = np.append(np.frombuffer(data[: 4 * size], "<u4").astype(np.uint32), np.uint32(0))
+    return Message(np.array([head], dtype=np.uint64), tail, np.array([size]))
 
 
 def check_not_dry(message: Message) -> None:

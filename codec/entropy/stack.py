@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.constants import LOWER
-from codec.entropy.rans import Message
+from codec.entropy.rans import Message, head_bytes
 
 U32 = NDArray[np.uint32]
 
@@ -68,11 +68,16 @@ class Stack:
         top = _Layer(message.tail[:size].copy(), self._top) if size else self._top
         return Stack(int(message.head[0]), self.size + size, top)
 
+    @property
+    def flat_bytes(self) -> int:
+        """Number of bytes of the message laid flat."""
+        return 4 * self.size + len(head_bytes(self.head))
+
     def flatten(self) -> bytes:
         """Return the message's bytes, as `codec.entropy.rans.flatten` does."""
-        parts = [self.head.to_bytes(8, "little")]
+        parts = [head_bytes(self.head)]
         layer = self._top
         while layer is not None:
-            parts.append(layer.words[::-1].astype("<u4").tobytes())
+            parts.append(layer.words.astype("<u4").tobytes())
             layer = layer.below
-        return b"".join(parts)
+        return b"".join(reversed(parts))

@@ -1,5 +1,7 @@
 """The index of an archive: what it says of each block, of its chains and its images, and which names are legal.
 
+    zlib stream of: blocks and their chains | images | names        checksums of blocks | checksums of samples
+
 A block consists of the messages of its chains, one after the other, and the chunks of its images. The index has all
 lengths, so that nothing in a block is read before its checksum is tested. See FORMAT.md, "Archives".
 """
@@ -11,22 +13,23 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from codec.errors import CorruptDataError, RequestError, UnsupportedError
-from codec.format.container import WORD_BYTES, Container, payload_bytes
+from codec.format.container import Container
+from codec.format.fields import Reader, varint
 from codec.format.headers import (
     HASH_BYTES,
     MAX_LANES,
     PIXEL_LIMIT,
     CodingHeader,
+    Description,
     Fidelity,
     Header,
-    Latents,
-    check_coding_header,
-    check_header,
-    mode_of,
+    Lengths,
+    pack_description,
+    unpack_description,
 )
 
 BLOCK_IMAGES = 8
@@ -34,17 +37,13 @@ BLOCK_IMAGES = 8
 block of 8 pays that once, where single files pay it 8 times. To get one image, three or four others are decoded on
 average. With 16 images, an image would be two bytes shorter and take twice as much time."""
 MAX_BLOCK_IMAGES = (1 << 16) - 1
-"""Most images of a block, which is what the field holds. To get the last image, all before it are decoded. That takes
+"""Most images of a block. To get the last image, all before it are decoded. That takes
 a millisecond each if they are tiny, and the length of the chain bounds how many values they have
 (`codec.format.container.holds`)."""
 NAME_LIMIT = 1024
 """Most bytes of a name."""
-
-_BLOCK = struct.Struct("<IHB")  # block_crc, images, chains
-_CHAIN = struct.Struct(f"<HH{HASH_BYTES}sB")  # model, band_height, weights_hash, lanes; the table of lanes follows
-_IMAGE = struct.Struct("<HBBBIIII")  # name_bytes, fidelity, mode, degree, width, height, metadata_bytes, samples_crc
-_STORED = struct.Struct("<I")  # png_bytes
-_CODED = struct.Struct("<BBBBHI")  # chain, latents, dry, lanes, adaptation_bytes, alpha_bytes
+NAME_END = b"\0"
+"""Ends a name in an index. No name has this character."""
 
 CRC_BYTES = 4
 """Bytes of a checksum. Each block has one, and each image has one of its samples."""
@@ -59,21 +58,19 @@ class ChainEntry:
     Attributes
     ----------
     model : int
-    band_height : int
     weights_hash : bytes
     lane_table : tuple of int
-        Number of words of each lane's message, its head not counted.
+        Bytes of each lane's message.
     """
 
     model: int
-    band_height: int
     weights_hash: bytes
     lane_table: tuple[int, ...]
 
     @property
     def payload_bytes(self) -> int:
         """Bytes of the messages."""
-        return payload_bytes(self.lane_table)
+        return sum(self.lane_table)
 
 
 @dataclass(frozen=True)
@@ -173,128 +170,138 @@ def check_name(name: str) -> None:
             raise RequestError(f"name {name!r}: expected a path below a folder, got the part {part!r}")
 
 
-def pack_index(blocks: Sequence[Block]) -> bytes:
-    """Return the index of a section's blocks; the inverse of `unpack_index`."""
-    parts = []
+def pack_index(blocks: Sequence[Block], most_bytes: int) -> bytes:
+    """Return the index of a section's blocks; the inverse of `unpack_index`.
+
+    Raises
+    ------
+    ValueError
+        It has more than ``most_bytes`` before it is compressed.
+    """
+    images = [(image, block.models) for block in blocks for image in block.images]
+    parts = [varint(len(blocks))]
     for block in blocks:
-        parts.append(_BLOCK.pack(block.crc, len(block.images), len(block.chains)))
+        parts += [varint(len(block.images)), varint(len(block.chains))]
         for chain in block.chains:
-            lanes = len(chain.lane_table)
-            parts.append(_CHAIN.pack(chain.model, chain.band_height, chain.weights_hash, lanes))
-            parts.append(struct.pack(f"<{lanes}I", *chain.lane_table))
-        parts += [_pack_image(image, block.models) for image in block.images]
-    return b"".join(parts)
+            lengths = map(varint, (len(chain.lane_table), *chain.lane_table))
+            parts += [varint(chain.model), chain.weights_hash, *lengths]
+    parts += [_pack_image(image, models) for image, models in images]
+    parts += [image.name.encode() + NAME_END for image, _ in images]
+    fields = b"".join(parts)
+    if len(fields) > most_bytes:
+        raise RequestError(f"images: expected names for an index of at most {most_bytes} bytes, got {len(fields)}")
+    checksums = [*(block.crc for block in blocks), *(image.header.samples_crc for image, _ in images)]
+    return zlib.compress(fields, 9) + struct.pack(f"<{len(checksums)}I", *checksums)
 
 
 def _pack_image(image: ImageEntry, models: list[int]) -> bytes:
-    name, header, coding = image.name.encode(), image.header, image.coding
-    metadata, adaptation, alpha, png = image.chunks
-    mode = header.mode_number
-    size = header.width, header.height
-    head = _IMAGE.pack(len(name), header.fidelity, mode, header.degree, *size, metadata, header.samples_crc)
+    coding, (*lengths, png_bytes) = image.coding, image.chunks
     if coding is None:
-        return head + _STORED.pack(png) + name
-    chain = models.index(coding.model)
-    return head + _CODED.pack(chain, coding.latents, image.dry, coding.lanes, adaptation, alpha) + name
+        return pack_description(Description(image.header, lengths=Lengths(*lengths))) + varint(png_bytes)
+    described = Description(image.header, coding.latents, coding.lanes, not image.dry, Lengths(*lengths))
+    return pack_description(described) + varint(models.index(coding.model))
 
 
-class _Cursor:
-    """Reads an index from its beginning to its end."""
+def unpack_index(index: bytes, most_images: int, most_bytes: int) -> tuple[tuple[Block, ...], int]:
+    """Return the blocks of an index, and its bytes when it is decompressed; the inverse of `pack_index`.
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def take(self, layout: struct.Struct) -> tuple[Any, ...]:
-        """Return the next fields."""
-        self._require(layout.size)
-        self.at += layout.size
-        return layout.unpack_from(self.data, self.at - layout.size)
-
-    def text(self, length: int) -> str:
-        """Return the next bytes as UTF-8."""
-        self._require(length)
-        self.at += length
-        try:
-            return self.data[self.at - length : self.at].decode()
-        except UnicodeDecodeError as error:
-            raise CorruptDataError(f"archive: index: a name is not UTF-8: {error}") from error
-
-    def _require(self, length: int) -> None:
-        if len(self.data) - self.at < length:
-            raise CorruptDataError(f"archive: index: cut after {len(self.data)} bytes")
-
-
-def unpack_index(data: bytes) -> Iterator[Block]:
-    """Yield the blocks of an index; the inverse of `pack_index`.
+    Parameters
+    ----------
+    index : bytes
+    most_images : int
+        Limit on the images.
+    most_bytes : int
+        Limit on the bytes when it is decompressed.
 
     Raises
     ------
     CorruptDataError
-        A field is out of its range, or fields contradict each other.
+        The index is damaged, a field is out of its range, or fields contradict each other.
     UnsupportedError
-        An image is over the pixel limit.
+        The index is over one of the limits, or an image is over the pixel limit.
     """
-    cursor = _Cursor(data)
-    while cursor.at < len(data):
-        crc, images, count = cursor.take(_BLOCK)
-        if images == 0:
-            raise CorruptDataError("archive: index: expected at least 1 image in a block, got 0")
-        chains = tuple(_unpack_chain(cursor) for _ in range(count))
-        block = Block(crc, chains, tuple(_unpack_image(cursor, chains) for _ in range(images)))
-        _check_chains(block)
-        yield block
+    fields, checksums = _decompress(index, most_bytes)
+    reader = Reader(fields, what="archive: index")
+    counts, chains = _unpack_blocks(reader, most_images)
+    images = [_unpack_image(reader, own) for own, count in zip(chains, counts, strict=True) for _ in range(count)]
+    named = [replace(image, name=_unpack_name(reader)) for image in images]
+    if reader.at != len(fields) or len(checksums) != CRC_BYTES * (len(counts) + len(images)):
+        raise CorruptDataError("archive: index: is longer or shorter than its images need")
+    crcs = iter(struct.unpack(f"<{len(counts) + len(images)}I", checksums))
+    block_crcs = [next(crcs) for _ in counts]
+    entries = iter([replace(i, header=replace(i.header, samples_crc=crc)) for i, crc in zip(named, crcs, strict=True)])
+    blocks = []
+    for crc, own, count in zip(block_crcs, chains, counts, strict=True):
+        blocks.append(Block(crc, own, tuple(islice(entries, count))))
+        _check_chains(blocks[-1])
+    return tuple(blocks), len(fields)
 
 
-def _unpack_chain(cursor: _Cursor) -> ChainEntry:
-    model, band_height, weights_hash, lanes = cursor.take(_CHAIN)
+def _decompress(index: bytes, most_bytes: int) -> tuple[bytes, bytes]:
+    """Return the fields of an index, and the checksums behind them."""
+    stream = zlib.decompressobj()
+    try:
+        fields = stream.decompress(index, most_bytes + 1)
+    except zlib.error as error:
+        raise CorruptDataError(f"archive: index: {error}") from error
+    if len(fields) > most_bytes:
+        raise UnsupportedError(f"archive: index: expected at most {most_bytes} bytes")
+    if not stream.eof:
+        raise CorruptDataError("archive: index: cut")
+    return fields, stream.unused_data
+
+
+def _unpack_blocks(reader: Reader, most_images: int) -> tuple[list[int], list[tuple[ChainEntry, ...]]]:
+    """Return the number of images and the chains of each block."""
+    counts, chains, total = [], [], 0
+    for _ in range(reader.number()):
+        images, models = reader.number(), reader.number()
+        if not 1 <= images <= MAX_BLOCK_IMAGES:
+            raise CorruptDataError(f"archive: index: expected 1 to {MAX_BLOCK_IMAGES} images in a block, got {images}")
+        if models > images:
+            raise CorruptDataError(f"archive: index: expected at most {images} chains, got {models}")
+        total += images
+        if total > most_images:
+            raise UnsupportedError(f"archive: expected at most {most_images} images more")
+        counts.append(images)
+        chains.append(tuple(_unpack_chain(reader) for _ in range(models)))
+    return counts, chains
+
+
+def _unpack_chain(reader: Reader) -> ChainEntry:
+    model, weights_hash, lanes = reader.number(), reader.take(HASH_BYTES), reader.number()
     if not 1 <= lanes <= MAX_LANES:
         raise CorruptDataError(f"archive: index: expected 1 to {MAX_LANES} lanes, got {lanes}")
-    return ChainEntry(model, band_height, weights_hash, cursor.take(struct.Struct(f"<{lanes}I")))
+    return ChainEntry(model, weights_hash, tuple(reader.number() for _ in range(lanes)))
 
 
-def _unpack_image(cursor: _Cursor, chains: Sequence[ChainEntry]) -> ImageEntry:
-    name_bytes, fidelity, mode, degree, width, height, metadata_bytes, samples_crc = cursor.take(_IMAGE)
-    values: dict[str, int | bytes] = {
-        "fidelity": fidelity,
-        "mode": mode,
-        "degree": degree,
-        "width": width,
-        "height": height,
-    }
-    stored = fidelity == Fidelity.STORED
-    fields = cursor.take(_STORED if stored else _CODED)
-    name = cursor.text(name_bytes)
-    try:
-        check_name(name)
-    except RequestError as error:
-        raise CorruptDataError(f"archive: index: {error}") from error
-    with telling(repr(name)):
-        check_header(values, PIXEL_LIMIT)
-        mode_name, grey = mode_of(mode)
-        header = Header(Fidelity(fidelity), mode_name, degree, width, height, samples_crc, grey)
-        if stored:
-            if fields[0] == 0:
+def _unpack_image(reader: Reader, chains: Sequence[ChainEntry]) -> ImageEntry:
+    """Return an image, still without its name and its checksum."""
+    with telling("index"):
+        header, latents, lanes, borrows, lengths = unpack_description(reader, PIXEL_LIMIT)
+        last = reader.number()
+        if header.fidelity == Fidelity.STORED:
+            if last == 0:
                 raise CorruptDataError("png_bytes: expected at least 1, got 0")
-            return ImageEntry(name, header, None, True, (metadata_bytes, 0, 0, fields[0]))
-        number, latents, dry, lanes, adaptation_bytes, alpha_bytes = fields
-        if number >= len(chains):
-            raise CorruptDataError(f"chain: expected less than {len(chains)}, got {number}")
-        chain = chains[number]
-        values |= {
-            "latents": latents,
-            "lanes": lanes,
-            "band_height": chain.band_height,
-            "adaptation_bytes": adaptation_bytes,
-            "alpha_bytes": alpha_bytes,
-        }
-        check_coding_header(values, header)
+            return ImageEntry("", header, None, True, (*lengths, last))
+        if last >= len(chains):
+            raise CorruptDataError(f"chain: expected less than {len(chains)}, got {last}")
+        chain = chains[last]
         if lanes > len(chain.lane_table):
             raise CorruptDataError(f"lanes: expected at most the chain's {len(chain.lane_table)}, got {lanes}")
-        if dry > 1 or (dry == 0 and latents != Latents.BITS_BACK):
-            raise CorruptDataError(f"dry: expected 1, or 0 with bits-back, got {dry}")
-        coding = CodingHeader(Latents(latents), lanes, chain.band_height, chain.model, chain.weights_hash)
-        return ImageEntry(name, header, coding, dry == 1, (metadata_bytes, adaptation_bytes, alpha_bytes, 0))
+        coding = CodingHeader(latents, lanes, chain.model, chain.weights_hash)
+        return ImageEntry("", header, coding, not borrows, (*lengths, 0))
+
+
+def _unpack_name(reader: Reader) -> str:
+    try:
+        name = reader.take_to(NAME_END).decode()
+        check_name(name)
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"archive: index: a name is not UTF-8: {error}") from error
+    except RequestError as error:
+        raise CorruptDataError(f"archive: index: {error}") from error
+    return name
 
 
 def _check_chains(block: Block) -> None:
@@ -320,17 +327,3 @@ def telling(what: str) -> Iterator[None]:
         raise CorruptDataError(f"archive: {what}: {error}") from error
     except UnsupportedError as error:
         raise UnsupportedError(f"archive: {what}: {error}") from error
-
-
-def index_part_bits(blocks: Sequence[Block]) -> dict[str, int]:
-    """Return the bits of each part of an index; they sum to 8 times its length."""
-    images = [image for block in blocks for image in block.images]
-    chains = [chain for block in blocks for chain in block.chains]
-    fields = sum(_IMAGE.size + (_CODED if image.coding else _STORED).size for image in images)
-    return {
-        "image_header_bits": 8 * (fields - CRC_BYTES * len(images)),
-        "name_bits": 8 * sum(len(image.name.encode()) for image in images),
-        "block_header_bits": 8 * ((_BLOCK.size - CRC_BYTES) * len(blocks) + _CHAIN.size * len(chains)),
-        "checksum_bits": 8 * CRC_BYTES * (len(blocks) + len(images)),
-        "lane_table_bits": 8 * WORD_BYTES * sum(len(chain.lane_table) for chain in chains),
-    }

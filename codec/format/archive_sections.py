@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from codec.errors import CorruptDataError, UnsupportedError
-from codec.format.archive_index import Block, unpack_index
+from codec.format.archive_index import CRC_BYTES, Block, unpack_index
 from codec.format.headers import VERSION
 
 MAGIC = b"VLAR"
@@ -27,7 +28,8 @@ TRAILER_MAGIC = b"VLAR-end"
 IMAGE_LIMIT = 1 << 18
 """Most images of an archive. Their index takes some 200 MiB of memory."""
 INDEX_LIMIT = 1 << 26
-"""Most bytes of an index. That is enough for 2^18 images with names of 200 bytes."""
+"""Most bytes of all indexes of an archive, before they are compressed. That is enough for 2^18 images with names of 200
+bytes, and bounds the time and the memory that a few bytes of a hostile archive can ask for."""
 CANDIDATE_LIMIT = 64
 """Most places that look like a trailer but are none. A reader passes over up to this number, and then gives up."""
 SEARCH_BYTES = 1 << 20
@@ -61,6 +63,8 @@ class Section:
     start, end : int
         Byte of the archive at which it begins, and byte after its last.
     index_bytes : int
+    field_bytes : int
+        Bytes of the index when it is decompressed.
     blocks : tuple of Block
         The blocks lie one after the other from ``start`` on.
     """
@@ -68,7 +72,18 @@ class Section:
     start: int
     end: int
     index_bytes: int
+    field_bytes: int
     blocks: tuple[Block, ...]
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(len(block.images) for block in self.blocks)
+
+    @property
+    def crc_bytes(self) -> int:
+        """Bytes of the checksums of the index and of the trailer."""
+        return CRC_BYTES * (len(self.blocks) + self.images) + TRAILER_CRC_BYTES
 
 
 def pack_trailer(index: bytes, section_bytes: int) -> bytes:
@@ -133,7 +148,7 @@ def read_sections(file: BinaryIO) -> list[Section]:
     CorruptDataError
         Not an archive, no valid trailer, or a section that is damaged or contradicts itself.
     UnsupportedError
-        Another version, more images than the limit, or one over the pixel limit.
+        Another version, more images or longer indexes than the limits, or an image over the pixel limit.
     """
     length = file.seek(0, 2)
     start = _read(file, 0, len(START))
@@ -148,16 +163,11 @@ def read_sections(file: BinaryIO) -> list[Section]:
         if before is None:
             raise CorruptDataError(f"archive: expected the end of a section at byte {end}", end)
         trailers.append(before)
-    sections = []
-    images = 0
+    sections: list[Section] = []
     for trailer in reversed(trailers):
-        blocks = []
-        for block in unpack_index(trailer.index):
-            images += len(block.images)
-            if images > IMAGE_LIMIT:
-                raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images")
-            blocks.append(block)
-        section = Section(trailer.start, trailer.end, len(trailer.index), tuple(blocks))
+        most_images = IMAGE_LIMIT - sum(section.images for section in sections)
+        blocks, field_bytes = unpack_index(trailer.index, most_images, index_room(sections))
+        section = Section(trailer.start, trailer.end, len(trailer.index), field_bytes, blocks)
         expected = sum(block.length for block in blocks) + section.index_bytes + TRAILER_BYTES
         if section.end - section.start != expected:
             raise CorruptDataError(
@@ -165,3 +175,8 @@ def read_sections(file: BinaryIO) -> list[Section]:
             )
         sections.append(section)
     return sections
+
+
+def index_room(sections: Sequence[Section]) -> int:
+    """Return how many bytes the index of a further section may have, before it is compressed."""
+    return INDEX_LIMIT - sum(section.field_bytes for section in sections)

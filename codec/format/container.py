@@ -1,7 +1,7 @@
-"""The bytes of a file: headers, lane table, chunks, checksums. Nothing here decodes a pixel.
+"""The bytes of a file: header, description, chunks, checksums. Nothing here decodes a pixel.
 
-    header | coding header | lane table | metadata | adaptation | alpha | payload     fidelity 1 to 3
-    header | metadata | PNG                                                           fidelity 0, stored
+    header | description | coding header | metadata | adaptation | alpha | payload     fidelity 1 to 3
+    header | description | samples_crc | metadata | PNG                                fidelity 0, stored
 
 All numbers are little-endian. The checksum ``file_crc`` covers all bytes but its own. It is tested before any other
 field is read, and limits are checked before anything is allocated.
@@ -10,38 +10,35 @@ See FORMAT.md, "Container".
 
 from __future__ import annotations
 
-import struct
 import zlib
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 from codec.constants import LARGEST_SAMPLE, PRECISION
 from codec.errors import CorruptDataError, UnsupportedError
+from codec.format.fields import Reader, varint
 from codec.format.headers import (
     BITS_MODE,
-    CODING_HEADER,
-    CODING_HEADER_BYTES,
     HASH_BYTES,
-    HEADER,
-    HEADER_BYTES,
     MAGIC,
-    OFFSETS,
     PIXEL_LIMIT,
+    SAMPLES_CRC_BITS,
     VERSION,
     CodingHeader,
+    Description,
     Fidelity,
     Header,
-    Latents,
-    check_coding_header,
-    check_header,
-    mode_of,
-    number,
-    read,
-    write,
+    Lengths,
+    pack_description,
+    require,
+    unpack_description,
 )
 
-HEAD_BYTES, WORD_BYTES = 8, 4
-CHECKSUM_BYTES = 8
+CRC_BYTES = 4
+HEADER_BYTES = len(MAGIC) + 1 + CRC_BYTES
+"""Bytes of the header: magic, version and ``file_crc``. The description follows."""
+LEAST_MESSAGE_BYTES = 4
+"""Bytes of an empty message."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Container:
     coding : CodingHeader or None
         None in a stored file.
     lane_table : tuple of int
-        Number of words of each lane's message, its head not counted. Empty in a stored file.
+        Bytes of each lane's message. Empty in a stored file.
     metadata, adaptation, alpha : bytes
     payload : bytes
         The messages of the lanes, or the PNG of a stored file.
@@ -82,41 +79,28 @@ def pack(container: Container) -> bytes:
     ValueError
         The parts contradict each other.
     """
-    values: dict[str, int | bytes] = {
-        "magic": MAGIC,
-        "version": VERSION,
-        "fidelity": container.header.fidelity,
-        "mode": container.header.mode_number,
-        "degree": container.header.degree,
-        "width": container.header.width,
-        "height": container.header.height,
-        "metadata_bytes": len(container.metadata),
-        "samples_crc": container.header.samples_crc,
-        "file_crc": 0,
-    }
-    parts = []
-    if container.coding is not None:
-        values |= {
-            "latents": container.coding.latents,
-            "lanes": container.coding.lanes,
-            "band_height": container.coding.band_height,
-            "model": container.coding.model,
-            "adaptation_bytes": len(container.adaptation),
-            "weights_hash": container.coding.weights_hash,
-            "alpha_bytes": len(container.alpha),
-        }
-        parts = [write(CODING_HEADER, values), _table_layout(len(container.lane_table)).pack(*container.lane_table)]
-    body = b"".join([*parts, container.metadata, container.adaptation, container.alpha, container.payload])
-    values["file_crc"] = _file_crc(write(HEADER, values), body)
-    check_header(values, None)
-    if container.coding is not None:
-        check_coding_header(values, container.header)
-        lanes, expected = len(container.lane_table), payload_bytes(container.lane_table)
-        if lanes != container.coding.lanes:
-            raise ValueError(f"lane table: expected {container.coding.lanes} lanes, got {lanes}")
-        if len(container.payload) != expected:
-            raise ValueError(f"payload: expected {expected} bytes, got {len(container.payload)}")
-    return write(HEADER, values) + body
+    coding, table = container.coding, container.lane_table
+    if coding is not None:
+        if len(table) != coding.lanes:
+            raise ValueError(f"lane table: expected {coding.lanes} lanes, got {len(table)}")
+        if len(container.payload) != sum(table):
+            raise ValueError(f"payload: expected {sum(table)} bytes, got {len(container.payload)}")
+    chunks = (container.metadata, container.adaptation, container.alpha, container.payload)
+    body = b"".join([*_heads(container), *chunks])
+    start = MAGIC + bytes([VERSION])
+    return start + _file_crc(start, body).to_bytes(CRC_BYTES, "little") + body
+
+
+def _heads(container: Container) -> tuple[bytes, bytes]:
+    """Return what stands between the header and the chunks: lane table and all before it apart."""
+    coding = container.coding
+    lengths = Lengths(len(container.metadata), len(container.adaptation), len(container.alpha))
+    if coding is None:
+        crc = container.header.samples_crc.to_bytes(CRC_BYTES, "little")
+        return pack_description(Description(container.header, lengths=lengths)) + crc, b""
+    described = pack_description(Description(container.header, coding.latents, coding.lanes, False, lengths))
+    table = b"".join(map(varint, container.lane_table[:-1]))
+    return described + varint(coding.model) + coding.weights_hash, table
 
 
 def unpack(data: bytes, max_pixels: int | None = None) -> Container:
@@ -137,63 +121,39 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
     """
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
-    _require_bytes(data, HEADER_BYTES)
-    values = read(HEADER, data, 0)
-    if values["version"] != VERSION:
-        raise UnsupportedError(f"file: expected format version {VERSION}, got {values['version']!r}")
-    crc = _file_crc(data[:HEADER_BYTES], memoryview(data)[HEADER_BYTES:])
-    if values["file_crc"] != crc:
+    reader = Reader(data, len(MAGIC))
+    version, recorded = reader.byte(), int.from_bytes(reader.take(CRC_BYTES), "little")
+    if version != VERSION:
+        raise UnsupportedError(f"file: expected format version {VERSION}, got {version}")
+    crc = _file_crc(data[: HEADER_BYTES - CRC_BYTES], memoryview(data)[HEADER_BYTES:])
+    if recorded != crc:
         raise CorruptDataError(
-            f"file: checksum {crc:#010x} differs from the recorded {number(values, 'file_crc'):#010x}, "
-            "the file was damaged or cut",
-            OFFSETS["file_crc"],
+            f"file: checksum {crc:#010x} differs from the recorded {recorded:#010x}, the file was damaged or cut",
+            HEADER_BYTES - CRC_BYTES,
         )
-    check_header(values, max_pixels or PIXEL_LIMIT)
-    mode, grey = mode_of(number(values, "mode"))
-    header = Header(
-        Fidelity(number(values, "fidelity")),
-        mode,
-        number(values, "degree"),
-        number(values, "width"),
-        number(values, "height"),
-        number(values, "samples_crc"),
-        grey,
-    )
-    metadata_bytes = number(values, "metadata_bytes")
-    if header.fidelity == Fidelity.STORED:
-        end = HEADER_BYTES + metadata_bytes
+    found = unpack_description(reader, max_pixels or PIXEL_LIMIT)
+    require(not found.borrows, "borrows", "0 in a file", 1)
+    if found.header.fidelity == Fidelity.STORED:
+        header = replace(found.header, samples_crc=int.from_bytes(reader.take(CRC_BYTES), "little"))
+        end = reader.at + found.lengths.metadata
         if len(data) <= end:
             raise CorruptDataError(f"file: expected more than {end} bytes, got {len(data)}", len(data))
-        return stored(header, data[HEADER_BYTES:end], data[end:])
-    return _unpack_coded(data, header, metadata_bytes)
+        return stored(header, data[reader.at : end], data[end:])
+    return _unpack_coded(data, reader, found)
 
 
-def _unpack_coded(data: bytes, header: Header, metadata_bytes: int) -> Container:
-    table_start = HEADER_BYTES + CODING_HEADER_BYTES
-    _require_bytes(data, table_start)
-    values = read(CODING_HEADER, data, HEADER_BYTES)
-    check_coding_header(values, header)
-    coding = CodingHeader(
-        Latents(number(values, "latents")),
-        number(values, "lanes"),
-        number(values, "band_height"),
-        number(values, "model"),
-        bytes(data[OFFSETS["weights_hash"] : OFFSETS["weights_hash"] + HASH_BYTES]),
-    )
-    table_end = table_start + WORD_BYTES * coding.lanes
-    _require_bytes(data, table_end)
-    lane_table = _table_layout(coding.lanes).unpack_from(data, table_start)
-    metadata_end = table_end + metadata_bytes
-    adaptation_end = metadata_end + number(values, "adaptation_bytes")
-    alpha_end = adaptation_end + number(values, "alpha_bytes")
-    expected = alpha_end + payload_bytes(lane_table)
-    if len(data) != expected:
-        raise CorruptDataError(f"file: expected {expected} bytes, got {len(data)}", min(len(data), expected))
-    ends = (table_end, metadata_end, adaptation_end, alpha_end, expected)
-    chunks = (data[begin:end] for begin, end in pairwise(ends))
-    container = Container(header, coding, lane_table, *chunks)
-    if header.fidelity != Fidelity.LOSSY and not holds_samples(container):
-        raise CorruptDataError("header: asks for more samples than the payload can hold", OFFSETS["width"])
+def _unpack_coded(data: bytes, reader: Reader, found: Description) -> Container:
+    coding = CodingHeader(found.latents, found.lanes, reader.number(), reader.take(HASH_BYTES))
+    first = [reader.number() for _ in range(coding.lanes - 1)]
+    ends = list(accumulate(found.lengths, initial=reader.at))
+    last = len(data) - ends[-1] - sum(first)
+    if last < LEAST_MESSAGE_BYTES:
+        least = len(data) - last + LEAST_MESSAGE_BYTES
+        raise CorruptDataError(f"file: expected at least {least} bytes, got {len(data)}", len(data))
+    chunks = (data[begin:end] for begin, end in pairwise([*ends, len(data)]))
+    container = Container(found.header, coding, (*first, last), *chunks)
+    if found.header.fidelity != Fidelity.LOSSY and not holds_samples(container):
+        raise CorruptDataError("header: asks for more samples than the payload can hold", HEADER_BYTES)
     return container
 
 
@@ -237,33 +197,23 @@ def file_bytes(container: Container) -> int:
 
 
 def part_bits(container: Container) -> dict[str, int]:
-    """Return the bits of each part of the file; they sum to 8 times its length."""
-    headers = HEADER_BYTES if container.coding is None else HEADER_BYTES + CODING_HEADER_BYTES
+    """Return the bits of each part of the file; they sum to 8 times its length.
+
+    The checksum of a coded file's samples counts as one, though its first message holds it.
+    """
+    described, table = _heads(container)
+    stored_crc, sealed = (8 * CRC_BYTES, 0) if container.coding is None else (0, SAMPLES_CRC_BITS)
     return {
-        "header_bits": 8 * (headers - CHECKSUM_BYTES),
-        "lane_table_bits": 8 * WORD_BYTES * len(container.lane_table),
+        "header_bits": 8 * (HEADER_BYTES - CRC_BYTES + len(described)) - stored_crc,
+        "lane_table_bits": 8 * len(table),
         "metadata_bits": 8 * len(container.metadata),
         "adaptation_bits": 8 * len(container.adaptation),
         "alpha_bits": 8 * len(container.alpha),
-        "checksum_bits": 8 * CHECKSUM_BYTES,
-        "payload_bits": 8 * len(container.payload),
+        "checksum_bits": 8 * CRC_BYTES + stored_crc + sealed,
+        "payload_bits": 8 * len(container.payload) - sealed,
     }
 
 
-def _file_crc(header: bytes, body: bytes | memoryview) -> int:
-    """Return the CRC-32 of a header without its last field, ``file_crc``, and of what follows."""
-    return zlib.crc32(body, zlib.crc32(header[: OFFSETS["file_crc"]]))
-
-
-def _require_bytes(data: bytes, least: int) -> None:
-    if len(data) < least:
-        raise CorruptDataError(f"file: expected at least {least} bytes, got {len(data)}", len(data))
-
-
-def _table_layout(lanes: int) -> struct.Struct:
-    return struct.Struct(f"<{lanes}I")
-
-
-def payload_bytes(lane_table: tuple[int, ...]) -> int:
-    """Return the length in bytes of the lanes' messages."""
-    return HEAD_BYTES * len(lane_table) + WORD_BYTES * sum(lane_table)
+def _file_crc(start: bytes, body: bytes | memoryview) -> int:
+    """Return the CRC-32 of the bytes before ``file_crc`` and of those behind it."""
+    return zlib.crc32(body, zlib.crc32(start))

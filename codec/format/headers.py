@@ -1,16 +1,16 @@
-"""The headers of a file: their fields, the meaning of each, and the values that are refused.
+"""What files say of an image: the fields of its description, the meaning of each, and the values that are refused.
 
-All numbers are little-endian. See FORMAT.md, "Header" and "Coding header".
+A file and the index of an archive describe an image with the same bytes. See FORMAT.md, "Description".
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from codec.errors import CorruptDataError, UnsupportedError
+from codec.format.fields import Reader, varint
 
 MAGIC = b"VLAE"
 VERSION = 0
@@ -35,7 +35,7 @@ class Latents(IntEnum):
 
 
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
-"""Pillow's names of the modes. The header has the index."""
+"""Pillow's names of the modes. A description has the index."""
 EQUAL_COLOURS = 4
 """Added to the index of a mode with three colours if these are equal everywhere. Then one of them is coded."""
 COLOURED_MODES = ("RGB", "RGBA")
@@ -56,12 +56,16 @@ PIXEL_LIMIT = 178_956_970
 SIDE_LIMIT = 1 << 18
 """Largest width and height of a coded image. The latents' memory grows with the width of a band, however few its
 pixels are."""
-HASH_BYTES = 4
+HASH_BYTES = 2
 """Bytes of a weights hash. They are enough to notice other weights; the model's number says which are expected."""
+SAMPLES_CRC_BITS = 31
+"""Bits of a checksum of samples: as many as the head of an empty message has that say nothing."""
+SHORT_SIDE = 1 << 12
+"""Largest side of an image whose two sides share three bytes."""
 
 
 class Rules(NamedTuple):
-    """What headers of a fidelity may hold.
+    """What descriptions of a fidelity may hold.
 
     Attributes
     ----------
@@ -90,53 +94,9 @@ RULES = {
 }
 
 
-class Field(NamedTuple):
-    """A field of a header: its name in FORMAT.md and its `struct` code."""
-
-    name: str
-    code: str
-
-
-HEADER = (
-    Field("magic", "4s"),
-    Field("version", "B"),
-    Field("fidelity", "B"),
-    Field("mode", "B"),
-    Field("degree", "B"),
-    Field("width", "I"),
-    Field("height", "I"),
-    Field("metadata_bytes", "I"),
-    Field("samples_crc", "I"),
-    Field("file_crc", "I"),
-)
-CODING_HEADER = (
-    Field("latents", "B"),
-    Field("lanes", "B"),
-    Field("band_height", "H"),
-    Field("model", "H"),
-    Field("adaptation_bytes", "H"),
-    Field("weights_hash", f"{HASH_BYTES}s"),
-    Field("alpha_bytes", "I"),
-)
-
-
-def _layout(fields: tuple[Field, ...]) -> struct.Struct:
-    return struct.Struct("<" + "".join(field.code for field in fields))
-
-
-def _offsets(fields: tuple[Field, ...], start: int) -> dict[str, int]:
-    return {field.name: start + _layout(fields[:i]).size for i, field in enumerate(fields)}
-
-
-HEADER_BYTES = _layout(HEADER).size
-CODING_HEADER_BYTES = _layout(CODING_HEADER).size
-OFFSETS = _offsets(HEADER, 0) | _offsets(CODING_HEADER, HEADER_BYTES)
-"""Byte of the file at which each field begins, by the names of the fields."""
-
-
 @dataclass(frozen=True)
 class Header:
-    """The header of each file: what it says of its image.
+    """What a file says of its image.
 
     Attributes
     ----------
@@ -148,7 +108,8 @@ class Header:
     width, height : int
         Pixels, at least 1.
     samples_crc : int
-        CRC-32 of the decoded samples, see `codec.image_files.pillow.samples_crc`.
+        Checksum of the decoded samples, see `codec.image_files.pillow.samples_crc`. The first message of a coded file
+        holds it. It is 0 until that message is decoded.
     grey : bool
         Whether the three colours of a coded image are equal everywhere, so that one of them is coded.
     """
@@ -158,7 +119,7 @@ class Header:
     degree: int
     width: int
     height: int
-    samples_crc: int
+    samples_crc: int = 0
     grey: bool = False
 
     @property
@@ -188,7 +149,7 @@ class Header:
 
     @property
     def mode_number(self) -> int:
-        """Value of the header's field ``mode``. `mode_of` is the inverse."""
+        """Number of the mode in a description. `mode_of` is the inverse."""
         return MODES.index(self.mode) + EQUAL_COLOURS * self.grey
 
     @property
@@ -199,88 +160,151 @@ class Header:
 
 @dataclass(frozen=True)
 class CodingHeader:
-    """The coding header: how a coded file was made.
+    """How a coded file was made.
 
     Attributes
     ----------
     latents : Latents
     lanes : int
         Number of messages, 1 to `MAX_LANES`.
-    band_height : int
-        Rows of pixels in a band, 1 to `MAX_BAND_HEIGHT`.
     model : int
     weights_hash : bytes
-        First 4 bytes of the SHA-256 of the model's weights file.
+        First `HASH_BYTES` bytes of the SHA-256 of the model's weights file.
     """
 
     latents: Latents
     lanes: int
-    band_height: int
     model: int
     weights_hash: bytes
 
 
-def band_count(height: int, band_height: int) -> int:
-    """Return the number of bands of an image."""
-    return -(-height // band_height)
+class Lengths(NamedTuple):
+    """Lengths in bytes of an image's chunks. A chunk that does not exist has length 0."""
+
+    metadata: int = 0
+    adaptation: int = 0
+    alpha: int = 0
 
 
-def write(fields: tuple[Field, ...], values: dict[str, int | bytes]) -> bytes:
-    """Return the bytes of a header's fields."""
-    return _layout(fields).pack(*(values[field.name] for field in fields))
+class Description(NamedTuple):
+    """What a file, or the index of an archive, says of an image.
+
+    Attributes
+    ----------
+    header : Header
+    latents : Latents
+    lanes : int
+        1 to `MAX_LANES`. A stored image has 1, too, which means nothing.
+    borrows : bool
+        Whether all bands borrow bits, those of an archive's later images. Never in a file.
+    lengths : Lengths
+    """
+
+    header: Header
+    latents: Latents = Latents.NONE
+    lanes: int = 1
+    borrows: bool = False
+    lengths: Lengths = Lengths()
 
 
-def read(fields: tuple[Field, ...], data: bytes, offset: int) -> dict[str, int | bytes]:
-    """Return a header's fields by name, from the bytes at ``offset``; the inverse of `write`."""
-    names = (field.name for field in fields)
-    return dict(zip(names, _layout(fields).unpack_from(data, offset), strict=True))
-
-
-def number(values: dict[str, int | bytes], name: str) -> int:
-    """Return the value of a field that holds a number."""
-    return int(values[name])
-
-
-def require(condition: bool, name: str, expected: str, values: dict[str, int | bytes]) -> None:
-    """Raise CorruptDataError unless the condition holds. The error has the place of the field in the file."""
+def require(condition: bool, name: str, expected: str, got: object, offset: int | None = None) -> None:
+    """Raise CorruptDataError unless the condition holds."""
     if not condition:
-        raise CorruptDataError(f"header: {name}: expected {expected}, got {values[name]!r}", OFFSETS[name])
+        raise CorruptDataError(f"header: {name}: expected {expected}, got {got}", offset)
 
 
 def mode_of(number: int) -> tuple[str, bool]:
-    """Return the mode that the header's field ``mode`` stands for, and whether its three colours are equal."""
+    """Return the mode that a number of 0..7 stands for, and whether its three colours are equal."""
     grey = number >= len(MODES)
     return MODES[number - EQUAL_COLOURS * grey], grey
 
 
-def check_header(values: dict[str, int | bytes], max_pixels: int | None) -> None:
+def pack_description(description: Description) -> bytes:
+    """Return the bytes of a description; the inverse of `unpack_description`."""
+    header, latents, lanes, borrows, lengths = description
+    check_header(header, None)
+    require(header.has_alpha == (lengths.alpha > 0), "alpha_bytes", "more than 0 if there is alpha", lengths.alpha)
+    coding = latents | (lanes - 1) << 2 | (lengths.adaptation > 0) << 5 | borrows << 6
+    is_long = max(header.width, header.height) > SHORT_SIDE
+    flags = (lengths.metadata > 0) << 5 | (coding > 0) << 6 | is_long << 7
+    parts = [bytes([header.fidelity | header.mode_number << 2 | flags])]
+    sides = header.width - 1, header.height - 1
+    parts += map(varint, sides) if is_long else [(sides[0] | sides[1] << 12).to_bytes(3, "little")]
+    if header.degree:
+        parts.append(bytes([header.degree]))
+    if coding:
+        parts.append(bytes([coding]))
+    parts += [varint(length) for length in lengths if length]
+    return b"".join(parts)
+
+
+def unpack_description(reader: Reader, max_pixels: int | None) -> Description:
+    """Return the description that a reader reads next; the inverse of `pack_description`.
+
+    Raises
+    ------
+    CorruptDataError
+        A field is out of its range, or fields contradict each other, or the data ends.
+    UnsupportedError
+        The image is over ``max_pixels``.
+    """
+    form = reader.byte()
+    fidelity = Fidelity(form & 3)
+    mode, grey = mode_of(form >> 2 & 7)
+    width, height = _unpack_sides(reader, bool(form >> 7))
+    degree = reader.byte() if RULES[fidelity].largest_degree else 0
+    header = Header(fidelity, mode, degree, width, height, grey=grey)
+    check_header(header, max_pixels)
+    coding, at = 0, reader.at
+    if form >> 6 & 1:
+        coding = reader.byte()
+        require(0 < coding < 1 << 7 and fidelity != Fidelity.STORED, "coding", "1 to 127 in a coded file", coding, at)
+    require(coding & 3 <= max(Latents), "latents", f"0 to {max(Latents):d}", coding & 3, at)
+    latents, borrows = Latents(coding & 3), bool(coding >> 6)
+    require(not borrows or latents == Latents.BITS_BACK, "borrows", "0 without bits-back", 1, at)
+    lengths = Lengths(
+        *(_length(reader) if there else 0 for there in (form >> 5 & 1, coding >> 5 & 1, header.has_alpha))
+    )
+    found = Description(header, latents, 1 + (coding >> 2 & 7), borrows, lengths)
+    if fidelity != Fidelity.STORED:
+        _check_coding(found)
+    return found
+
+
+def _unpack_sides(reader: Reader, is_long: bool) -> tuple[int, int]:
+    at = reader.at
+    if not is_long:
+        sides = int.from_bytes(reader.take(3), "little")
+        return 1 + sides % SHORT_SIDE, 1 + sides // SHORT_SIDE
+    width, height = 1 + reader.number(), 1 + reader.number()
+    require(max(width, height) > SHORT_SIDE, "sides", f"one above {SHORT_SIDE}", f"{width}x{height}", at)
+    return width, height
+
+
+def _length(reader: Reader) -> int:
+    at = reader.at
+    length = reader.number()
+    require(length > 0, "length of a chunk", "at least 1", length, at)
+    return length
+
+
+def check_header(header: Header, max_pixels: int | None) -> None:
     """Raise CorruptDataError or UnsupportedError if a field is out of its range, or the image over ``max_pixels``."""
-    fidelity, mode, degree = (number(values, name) for name in ("fidelity", "mode", "degree"))
-    width, height = number(values, "width"), number(values, "height")
-    require(fidelity <= max(Fidelity), "fidelity", f"0 to {max(Fidelity):d}", values)
-    most = EQUAL_COLOURS + MODES.index(COLOURED_MODES[-1])
-    require(mode <= most, "mode", f"0 to {most}", values)
-    (name, grey), rules = mode_of(mode), RULES[Fidelity(fidelity)]
-    require(name in rules.modes and (rules.equal_colours or not grey), "mode", "one that is coded", values)
-    most = rules.largest_degree
-    require(min(most, 1) <= degree <= most, "degree", f"1 to {most}" if most else "0", values)
-    require(width >= 1, "width", "at least 1", values)
-    require(height >= 1, "height", "at least 1", values)
-    if max_pixels is not None and width * height > max_pixels:
-        raise UnsupportedError(f"header: {width}x{height} pixels are over the limit of {max_pixels}")
-
-
-def check_coding_header(values: dict[str, int | bytes], header: Header) -> None:
-    """Raise CorruptDataError or UnsupportedError if a field does not fit its range or the header."""
-    latents, lanes, band_height = (number(values, name) for name in ("latents", "lanes", "band_height"))
-    require(latents <= max(Latents), "latents", f"0 to {max(Latents):d}", values)
     rules = RULES[header.fidelity]
-    require(rules.bits_back or latents != Latents.BITS_BACK, "latents", "0 or 2 in a near-lossless file", values)
+    allowed = header.mode in rules.modes and (rules.equal_colours or not header.grey)
+    require(allowed, "mode", "one that is coded", header.mode_number)
+    most = rules.largest_degree
+    require(min(most, 1) <= header.degree <= most, "degree", f"1 to {most}" if most else "0", header.degree)
+    if max_pixels is not None and header.width * header.height > max_pixels:
+        raise UnsupportedError(f"header: {header.width}x{header.height} pixels are over the limit of {max_pixels}")
+
+
+def _check_coding(found: Description) -> None:
+    """Raise CorruptDataError or UnsupportedError if the description of a coded image contradicts itself."""
+    header, rules = found.header, RULES[found.header.fidelity]
+    bits_back = found.latents == Latents.BITS_BACK
+    require(rules.bits_back or not bits_back, "latents", "0 or 2 in a near-lossless file", found.latents)
     if max(header.width, header.height) > SIDE_LIMIT:
         raise UnsupportedError(f"header: {header.width}x{header.height}, coded images have sides up to {SIDE_LIMIT}")
-    require(1 <= band_height <= MAX_BAND_HEIGHT, "band_height", f"1 to {MAX_BAND_HEIGHT}", values)
-    most = min(MAX_LANES, band_count(header.height, band_height))
-    require(1 <= lanes <= most, "lanes", f"1 to {most}", values)
-    require(rules.adaptation or values["adaptation_bytes"] == 0, "adaptation_bytes", "0 in a lossy file", values)
-    has_alpha = number(values, "alpha_bytes") > 0
-    require(has_alpha == header.has_alpha, "alpha_bytes", "more than 0 if and only if there is alpha", values)
+    adaptation_bytes = found.lengths.adaptation
+    require(rules.adaptation or adaptation_bytes == 0, "adaptation_bytes", "0 in a lossy file", adaptation_bytes)

@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from codec.errors import ImageError, RequestError
 from codec.format import metadata
-from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT
+from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT, SAMPLES_CRC_BITS
 from codec.image_files import dropped, source_depth, tiff
 from codec.image_files.file_parts import whole
 from codec.system.outputs import write_file
@@ -257,7 +257,7 @@ def to_pillow(pixels: Pixels) -> Image.Image:
 
 
 def samples_crc(samples: U8, alpha: U8 | None) -> int:
-    """Return the CRC-32 of the samples in raster order and of alpha, which is the header's ``samples_crc``.
+    """Return the format's ``samples_crc``: the CRC-32 of the samples in raster order and of alpha, modulo 2^31.
 
     Parameters
     ----------
@@ -265,7 +265,9 @@ def samples_crc(samples: U8, alpha: U8 | None) -> int:
     alpha : uint8 array (H, W) or None
     """
     crc = zlib.crc32(np.ascontiguousarray(samples).data)
-    return crc if alpha is None else zlib.crc32(np.ascontiguousarray(alpha).data, crc)
+    if alpha is not None:
+        crc = zlib.crc32(np.ascontiguousarray(alpha).data, crc)
+    return crc % (1 << SAMPLES_CRC_BITS)
 
 
 def check_output(path: str | os.PathLike[str]) -> None:

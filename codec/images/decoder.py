@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
-from codec.format.headers import OFFSETS, CodingHeader, Header
+from codec.format.headers import CodingHeader, Header
 from codec.frozen import shipped
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
@@ -28,6 +28,7 @@ class Opened:
     Attributes
     ----------
     file : Container
+        Its header has the checksum of the samples.
     raster : codec.vlae.image.Image or None
         The samples, or the tensor of a lossy file, with latents and adaptation. None if the file is stored.
     alpha : uint8 array (H, W) or None
@@ -93,7 +94,8 @@ def opened(file: Container, *, threads: int | None = None, progress: Progress | 
         return Opened(file, None, None)
     alpha = unpack_alpha(file)
     model = load_model(file.coding)
-    return Opened(file, decoding.decode(model, file, threads=threads, progress=progress), alpha)
+    raster, samples_crc = decoding.decode(model, file, threads=threads, progress=progress)
+    return Opened(replace(file, header=replace(file.header, samples_crc=samples_crc)), raster, alpha)
 
 
 def stored_image(file: Container) -> Image.Image:
@@ -181,6 +183,4 @@ def coded_image(
 def _check_samples(header: Header, samples: pillow.U8, alpha: pillow.U8 | None) -> None:
     crc = pillow.samples_crc(samples, alpha)
     if crc != header.samples_crc:
-        raise CorruptDataError(
-            f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}", OFFSETS["samples_crc"]
-        )
+        raise CorruptDataError(f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}")

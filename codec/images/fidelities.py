@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
 from codec.encoder import encoding, estimates
-from codec.encoder.encoding import Encoded
+from codec.encoder.encoding import Checksum, Encoded
 from codec.entropy.stack import Stack
 from codec.errors import ImageError, RequestError
 from codec.format import container, png
@@ -98,8 +98,8 @@ class Encoder:
         Largest number of threads.
     progress : callable or None
         Called with the bands done and the bands in all, for each encoding.
-    chains : mapping of int to Chain
-        The chains of an archive's block, by the numbers of their models. Empty for a single file.
+    chains : mapping of int to Chain, or None
+        The chains of an archive's block, by the numbers of their models. None for a file of one image.
     model : Model or None
         The model that the caller named for lossless files.
     """
@@ -110,7 +110,7 @@ class Encoder:
     effort: int
     threads: int | None
     progress: Progress | None
-    chains: Mapping[int, Chain] = field(default_factory=dict)
+    chains: Mapping[int, Chain] | None = None
     model: Model | None = None
 
     @cached_property
@@ -144,14 +144,14 @@ class Encoder:
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
-        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        options = self._options(model, lambda decoded: self._samples_crc(model.kind.samples_of(decoded)))
         encoded = encoding.encode(model, values, error, self.latents, **options)
         return self._coded(fidelity, error, model, encoded, model.kind.samples_of(encoded.samples))
 
     def lossy(self, quality: int) -> File:
         """Return the lossy file of a quality, or the stored file if a decoder would refuse the lossy one."""
         model = model_for(None)
-        options: dict[str, Any] = {"onto": self._onto(model), "threads": self.threads, "progress": self.progress}
+        options = self._options(model, self._samples_crc)
         coded = lossy_encoder.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
@@ -161,7 +161,7 @@ class Encoder:
         lane_table = lanes.lane_table(messages)
         coded = Container(
             self._header(fidelity, degree, pixels.mode, samples, pixels.alpha),
-            CodingHeader(encoded.latents, encoded.lanes, encoded.band_height, model.number, model.hash),
+            CodingHeader(encoded.latents, encoded.lanes, model.number, model.hash),
             lane_table,
             pixels.metadata,
             encoded.adaptation,
@@ -169,18 +169,23 @@ class Encoder:
             b"",
         )
         chain = Chain(messages, before.demand + decoding.demand(model, coded.header))
-        payload_bytes = container.payload_bytes(lane_table)
+        payload_bytes = sum(lane_table)
         if not container.holds(chain.demand, payload_bytes):
             return self.stored
-        more = payload_bytes - container.payload_bytes(lanes.lane_table(before.messages))
+        more = payload_bytes - sum(lanes.lane_table(before.messages))
         size = container.file_bytes(coded) + more
         return File(coded, metrics.psnr(pixels.samples, samples, pixels.alpha), size, chain, encoded.dry)
 
     def _chain(self, model: Model) -> Chain:
-        return self.chains.get(model.number, Chain())
+        return (self.chains or {}).get(model.number, Chain())
 
-    def _onto(self, model: Model) -> tuple[Stack, ...]:
-        return self._chain(model).messages
+    def _options(self, model: Model, checksum: Checksum) -> dict[str, Any]:
+        """Return the options of an encoder. A file of one image holds a checksum; an archive's index has those."""
+        begins = {"checksum": checksum} if self.chains is None else {"onto": self._chain(model).messages}
+        return {"threads": self.threads, "progress": self.progress, **begins}
+
+    def _samples_crc(self, samples: pillow.U8) -> int:
+        return pillow.samples_crc(samples, self.pixels.alpha)
 
     @staticmethod
     def _header(fidelity: Fidelity, degree: int, mode: str, samples: pillow.U8, alpha: pillow.U8 | None) -> Header:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ def encode(
     *,
     effort: int,
     onto: Sequence[Stack] = (),
+    checksum: encoding.Checksum | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Lossy:
@@ -69,6 +71,8 @@ def encode(
         One of `codec.images.goals.EFFORTS`.
     onto : sequence of Stack
         The messages of the lanes that already hold the images to be decoded after this one.
+    checksum : callable, optional
+        For a file of one image: returns the checksum of the samples that a decoder will return.
     threads : int or None
         Largest number of threads.
     progress : callable or None
@@ -119,5 +123,8 @@ def encode(
             tensor = rounding.optimise(
                 model, tensor, fine, level, prices, alike, threads=threads, progress=report(number)
             )
-    encoded = encoding.encode(model, tensor, level, latents, onto=onto, threads=threads, progress=report(passes))
-    return Lossy(encoded, decoded(model, tensor, quality, samples.shape, threads))
+    back = decoded(model, tensor, quality, samples.shape, threads)
+    options: dict[str, Any] = {"onto": onto, "threads": threads, "progress": report(passes)}
+    if checksum is not None:
+        options["checksum"] = lambda _: checksum(back)
+    return Lossy(encoding.encode(model, tensor, level, latents, **options), back)

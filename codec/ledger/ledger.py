@@ -7,11 +7,10 @@ definition of its own:
     posterior          -log2 q(z|x) of the latents, negative: bits-back returns it
     initial            the posterior of latents that is not returned, as no bits were there yet to borrow
     rounding           integer frequencies instead of true probabilities
-    rans               words and heads of the messages over the bits of the frequencies
+    rans               bits of the messages over those of the frequencies and of the checksum in the first message
     header, lane_table, metadata, adaptation, alpha, checksum, stored
                        the other parts of a file; stored is the PNG of an image without a model
-    name, image_header, block_header, trailer
-                       the index of an archive
+    index              the indexes of an archive and their trailers, without their checksums
     ignored            the end of an archive, which an addition left that did not end
 
 Ledgers add up: those of bands to that of an image, those of images to that of an archive or a folder.
@@ -39,7 +38,7 @@ FILE_ROWS = (
     "stored_bits",
 )
 """Rows of a file, in their order."""
-ARCHIVE_ROWS = (*FILE_ROWS, "name_bits", "image_header_bits", "block_header_bits", "trailer_bits", "ignored_bits")
+ARCHIVE_ROWS = (*FILE_ROWS, "index_bits", "ignored_bits")
 """Rows of an archive, in their order."""
 TOLERANCE_BITS = 0.01
 """Rows are sums of up to 10**9 logarithms."""

@@ -8,12 +8,12 @@ from math import prod
 from codec.entropy.rans import Message
 from codec.errors import CorruptDataError
 from codec.format.container import Container, holds
-from codec.format.headers import OFFSETS, Header, Latents
+from codec.format.headers import Header, Latents
 from codec.frozen.layout import KINDS, TENSOR, Kind
 from codec.frozen.model import Model
 from codec.vlae import adaptation, coders, pipeline
 from codec.vlae.image import Image
-from codec.vlae.lanes import check_all_popped, read_lanes
+from codec.vlae.lanes import check_all_popped, read_lanes, unseal
 from codec.vlae.pipeline import Progress, Ready
 from codec.vlae.wavefront import lag
 
@@ -59,19 +59,21 @@ def blank(model: Model, file: Container) -> Image:
     if kind is not model.kind:
         raise CorruptDataError(f"header: model {model.number} codes {model.kind.name}, got {kind.name}")
     image = Image.blank(model, _shape(model, header), header.condition, coding.lanes)
-    if coding.band_height != image.band_height:
+    if coding.lanes > image.bands:
         raise CorruptDataError(
-            f"header: bands of model {model.number} have {image.band_height} rows, got {coding.band_height}"
+            f"header: lanes: expected at most one for each of {image.bands} bands, got {coding.lanes}"
         )
     if coding.latents != Latents.NONE and not model.latents:
-        raise CorruptDataError(
-            f"header: model {model.number} has no latents, got {coding.latents.name}", OFFSETS["latents"]
-        )
+        raise CorruptDataError(f"header: model {model.number} has no latents, got {coding.latents.name}")
     return replace(image, moved=adaptation.unpack(file.adaptation, model.network))
 
 
-def decode(model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Image:
-    """Return the image of a coded file, or the tensor of a lossy one, with its latents and its adaptation.
+def decode(
+    model: Model, file: Container, *, threads: int | None = None, progress: Progress | None = None
+) -> tuple[Image, int]:
+    """Return what a coded file holds: its image, or the tensor of a lossy file, and the checksum of the samples.
+
+    The image has its latents and its adaptation. The checksum is to be compared with that of the samples.
 
     Parameters
     ----------
@@ -97,10 +99,11 @@ def decode(model: Model, file: Container, *, threads: int | None = None, progres
     if coding is None:
         raise ValueError("expected a coded file")
     if not holds(demand(model, file.header), len(file.payload)):
-        raise CorruptDataError("header: asks for more values than the payload can hold", OFFSETS["width"])
+        raise CorruptDataError("header: asks for more values than the payload can hold")
     image = blank(model, file)
-    decode_bands(image, file.payload, file.lane_table, coding.latents, threads=threads, progress=progress)
-    return image
+    messages = read_lanes(file.payload, file.lane_table)
+    pop_bands(image, messages, coding.latents, threads=threads, progress=progress)
+    return image, unseal(messages)
 
 
 def decode_bands(
@@ -112,7 +115,7 @@ def decode_bands(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Decode the raster of an image or a tensor whose shape, model and adaptation are known.
+    """Decode the raster of an image or a tensor whose shape, model and adaptation are known, and that has no checksum.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ def decode_bands(
     payload : bytes
         The messages of the lanes, laid flat.
     lane_table : tuple of int
-        Words of each lane's message, its head not counted.
+        Bytes of each lane's message.
     latents : Latents
         How latents are coded.
     threads, progress

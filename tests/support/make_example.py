@@ -27,31 +27,25 @@ def fields(data):
     """Return the rows of the table: of each field its bytes, its name and its value."""
     file = container.unpack(data)
     header, coding = file.header, file.coding
-    values = {
-        "magic": "VLAE",
-        "version": "0",
-        "fidelity": "3, lossy",
-        "mode": "0, L",
-        "degree": f"{header.quality}, the quality",
-        "width": f"{header.width}",
-        "height": f"{header.height}",
-        "metadata_bytes": "0",
-        "samples_crc": f"{int.from_bytes(data[20:24], 'little'):08x}, of the 64 samples",
-        "file_crc": f"{int.from_bytes(data[24:28], 'little'):08x}, of bytes 00..17 and 1c..{len(data) - 1:02x}",
-        "latents": "0, none",
-        "lanes": f"{coding.lanes}",
-        "band_height": f"{coding.band_height}, {coding.band_height // 8} rows of positions",
-        "model": f"{coding.model}",
-        "adaptation_bytes": "0",
-        "weights_hash": f"{coding.weights_hash.hex()}, as bytes",
-        "alpha_bytes": "0",
-    }
-    places = [headers.OFFSETS[name] for name in values]
-    ends = [*places[1:], 44]
-    rows = [(begin, end, name, values[name]) for begin, end, name in zip(places, ends, values, strict=True)]
-    words = file.lane_table[0]
-    said = "the head, no words" if words == 0 else f"the head and {words} words"
-    return [*rows, (44, 48, "lane table", f"{words}"), (48, len(data), "payload", said)]
+    crc = int.from_bytes(data[5:9], "little")
+    sizes_and_rows = [
+        (4, "magic", "VLAE"),
+        (1, "version", "0"),
+        (4, "file_crc", f"{crc:08x}, of bytes 00..04 and 09..{len(data) - 1:02x}"),
+        (1, "form", f"{data[9]}: fidelity 3, mode 0"),
+        (3, "sides", f"{int.from_bytes(data[10:13], 'little')}: {header.width} by {header.height}"),
+        (1, "degree", f"{header.quality}, the quality"),
+        (1, "model", f"{coding.model}"),
+        (headers.HASH_BYTES, "weights_hash", f"{coding.weights_hash.hex()}, as bytes"),
+        (len(file.payload), "payload", "the message of lane 0"),
+    ]
+    rows, begin = [], 0
+    for size, name, value in sizes_and_rows:
+        rows.append((begin, begin + size, name, value))
+        begin += size
+    if begin != len(data):
+        raise SystemExit("the file has other fields than these: take another ramp or quality")
+    return rows
 
 
 def example():
@@ -61,7 +55,8 @@ def example():
     if codec.info(data).fidelity != "lossy":
         raise SystemExit("another file than a lossy one is the best choice: take another ramp or quality")
     model = shipped.load_model(shipped.LOSSY)
-    q = decoding.decode(model, file).samples
+    raster, samples_crc = decoding.decode(model, file)
+    q = raster.samples
     values = quantisation.dequantise(q, model.transforms.steps[file.header.condition])
     where = np.flatnonzero(q)
     channels = ", ".join(map(str, where))
@@ -80,7 +75,8 @@ def example():
         lines.append(f"| {place} | {name} | {value} |")
     said = (
         f"The tensor has one position. Its q is {numbers} in the channels {channels} and 0 in the others, which "
-        f"dequantise to {dequantised} sixteenths of a sample. Synthesis makes the rows"
+        f"dequantise to {dequantised} sixteenths of a sample. The head is then {(1 << 31) + samples_crc:x} "
+        f"(hexadecimal), so samples_crc is {samples_crc:08x}. Synthesis makes the rows"
     )
     rows = [f"    {' '.join(map(str, row))}" for row in np.asarray(codec.decompress(data))]
     return "\n".join([*lines, "", said.replace("-", "\N{MINUS SIGN}"), "", *rows]) + "\n"

@@ -40,33 +40,119 @@ def require(condition: bool, what: str) -> None:
 # Container
 
 
+class Fields:
+    """Reads fields from their beginning."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def bytes(self, count: int) -> bytes:
+        require(len(self.data) >= self.at + count, "cut")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def fixed(self, size: int) -> int:
+        return int.from_bytes(self.bytes(size), "little")
+
+    def number(self) -> int:
+        total = 0
+        for i in range(5):
+            byte = self.fixed(1)
+            total += byte % 128 << 7 * i
+            if byte < 128:
+                require(byte > 0 or i == 0, "number: more bytes than needed")
+                return total
+        raise ValueError("number: more than 5 bytes")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file or an index says of an image."""
+
+    fidelity: int
+    mode_index: int
+    width: int
+    height: int
+    degree: int
+    latents: int
+    lanes: int
+    borrows: bool
+    metadata_bytes: int
+    adaptation_bytes: int
+    alpha_bytes: int
+
+    @property
+    def mode(self) -> str:
+        return MODES[self.mode_index % 4 if self.mode_index > 5 else self.mode_index]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of the coded samples, without alpha."""
+        return self.height, self.width, 3 if self.mode_index in (2, 3) else 1
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.mode in ("LA", "RGBA")
+
+    @property
+    def kind(self) -> str:
+        return "tensor" if self.fidelity == LOSSY else "bits" if self.mode == "1" else "samples"
+
+
+def read_description(fields: Fields) -> Description:
+    form = fields.fixed(1)
+    fidelity, mode_index = form % 4, (form >> 2) % 8
+    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5, 6, 7)}
+    require(mode_index in legal.get(fidelity, (0, 1, 2, 3, 6, 7)), "mode")
+    if form >> 7:
+        width, height = fields.number() + 1, fields.number() + 1
+        require(max(width, height) > 4096, "sides")
+    else:
+        sides = fields.fixed(3)
+        width, height = sides % 4096 + 1, sides // 4096 + 1
+    most = {2: 10, LOSSY: 100}.get(fidelity, 0)
+    degree = fields.fixed(1) if most else 0
+    require(min(most, 1) <= degree <= most, "degree")
+    coding = 0
+    if (form >> 6) % 2:
+        coding = fields.fixed(1)
+        require(1 <= coding < 128 and fidelity != STORED, "coding")
+    latents, borrows = coding % 4, coding >> 6 == 1
+    require(latents <= 2 and (latents != BITS_BACK or fidelity != 2), "latents")
+    require(latents == BITS_BACK or not borrows, "borrows")
+    has_alpha = fidelity != STORED and mode_index in (1, 3, 7)
+    lengths = []
+    for there in ((form >> 5) % 2, (coding >> 5) % 2, has_alpha):
+        lengths.append(fields.number() if there else 0)
+        require(not there or lengths[-1] > 0, "length of 0")
+    require(lengths[1] == 0 or fidelity != LOSSY, "adaptation_bytes")
+    lanes = (coding >> 2) % 8 + 1
+    return Description(fidelity, mode_index, width, height, degree, latents, lanes, borrows, *lengths)
+
+
+def checksum(samples: NDArray[np.uint8], has_alpha: bool) -> int:
+    """Return samples_crc of samples (H, W, C), alpha last."""
+    colours = samples.shape[2] - has_alpha
+    crc = zlib.crc32(samples[:, :, :colours].tobytes())
+    return zlib.crc32(samples[:, :, colours:].tobytes(), crc) % 2**31
+
+
 def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uint8]]:
     """Return the mode and the samples (H, W, C) of a file, alpha last; indices for P, 0 and 255 for 1."""
-    require(len(data) >= 28 and data[:4] == b"VLAE" and data[4] == 0, "not a file of version 0")
-    fidelity, mode_index, degree, width, height, metadata_bytes, samples_crc, file_crc = struct.unpack_from(
-        "<BBBIIIII", data, 5
-    )
-    require(zlib.crc32(data[28:], zlib.crc32(data[:24])) == file_crc, "file_crc")
-    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5, 6, 7)}
-    require(fidelity <= 3 and mode_index in legal.get(fidelity, (0, 1, 2, 3, 6, 7)), "fidelity or mode")
-    most = {2: 10, LOSSY: 100}.get(fidelity, 0)
-    require(min(most, 1) <= degree <= most, "degree")
-    require(width >= 1 and height >= 1, "size")
-    mode, colours = MODES[mode_index % 4 if mode_index > 5 else mode_index], 3 if mode_index in (2, 3) else 1
-    if fidelity == STORED:
-        samples = open_png(data[28 + metadata_bytes :], width, height, mode)
-        channels = samples.shape[2] - (mode in ("LA", "RGBA"))
+    require(len(data) >= 9 and data[:5] == b"VLAE\0", "not a file of version 0")
+    require(zlib.crc32(data[9:], zlib.crc32(data[:5])) == int.from_bytes(data[5:9], "little"), "file_crc")
+    fields = Fields(data)
+    fields.bytes(9)
+    said = read_description(fields)
+    require(not said.borrows, "borrows")
+    if said.fidelity == STORED:
+        crc = fields.fixed(4)
+        fields.bytes(said.metadata_bytes)
+        samples = open_png(data[fields.at :], said.width, said.height, said.mode)
     else:
-        channels = colours
-        shape = (height, width, channels)
-        kind = "tensor" if fidelity == LOSSY else "bits" if mode == "1" else "samples"
-        has_alpha, folder = mode in ("LA", "RGBA"), Path(weights_folder)
-        samples = decode_coded(data, metadata_bytes, shape, has_alpha, kind, degree, folder)
-    crc = zlib.crc32(samples[:, :, :channels].tobytes())
-    if samples.shape[2] > channels:
-        crc = zlib.crc32(samples[:, :, channels].tobytes(), crc)
-    require(crc == samples_crc, "samples_crc")
-    return mode, with_equal_colours(mode_index, samples)
+        samples, crc = decode_coded(fields, said, Path(weights_folder))
+    require(checksum(samples, said.has_alpha) == crc, "samples_crc")
+    return said.mode, with_equal_colours(said.mode_index, samples)
 
 
 def with_equal_colours(mode_index: int, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -74,52 +160,39 @@ def with_equal_colours(mode_index: int, samples: NDArray[np.uint8]) -> NDArray[n
     return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if mode_index > 5 else samples
 
 
-def decode_coded(
-    data: bytes,
-    metadata_bytes: int,
-    shape: tuple[int, int, int],
-    has_alpha: bool,
-    kind: str,
-    degree: int,
-    folder: Path,
+def decode_coded(fields: Fields, said: Description, folder: Path) -> tuple[NDArray[np.uint8], int]:
+    """Return the samples of a coded file, and its samples_crc."""
+    fields.number()  # the hash says as much
+    model = load_model(folder, fields.bytes(2))
+    table = [fields.number() for _ in range(said.lanes - 1)]
+    fields.bytes(said.metadata_bytes)
+    chunks = fields.bytes(said.adaptation_bytes), fields.bytes(said.alpha_bytes)
+    messages = [Message(fields.bytes(length)) for length in table]
+    messages.append(Message(fields.data[fields.at :]))
+    samples = decode_image(model, said, messages, *chunks)
+    crc = messages[0].head - 2**31
+    messages[0].head = 2**31
+    require(crc < 2**31 and all(message.is_empty() for message in messages), "message: more than the image")
+    return samples, crc
+
+
+def decode_image(
+    model: Model, said: Description, messages: list[Message], adaptation: bytes, alpha: bytes
 ) -> NDArray[np.uint8]:
-    require(len(data) >= 44, "cut")
-    latents, lanes, band_height, _, adaptation_bytes, weights_hash, alpha_bytes = struct.unpack_from(
-        "<BBHHH4sI", data, 28
-    )
-    height, lossy = shape[0], kind == "tensor"
-    require(latents <= 2 and (latents != BITS_BACK or lossy or degree == 0), "latents")
-    require(adaptation_bytes == 0 or not lossy, "adaptation_bytes")
-    require(1 <= band_height <= 1024, "band_height")
-    require(1 <= lanes <= min(8, -(-height // band_height)), "lanes")
-    require((alpha_bytes > 0) == has_alpha, "alpha_bytes")
-    table_end = 44 + 4 * lanes
-    require(len(data) >= table_end, "cut")
-    table = struct.unpack_from(f"<{lanes}I", data, 44)
-    adaptation_at = table_end + metadata_bytes
-    alpha_at = adaptation_at + adaptation_bytes
-    payload_at = alpha_at + alpha_bytes
-    require(len(data) == payload_at + 8 * lanes + 4 * sum(table), "length")
-    messages = []
-    for words in table:
-        end = payload_at + 8 + 4 * words
-        messages.append(Message(data[payload_at:end]))
-        payload_at = end
-    model = load_model(folder, weights_hash)
-    require(model.kind == kind, "model")
-    condition = degree - lossy
+    """Return the samples (H, W, C) of an image, alpha last, and leave what follows in the messages."""
+    lossy = said.fidelity == LOSSY
+    require(model.kind == said.kind, "model")
+    condition = said.degree - lossy
     served = model.conditions if lossy else len(model.tensors["likelihood.fixed_biases"])
     require(condition < served, "model")
-    require(band_height == model.band * model.tile * (8 if lossy else 1), "model")
-    moved = pop_adaptation(model, data[adaptation_at:alpha_at])
-    raster = (-(-height // 8), -(-shape[1] // 8), model.channels) if lossy else shape
-    samples = decode_bands(model, messages, raster, condition, latents, moved)
-    require(all(message.is_empty() for message in messages), "message: more than the image")
+    moved = pop_adaptation(model, adaptation)
+    raster = (-(-said.height // 8), -(-said.width // 8), model.channels) if lossy else said.shape
+    samples = decode_bands(model, messages, raster, condition, said.latents, moved, not said.borrows)
     if lossy:
-        samples = synthesise(model, samples, condition, shape)
-    if kind == "bits":
+        samples = synthesise(model, samples, condition, said.shape)
+    if said.kind == "bits":
         samples = 255 * samples
-    return with_alpha(samples.astype(np.uint8), data[alpha_at : alpha_at + alpha_bytes])
+    return with_alpha(samples.astype(np.uint8), alpha)
 
 
 def with_alpha(samples: NDArray[np.uint8], chunk: bytes) -> NDArray[np.uint8]:
@@ -198,10 +271,11 @@ class Message:
     """A lane: the head, a Python integer, and the words, the last one on top."""
 
     def __init__(self, data: bytes) -> None:
-        require(len(data) >= 8 and len(data) % 4 == 0, "message: length")
-        self.head = int.from_bytes(data[:8], "little")
-        self.words = list(struct.unpack(f"<{len(data) // 4 - 2}I", data[8:]))[::-1]
-        require(2**31 <= self.head < 2**63, "message: head")
+        number = int.from_bytes(data, "little")
+        require(number >= 2**31 and data[-1] > 0, "message: length")
+        count = number.bit_length() // 32 - 1
+        self.words = [(number >> 32 * i) % 2**32 for i in range(count)]
+        self.head = number >> 32 * count
 
     def pop(self, cum: I64) -> int:
         """Return the symbol on top, given the cumulative frequencies cum(0), ..., cum(n)."""
@@ -354,7 +428,7 @@ class Model:
 def load_model(folder: Path, weights_hash: bytes) -> Model:
     for path in sorted(folder.glob("*.safetensors")):
         data = path.read_bytes()
-        if hashlib.sha256(data).digest()[:4] == weights_hash:
+        if hashlib.sha256(data).digest()[:2] == weights_hash:
             return parse_model(data)
     raise ValueError("no model with this hash")
 
@@ -772,6 +846,7 @@ def decode_bands(
     raster = np.full((height * width + 1, model.channels), raster_of(model).missing, dtype=np.int64)
     across, band_rows = -(-width // model.tile), model.band * model.tile
     lanes, bands = len(messages), -(-height // band_rows)
+    require(lanes <= bands, "lanes")
     for band in range(bands):
         message = messages[band % lanes]
         top = band * band_rows
@@ -853,22 +928,6 @@ def synthesise(model: Model, q: I64, condition: int, shape: tuple[int, int, int]
 # Archives
 
 
-class Fields:
-    """Reads an index from its beginning."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def bytes(self, count: int) -> bytes:
-        require(len(self.data) >= count, "index: cut")
-        taken, self.data = self.data[:count], self.data[count:]
-        return taken
-
-    def numbers(self, code: str) -> tuple[Any, ...]:
-        layout = struct.Struct("<" + code)
-        return layout.unpack(self.bytes(layout.size))
-
-
 def decode_archive(data: bytes, weights_folder: str | Path) -> dict[str, tuple[str, NDArray[np.uint8]]]:
     """Return the modes and samples of an archive's images, as `decode` does, by their names and in their order."""
     require(data[:5] == b"VLAR\0", "not an archive of version 0")
@@ -885,9 +944,8 @@ def decode_archive(data: bytes, weights_folder: str | Path) -> dict[str, tuple[s
         end = begin
     images: dict[str, tuple[str, NDArray[np.uint8]]] = {}
     for begin, end, index in reversed(sections):
-        fields = Fields(index)
-        while fields.data:
-            begin = decode_block(data, begin, fields, Path(weights_folder), images)
+        for crc, chains, entries in read_index(index):
+            begin = decode_block(data, begin, crc, chains, entries, Path(weights_folder), images)
         require(begin + len(index) + 28 == end, "length of a section")
     return images
 
@@ -906,50 +964,68 @@ def valid_trailer(data: bytes, end: int) -> tuple[int, bytes] | None:
     return (begin, index) if zlib.crc32(index) == index_crc else None
 
 
+Entry = tuple[str, Description, int, int]
+"""Of an image: its name, its description, the length of its PNG or the number of its chain, and samples_crc."""
+
+
+def read_index(index: bytes) -> list[tuple[int, list[tuple[bytes, list[int]]], list[Entry]]]:
+    """Return of each block its block_crc, its chains (weights_hash, lane table) and its images."""
+    stream = zlib.decompressobj()
+    fields = Fields(stream.decompress(index, 2**26))
+    require(stream.eof, "index: cut or too long")
+    counts, chains = [], []
+    for _ in range(fields.number()):
+        images, count = fields.number(), fields.number()
+        require(1 <= images <= 65535 and count <= images, "index: block")
+        own, models = [], []
+        for _ in range(count):
+            models.append(fields.number())
+            weights_hash, lanes = fields.bytes(2), fields.number()
+            require(1 <= lanes <= 8, "index: lanes")
+            own.append((weights_hash, [fields.number() for _ in range(lanes)]))
+        require(models == sorted(set(models)), "index: models")
+        counts.append(images)
+        chains.append(own)
+    said = [(read_description(fields), fields.number()) for _ in range(sum(counts))]
+    *names, rest = fields.data[fields.at :].split(b"\0")
+    checksums = stream.unused_data
+    require(rest == b"" and len(names) == len(said), "index: names")
+    require(len(checksums) == 4 * (len(counts) + len(said)), "index: checksums")
+    crcs = struct.unpack(f"<{len(checksums) // 4}I", checksums)
+    blocks, begin = [], 0
+    for crc, own, count in zip(crcs, chains, counts, strict=False):
+        entries: list[Entry] = []
+        for i in range(begin, begin + count):
+            entries.append((names[i].decode(), *said[i], crcs[len(counts) + i]))
+        blocks.append((crc, own, entries))
+        begin += count
+    return blocks
+
+
 def decode_block(
-    data: bytes, begin: int, fields: Fields, folder: Path, images: dict[str, tuple[str, NDArray[np.uint8]]]
+    data: bytes,
+    begin: int,
+    block_crc: int,
+    chains: list[tuple[bytes, list[int]]],
+    entries: list[Entry],
+    folder: Path,
+    images: dict[str, tuple[str, NDArray[np.uint8]]],
 ) -> int:
-    """Decode a block that begins at a byte and is the next of the index; return where it ends."""
-    block_crc, count, chains = fields.numbers("IHB")
-    start = begin
-    models, lanes_of = [], []
-    for _ in range(chains):
-        _, _, weights_hash, lanes = fields.numbers("HH4sB")
-        models.append(load_model(folder, weights_hash))
-        lanes_of.append(fields.numbers(f"{lanes}I"))
-    messages: list[list[Message]] = [[] for _ in models]
-    for chain, table in enumerate(lanes_of):
-        for words in table:
-            messages[chain].append(Message(data[begin : begin + 8 + 4 * words]))
-            begin += 8 + 4 * words
-    for _ in range(count):
-        name_bytes, fidelity, mode_index, degree, width, height, metadata_bytes, crc = fields.numbers("HBBBIIII")
-        mode = MODES[mode_index % 4 if mode_index > 5 else mode_index]
-        begin += metadata_bytes
-        if fidelity == STORED:
-            (png_bytes,) = fields.numbers("I")
-            samples = open_png(data[begin : begin + png_bytes], width, height, MODES[mode_index])
-            begin += png_bytes
+    """Decode a block that begins at a byte; return where it ends."""
+    start, fields = begin, Fields(data)
+    fields.bytes(begin)
+    models = [load_model(folder, weights_hash) for weights_hash, _ in chains]
+    messages = [[Message(fields.bytes(length)) for length in table] for _, table in chains]
+    for name, said, last, crc in entries:
+        fields.bytes(said.metadata_bytes)
+        if said.fidelity == STORED:
+            samples = open_png(fields.bytes(last), said.width, said.height, said.mode)
         else:
-            chain, latents, dry, lanes, adaptation_bytes, alpha_bytes = fields.numbers("BBBBHI")
-            require(dry == 1 or (dry == 0 and latents == BITS_BACK), "dry")
-            model, lossy = models[chain], fidelity == LOSSY
-            moved = pop_adaptation(model, data[begin : begin + adaptation_bytes])
-            begin += adaptation_bytes
-            shape = (height, width, 3 if mode_index in (2, 3) else 1)
-            raster = (-(-height // 8), -(-width // 8), model.channels) if lossy else shape
-            own = messages[chain][:lanes]
-            samples = decode_bands(model, own, raster, degree - lossy, latents, moved, dry == 1)
-            if lossy:
-                samples = synthesise(model, samples, degree - 1, shape)
-            if model.kind == "bits":
-                samples = 255 * samples
-            samples = with_alpha(samples.astype(np.uint8), data[begin : begin + alpha_bytes])
-            begin += alpha_bytes
-        channels = samples.shape[2] - (mode in ("LA", "RGBA"))
-        parts = samples[:, :, :channels], samples[:, :, channels:]
-        require(zlib.crc32(parts[1].tobytes(), zlib.crc32(parts[0].tobytes())) == crc, "samples_crc")
-        images[fields.bytes(name_bytes).decode()] = mode, with_equal_colours(mode_index, samples)
+            chunks = fields.bytes(said.adaptation_bytes), fields.bytes(said.alpha_bytes)
+            samples = decode_image(models[last], said, messages[last][: said.lanes], *chunks)
+        require(checksum(samples, said.has_alpha) == crc, "samples_crc")
+        require(name not in images, "name")
+        images[name] = said.mode, with_equal_colours(said.mode_index, samples)
     require(all(message.is_empty() for chain in messages for message in chain), "message: more than the images")
-    require(zlib.crc32(data[start:begin]) == block_crc, "block_crc")
-    return begin
+    require(zlib.crc32(data[start : fields.at]) == block_crc, "block_crc")
+    return fields.at

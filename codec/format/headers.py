@@ -154,8 +154,13 @@ class Header:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether a coded file has an alpha chunk."""
+        """Whether the image has alpha."""
         return self.mode in ("LA", "RGBA")
+
+    @property
+    def has_alpha_chunk(self) -> bool:
+        """Whether the file has an alpha chunk. In a stored file, the PNG holds alpha."""
+        return self.has_alpha and self.fidelity != Fidelity.STORED
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,8 @@ def pack_description(description: Description) -> bytes:
     """Return the bytes of a description; the inverse of `unpack_description`."""
     header, latents, lanes, borrows, lengths = description
     check_header(header, None)
-    require(header.has_alpha == (lengths.alpha > 0), "alpha_bytes", "more than 0 if there is alpha", lengths.alpha)
+    has_alpha = lengths.alpha > 0
+    require(header.has_alpha_chunk == has_alpha, "alpha_bytes", "more than 0 if there is alpha", lengths.alpha)
     coding = latents | (lanes - 1) << 2 | (lengths.adaptation > 0) << 5 | borrows << 6
     is_long = max(header.width, header.height) > SHORT_SIDE
     flags = (lengths.metadata > 0) << 5 | (coding > 0) << 6 | is_long << 7
@@ -263,7 +269,7 @@ def unpack_description(reader: Reader, max_pixels: int | None) -> Description:
     latents, borrows = Latents(coding & 3), bool(coding >> 6)
     require(not borrows or latents == Latents.BITS_BACK, "borrows", "0 without bits-back", 1, at)
     lengths = Lengths(
-        *(_length(reader) if there else 0 for there in (form >> 5 & 1, coding >> 5 & 1, header.has_alpha))
+        *(_length(reader) if there else 0 for there in (form >> 5 & 1, coding >> 5 & 1, header.has_alpha_chunk))
     )
     found = Description(header, latents, 1 + (coding >> 2 & 7), borrows, lengths)
     if fidelity != Fidelity.STORED:

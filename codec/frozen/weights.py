@@ -18,7 +18,7 @@ from safetensors.numpy import load as load_tensors
 from codec.constants import BIAS_LIMIT, COMPONENTS, SUM_LIMIT
 from codec.entropy.mixtures import number_grid
 from codec.errors import ModelError
-from codec.format.headers import HASH_BYTES, MAX_BAND_HEIGHT
+from codec.format.headers import MAX_BAND_HEIGHT
 from codec.frozen import contexts, features_weights, layout, modulation, plain, transform_weights
 from codec.frozen.layout import Layout
 from codec.frozen.likelihood import Network
@@ -28,6 +28,9 @@ from codec.networks import checks
 from codec.networks.products import pack
 from codec.networks.transform import Transforms
 
+CARD_HASH_BYTES = 4
+"""Bytes of the hash by which a model's card names its weights. Files have the first `codec.format.headers.HASH_BYTES`
+of them."""
 MULTIPLIER_LIMIT = 1 << 38
 """Largest multiplier. Its product with a sum of 2**24 stays below 2**62."""
 
@@ -286,6 +289,6 @@ def parse_model(data: bytes) -> Model:
         own = _take_transforms(tensors) if layout.KINDS[config["kind"]].has_transforms else {}
         _check_tensors(tensors, config)
         transforms = _parse_transforms(own, tensors, config) if own else None
-        return _build(tensors, config, hashlib.sha256(data).digest()[:HASH_BYTES], transforms)
+        return _build(tensors, config, hashlib.sha256(data).digest()[:CARD_HASH_BYTES], transforms)
     except (KeyError, ValueError, TypeError, IndexError, SafetensorError) as error:
         raise ModelError(f"not a model file: {error!r}") from error

@@ -9,7 +9,7 @@ from PIL import Image
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
-from codec.format.headers import CodingHeader, Header
+from codec.format.headers import HASH_BYTES, CodingHeader, Header
 from codec.frozen import shipped
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
@@ -138,8 +138,9 @@ def load_model(coding: CodingHeader) -> Model:
         The model is missing, or has other weights.
     """
     model = shipped.load_model(coding.model)
-    if model.hash != coding.weights_hash:
-        raise ModelError(f"model {coding.model}: expected weights {coding.weights_hash.hex()}, got {model.hash.hex()}")
+    found = model.hash[:HASH_BYTES]
+    if found != coding.weights_hash:
+        raise ModelError(f"model {coding.model}: expected weights {coding.weights_hash.hex()}, got {found.hex()}")
     return model
 
 

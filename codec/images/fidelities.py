@@ -19,7 +19,7 @@ from codec.entropy.stack import Stack
 from codec.errors import ImageError, RequestError
 from codec.format import container, png
 from codec.format.container import Container
-from codec.format.headers import COLOURED_MODES, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.format.headers import COLOURED_MODES, HASH_BYTES, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
 from codec.frozen.model import Model
 from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import pillow
@@ -161,7 +161,7 @@ class Encoder:
         lane_table = lanes.lane_table(messages)
         coded = Container(
             self._header(fidelity, degree, pixels.mode, samples, pixels.alpha),
-            CodingHeader(encoded.latents, encoded.lanes, model.number, model.hash),
+            CodingHeader(encoded.latents, encoded.lanes, model.number, model.hash[:HASH_BYTES]),
             lane_table,
             pixels.metadata,
             encoded.adaptation,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from codec.format.headers import HASH_BYTES
+from codec.frozen.weights import CARD_HASH_BYTES
 from models.errors import RecipeError
 from models.tasks.interface import AnyTask
 from models.training import checkpoints
@@ -62,7 +62,7 @@ def start_entry(path: Path) -> Start:
         hashed = next(path / name for name in names if (path / name).exists())
     else:
         hashed = path
-    entry: Start = {"hash": hashlib.sha256(hashed.read_bytes()).digest()[:HASH_BYTES].hex()}
+    entry: Start = {"hash": hashlib.sha256(hashed.read_bytes()).digest()[:CARD_HASH_BYTES].hex()}
     card = path.with_suffix(".json")
     values: dict[str, float] = {}
     before: Start = {}

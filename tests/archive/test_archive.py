@@ -21,9 +21,17 @@ from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.entropy.stack import Stack
 from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
-from codec.format import archive_index, archive_sections, container
+from codec.format import archive_sections, container
 from codec.format.archive_index import check_name, pack_index, unpack_index
-from codec.format.archive_sections import START, TRAILER_BYTES, TRAILER_MAGIC, pack_trailer, read_sections
+from codec.format.archive_sections import (
+    IMAGE_LIMIT,
+    INDEX_LIMIT,
+    START,
+    TRAILER_BYTES,
+    TRAILER_MAGIC,
+    pack_trailer,
+    read_sections,
+)
 from codec.format.headers import Fidelity, Latents
 from codec.frozen.shipped import load_model
 from codec.image_files import pillow
@@ -101,8 +109,19 @@ def opened(tmp_path, data):
 def rebuilt(blocks_and_data, start=START):
     """Return an archive of one section, with all its checksums right."""
     data = b"".join(data for _, data in blocks_and_data)
-    index = pack_index([replace(block, crc=zlib.crc32(data)) for block, data in blocks_and_data])
-    return start + data + index + pack_trailer(index, len(data) + len(index) + TRAILER_BYTES)
+    index = pack_index([replace(block, crc=zlib.crc32(data)) for block, data in blocks_and_data], INDEX_LIMIT)
+    return start + with_index(data, index)
+
+
+def with_index(data, index):
+    """Return a section of blocks and an index, with the right checksum of that."""
+    return data + index + pack_trailer(index, len(data) + len(index) + TRAILER_BYTES)
+
+
+def taken_apart(index):
+    """Return the fields of an index, and the checksums behind them."""
+    stream = zlib.decompressobj()
+    return stream.decompress(index), stream.unused_data
 
 
 @pytest.fixture(scope="module")
@@ -628,19 +647,19 @@ def test_verify_tells_of_damage(tmp_path, small):
 def test_flipped_bits_behind_right_checksums_are_never_another_image(tmp_path, small, block):
     found, data = block
     expected = read_all(small[2])
-    index = pack_index([found])
+    fields, checksums = taken_apart(pack_index([found], INDEX_LIMIT))
     rng = np.random.default_rng(2)
     for bit in rng.integers(0, 8 * len(data), 150).tolist():
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CodecError), opened(tmp_path, rebuilt([(found, bytes(damaged))])) as archive:
             read_all(archive)
-    for bit in range(8 * archive_index._BLOCK.size, 8 * len(index)):
-        damaged = bytearray(index)
+    for bit in range(8 * (len(fields) + len(checksums))):
+        damaged = bytearray(fields + checksums)
         damaged[bit // 8] ^= 1 << bit % 8
-        trailer = pack_trailer(bytes(damaged), len(data) + len(damaged) + TRAILER_BYTES)
+        index = zlib.compress(damaged[: len(fields)]) + damaged[len(fields) :]
         try:
-            with opened(tmp_path, START + data + damaged + trailer) as archive:
+            with opened(tmp_path, START + with_index(data, index)) as archive:
                 images = read_all(archive)
         except CodecError:
             continue
@@ -658,17 +677,14 @@ def test_noise_is_refused(tmp_path):
         opened(tmp_path, b"VLAR\x09" + bytes(100))
 
 
-def noise_index(data, count):
-    return START + data + pack_trailer(data, len(data) + TRAILER_BYTES + count)
-
-
 def test_noise_as_index_leads_to_no_other_error(tmp_path):
     rng = np.random.default_rng(4)
     for length in rng.integers(1, 120, 300).tolist():
-        head = struct.pack("<IHB", 0, int(rng.integers(0, 3)), int(rng.integers(0, 2)))
-        data = (head + rng.integers(0, 4, length, dtype=np.uint8).tobytes())[:length]
-        with pytest.raises((CorruptDataError, UnsupportedError)):
-            opened(tmp_path, noise_index(data, 0))
+        head = bytes([1, *rng.integers(0, 3, 2).tolist()])
+        fields = (head + rng.integers(0, 6, length, dtype=np.uint8).tobytes())[:length]
+        for data in (fields, zlib.compress(fields) + bytes(8)):
+            with pytest.raises((CorruptDataError, UnsupportedError)):
+                opened(tmp_path, START + with_index(b"", data))
 
 
 def changed(block, number=0, **changes):
@@ -693,23 +709,19 @@ def with_chain(block, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: replace(b, images=(), chains=()), "expected at least 1 image in a block, got 0"),
+        (lambda b: replace(b, images=(), chains=()), "expected 1 to 65535 images in a block, got 0"),
         (lambda b: replace(b, images=(b.images[0], b.images[0])), "expected a section of|is there twice"),
         (lambda b: replace(b, chains=b.chains * 2), "expected chains of ascending models"),
+        (lambda b: replace(b, chains=b.chains * 3), "expected at most 2 chains, got 3"),
         (lambda b: with_chain(b, lane_table=(9, 0)), "expected lanes of models"),
         (lambda b: with_chain(b, lane_table=(0,) * 9), "expected 1 to 8 lanes, got 9"),
         (lambda b: with_chain(b, lane_table=()), "expected 1 to 8 lanes, got 0"),
-        (lambda b: with_chain(b, lane_table=(0xFFFFFFFF,)), "expected a section of 1717"),
-        (lambda b: with_chain(b, band_height=1025), "band_height"),
-        (lambda b: changed(b, width=0), "width: expected at least 1"),
+        (lambda b: with_chain(b, lane_table=(1 << 34,)), "expected a section of 1717"),
         (lambda b: changed(b, height=1 << 31), "over the limit"),
-        (lambda b: changed(b, degree=1), "degree: expected 0"),
-        (lambda b: changed(b, fidelity=Fidelity.NEAR_LOSSLESS, degree=11), "degree: expected 1 to 10"),
-        (lambda b: changed(b, lanes=2), "lanes: expected 1 to 1"),
-        (lambda b: changed(b, chunks=(0, 0, 1, 0)), "alpha_bytes"),
+        (lambda b: changed(b, lanes=2), "lanes: expected at most the chain's 1, got 2"),
         (lambda b: changed(b, chunks=(5, 0, 0, 0)), "expected a section of"),
         (lambda b: changed(b, 1, chunks=(0, 0, 0, 0)), "png_bytes: expected at least 1"),
-        (lambda b: changed(b, latents=Latents.NONE, dry=False), "dry: expected 1, or 0 with bits-back, got 0"),
+        (lambda b: changed(b, latents=Latents.NONE, dry=False), "borrows: expected 0 without bits-back, got 1"),
         (lambda b: changed(b, name="x" * 1025), "expected 1 to 1024 bytes"),
         (lambda b: changed(b, name="b"), "is there twice"),
     ],
@@ -723,26 +735,75 @@ def test_hostile_indexes_are_refused(tmp_path, block, change, message):
 
 def test_fields_that_no_block_of_ours_can_have_are_refused(tmp_path, block):
     found, data = block
-    index = bytearray(pack_index([found]))
-    image = archive_index._BLOCK.size + archive_index._CHAIN.size + 4
-    coded = image + archive_index._IMAGE.size
-    for place, value, message in (
-        (image + 2, 4, "fidelity: expected 0 to 3"),
-        (image + 3, 8, "mode: expected 0 to 7"),
-        (coded, 1, "chain: expected less than 1, got 1"),
-        (coded + 1, 3, "latents: expected 0 to 2"),
-        (coded + 2, 2, "dry: expected 1, or 0"),
-        (6, 200, "index: "),
-        (4, 200, "index: cut after"),
-        (image + 1, 0xFF, "index: cut after|dry|UTF-8"),
+    fields, checksums = taken_apart(pack_index([found], INDEX_LIMIT))
+    image = 1 + 2 + 1 + 2 + len([1, *found.chains[0].lane_table]) + (found.chains[0].lane_table[0] > 127)
+    assert fields[image + 1 : image + 4] == (11 | 8 << 12).to_bytes(3, "little")  # the sides
+    for begin, end, other, message in (
+        (0, 1, b"\x00", "is longer or shorter than its images need"),
+        (0, 1, b"\x02", "archive: index|archive: name"),
+        (1, 2, b"\x00", "images in a block, got 0"),
+        (1, 2, b"\x81\x00", "more bytes than it needs"),
+        (2, 3, b"\x03", "expected at most 2 chains, got 3"),
+        (image, image + 1, bytes([1 | 4 << 2]), "mode: expected one that is coded"),
+        (image, image + 1, bytes([2 | 2 << 2]), "degree: expected 1 to 10"),
+        (image, image + 1, bytes([1 | 2 << 2 | 1 << 6]), "coding: expected 1 to 127"),
+        (image + 4, image + 5, b"\x01", "chain: expected less than 1, got 1"),
+        (len(fields), len(fields), b"c\0", "is longer or shorter than its images need"),
+        (len(fields) - 1, len(fields), b"", r"expected b'.x00' after byte"),
     ):
-        damaged = bytearray(index)
-        damaged[place] = value
+        damaged = fields[:begin] + other + fields[end:]
         with pytest.raises(CorruptDataError, match=message):
-            opened(
-                tmp_path,
-                START + data + damaged + pack_trailer(bytes(damaged), len(data) + len(index) + TRAILER_BYTES),
-            )
+            opened(tmp_path, START + with_index(data, zlib.compress(damaged) + checksums))
+
+
+def test_damaged_streams_and_other_numbers_of_checksums_are_refused(tmp_path, block):
+    found, data = block
+    fields, checksums = taken_apart(pack_index([found], INDEX_LIMIT))
+    stream = zlib.compress(fields)
+    for index, message in (
+        (stream[:-5], "index: cut"),
+        (b"\0" + stream[1:] + checksums, "incorrect header check"),
+        (stream + checksums[:-1], "is longer or shorter than its images need"),
+        (stream + checksums + b"\0", "is longer or shorter than its images need"),
+        (stream, "is longer or shorter than its images need"),
+    ):
+        with pytest.raises(CorruptDataError, match=message):
+            opened(tmp_path, START + with_index(data, index))
+
+
+def test_an_index_is_decompressed_up_to_the_limit_only(tmp_path, block, monkeypatch):
+    found, data = block
+    index = pack_index([found], INDEX_LIMIT)
+    length = len(taken_apart(index)[0])
+    with pytest.raises(UnsupportedError, match=f"index: expected at most {length - 1} bytes"):
+        unpack_index(index, IMAGE_LIMIT, length - 1)
+    assert unpack_index(index, IMAGE_LIMIT, length)[1] == length
+    with pytest.raises(ValueError, match=f"an index of at most {length - 1} bytes, got {length}"):
+        pack_index([found], length - 1)
+    monkeypatch.setattr(archive_sections, "INDEX_LIMIT", 2 * length - 1)
+    renamed = replace(found, images=tuple(replace(i, name=f"{i.name.upper()}") for i in found.images))
+    twice = rebuilt([(found, data)]) + rebuilt([(renamed, data)], b"")
+    with pytest.raises(UnsupportedError, match=f"index: expected at most {length - 1} bytes"):  # both together
+        opened(tmp_path, twice)
+    monkeypatch.setattr(archive_sections, "INDEX_LIMIT", 2 * length)
+    with opened(tmp_path, twice) as archive:
+        assert list(archive) == ["a", "b", "A", "B"]
+
+
+def test_a_bomb_takes_little_memory_and_time(tmp_path):
+    stream = zlib.compressobj(9)
+    bomb = b"".join([*(stream.compress(bytes(1 << 20)) for _ in range(80)), stream.flush()])
+    begin = time.perf_counter()
+    with pytest.raises(UnsupportedError, match="index: expected at most 67108864 bytes"):
+        opened(tmp_path, START + with_index(b"", bomb))
+    assert time.perf_counter() - begin < 5
+
+
+def test_names_that_count_upwards_cost_little(tmp_path):
+    path = tmp_path / "a"
+    codec.create_archive(path, {f"digit-{i:04}.png": Image.new("L", (1, 1), i % 7) for i in range(200)}, processes=1)
+    with codec.Archive(path) as archive:
+        assert archive.part_bits()["index_bits"] < 40 * len(archive)
 
 
 @pytest.mark.parametrize(("section", "index"), [(0, 10), (27, 1), (28, 10), (1 << 63, 10), (60, 0), (60, 1 << 31)])
@@ -754,7 +815,7 @@ def test_hostile_trailers_are_no_trailers(tmp_path, section, index):
 
 def test_too_many_images_are_refused(tmp_path, small, monkeypatch):
     monkeypatch.setattr(archive_sections, "IMAGE_LIMIT", 4)
-    with pytest.raises(UnsupportedError, match="expected at most 4 images"):
+    with pytest.raises(UnsupportedError, match="expected at most 2 images more"):
         opened(tmp_path, small[0])
     with opened(tmp_path, small[0][: small[1]]) as archive:
         assert len(archive) == 2
@@ -771,9 +832,10 @@ def test_a_chain_that_is_too_short_for_its_images_is_refused_before_decoding(tmp
 
 def test_an_index_is_read_as_it_was_written(small):
     for section in read_sections(BytesIO(small[0])):
-        assert tuple(unpack_index(pack_index(section.blocks))) == section.blocks
-        assert len(pack_index(section.blocks)) == section.index_bytes
-        assert 8 * section.index_bytes == sum(archive_index.index_part_bits(section.blocks).values())
+        index = pack_index(section.blocks, INDEX_LIMIT)
+        assert unpack_index(index, IMAGE_LIMIT, INDEX_LIMIT) == (section.blocks, section.field_bytes)
+        assert len(index) == section.index_bytes
+        assert len(taken_apart(index)[1]) == 4 * (len(section.blocks) + section.images)
 
 
 # Names
@@ -809,6 +871,8 @@ def test_hostile_names_are_refused(tmp_path, block, name):
         codec.create_archive(tmp_path / "a", {name: crop((3, 3))}, lossless=True)
     if name == "\udc80":  # cannot be packed
         return
+    if name == "a\0b":  # would be two names
+        return
     found, data = block
     with pytest.raises(CorruptDataError, match=r"^archive: index: name "):
         opened(tmp_path, rebuilt([(changed(found, name=name), data)]))
@@ -816,9 +880,10 @@ def test_hostile_names_are_refused(tmp_path, block, name):
 
 def test_names_that_are_not_utf8_are_refused(tmp_path, block):
     found, data = block
-    index = pack_index([changed(found, name="abc")]).replace(b"abc", b"a\xffc")
+    fields, checksums = taken_apart(pack_index([changed(found, name="abc")], INDEX_LIMIT))
+    index = zlib.compress(fields.replace(b"abc", b"a\xffc")) + checksums
     with pytest.raises(CorruptDataError, match="not UTF-8"):
-        opened(tmp_path, START + data + index + pack_trailer(index, len(data) + len(index) + TRAILER_BYTES))
+        opened(tmp_path, START + with_index(data, index))
 
 
 @pytest.mark.parametrize("name", ["a", "a b.png", "...", "..a", "a..", "12:30", "é" * 512, "a/b/c", "画像", "-rf"])

@@ -38,7 +38,7 @@ def test_a_stack_goes_on_as_a_message(steps):
         seen.append((stack, rans.flatten(message)))
     for stack, data in seen:  # also those that others were made of
         assert stack.flatten() == data
-        assert len(data) == 8 + 4 * stack.size
+        assert len(data) == stack.flat_bytes
 
 
 @settings(deadline=None)
@@ -74,7 +74,7 @@ def test_what_lies_deeper_is_neither_copied_nor_walked():
         layer, depth = layer.below, depth + 1
     assert depth > 10_000
     assert np.shares_memory(layer.words, base)
-    assert len(stack.flatten()) == 8 + 4 * stack.size
+    assert len(stack.flatten()) == stack.flat_bytes
     del stack, rest, layer
 
 

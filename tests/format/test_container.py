@@ -13,23 +13,24 @@ from codec import constants
 from codec.errors import CorruptDataError, UnsupportedError
 from codec.format import container, headers
 from codec.format.container import Container
-from codec.format.headers import CodingHeader, Fidelity, Header, Latents
+from codec.format.fields import Reader
+from codec.format.headers import CodingHeader, Description, Fidelity, Header, Latents, Lengths
 
-CODES = {"B": 1, "H": 2, "I": 4}
+FORM, SIDES, DEGREE, CODING = 9, 10, 13, 14
+"""Bytes at which fields of the file of `coded` begin."""
+TABLE = 21
+"""Byte at which its lane table begins: lengths of three chunks, the model and two bytes of the hash are before it."""
 
 
 def coded(width=20, height=130, lanes=2, mode="RGBA", max_error=2, latents=Latents.TWO_PART):
     """Return a container whose payload has no meaning but the right length."""
     rng = np.random.default_rng(1)
     fidelity = Fidelity.NEAR_LOSSLESS if max_error else Fidelity.LOSSLESS
-    bands = headers.band_count(height, 64)
-    lanes = min(lanes, bands)
-    table = tuple(rng.integers(0, 9, lanes).tolist())
+    table = tuple(rng.integers(4, 40, lanes).tolist())
     alpha = b"\xff" if mode in ("LA", "RGBA") else b""
-    payload = rng.bytes(8 * lanes + 4 * sum(table))
-    header = Header(fidelity, mode, max_error, width, height, 0xDEADBEEF)
-    coding = CodingHeader(latents, lanes, 64, 7, b"1234")
-    return Container(header, coding, table, b"meta", b"biases", alpha, payload)
+    header = Header(fidelity, mode, max_error, width, height)
+    coding = CodingHeader(latents, lanes, 7, b"12")
+    return Container(header, coding, table, b"meta", b"biases", alpha, rng.bytes(sum(table)))
 
 
 def stored(mode="P"):
@@ -38,28 +39,46 @@ def stored(mode="P"):
 
 def sealed(data):
     """Return the file with its checksum made right again."""
-    crc = zlib.crc32(data[28:], zlib.crc32(data[:24]))
-    return data[:24] + struct.pack("<I", crc) + data[28:]
+    return data[:5] + struct.pack("<I", zlib.crc32(data[9:], zlib.crc32(data[:5]))) + data[9:]
 
 
-def with_field(data, name, value):
-    field = next(f for f in (*headers.HEADER, *headers.CODING_HEADER) if f.name == name)
-    offset = headers.OFFSETS[name]
-    return sealed(data[:offset] + struct.pack("<" + field.code, value) + data[offset + CODES[field.code] :])
+def with_bytes(data, at, changed):
+    """Return the file with other bytes from a place on, and the right checksum."""
+    return sealed(data[:at] + bytes(changed) + data[at + len(changed) :])
 
 
-def test_headers_have_28_and_16_bytes():
-    assert (headers.HEADER_BYTES, headers.CODING_HEADER_BYTES) == (28, 16)
-    assert headers.OFFSETS["file_crc"] == 24
-    assert headers.OFFSETS["latents"] == 28
-    assert headers.OFFSETS["alpha_bytes"] == 40
+def replaced(data, begin, end, other):
+    """Return the file with other bytes, of any number, in place of some, and the right checksum."""
+    return sealed(data[:begin] + bytes(other) + data[end:])
 
 
 def test_bytes_of_a_stored_file_are_fixed():
-    head = b"VLAE" + bytes([0, 0, 4, 0]) + struct.pack("<IIII", 3, 5, 0, 99)
-    png = b"\x89PNG..."
-    expected = head + struct.pack("<I", zlib.crc32(head + png)) + png
-    assert container.pack(stored()) == expected
+    body = bytes([4 << 2, 2, 4 << 4, 0]) + struct.pack("<I", 99) + b"\x89PNG..."
+    assert container.pack(stored()) == sealed(b"VLAE\0" + bytes(4) + body)
+
+
+def test_bytes_of_a_coded_file_are_fixed():
+    file = coded()
+    form, coding = 2 | 3 << 2 | 1 << 5 | 1 << 6, 2 | 1 << 2 | 1 << 5
+    sides = (19 | 129 << 12).to_bytes(3, "little")
+    described = bytes([form, *sides, 2, coding, len(b"meta"), len(b"biases"), 1])
+    body = described + bytes([7, *b"12", file.lane_table[0]]) + b"meta" + b"biases" + b"\xff" + file.payload
+    assert container.pack(file) == sealed(b"VLAE\0" + bytes(4) + body)
+    assert file.lane_table[0] == container.pack(file)[TABLE]
+
+
+def test_a_file_of_one_lane_without_more_has_17_bytes_before_its_message():
+    header = Header(Fidelity.LOSSY, "RGB", 50, 782, 460)
+    file = Container(header, CodingHeader(Latents.NONE, 1, 6, b"12"), (9,), b"", b"", b"", bytes(9))
+    assert len(container.pack(file)) == 17 + 9
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (4096, 4096), (4097, 1), (1, 4097), (1 << 18, 5), (300_000, 200_000)])
+def test_sides_of_every_length_come_back(sides):
+    header = Header(Fidelity.STORED, "L", 0, *sides)
+    data = container.pack(container.stored(header, b"", b"PNG"))
+    assert container.unpack(data, 1 << 40).header == header
+    assert len(data) == 9 + 1 + 4 + 3 + (3 if max(sides) <= 4096 else sum(1 + (s > 128) + (s > 1 << 14) for s in sides))
 
 
 @given(
@@ -76,7 +95,7 @@ def test_unpack_inverts_pack(width, height, lanes, mode, fidelity, metadata, ada
     data = container.pack(file)
     assert container.unpack(data) == file
     assert container.pack(container.unpack(data)) == data
-    assert sum(container.part_bits(file).values()) == 8 * len(data)
+    assert sum(container.part_bits(file).values()) == 8 * len(data) == 8 * container.file_bytes(file)
 
 
 @pytest.mark.parametrize("mode", headers.MODES)
@@ -100,18 +119,15 @@ def test_every_flipped_bit_is_refused(file):
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
-        expected = UnsupportedError if bit // 8 == headers.OFFSETS["version"] else CorruptDataError
+        expected = UnsupportedError if bit // 8 == len(headers.MAGIC) else CorruptDataError
         with pytest.raises(expected):
             container.unpack(bytes(damaged))
 
 
 @pytest.mark.parametrize("extra", [b"\0", b"\0\0\0\0", b"VLAE"])
 def test_trailing_bytes_are_refused(extra):
-    data = container.pack(coded())
     with pytest.raises(CorruptDataError, match="checksum"):
-        container.unpack(data + extra)
-    with pytest.raises(CorruptDataError, match="bytes, got"):
-        container.unpack(sealed(data + extra))
+        container.unpack(container.pack(coded()) + extra)
 
 
 @given(st.binary(max_size=200))
@@ -122,119 +138,102 @@ def test_noise_is_refused(data):
         container.unpack(b"VLAE\0" + data)
 
 
-@given(st.binary(min_size=24, max_size=120))
-def test_noise_with_a_right_checksum_leads_to_no_other_error(data):
+@given(st.binary(min_size=9, max_size=120), st.integers(0, 255))
+def test_noise_with_a_right_checksum_leads_to_no_other_error(data, form):
+    noise = sealed(b"VLAE\0" + data[:4] + bytes([form]) + data[4:])
     try:
-        file = container.unpack(sealed(b"VLAE\0\1" + data))
+        file = container.unpack(noise)
     except (CorruptDataError, UnsupportedError):
         return
-    assert container.pack(file) == sealed(b"VLAE\0\1" + data)
+    assert container.pack(file) == noise  # each file has one form
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("begin", "end", "other", "message"),
     [
-        ("fidelity", 3),
-        ("fidelity", 1),
-        ("mode", 4),
-        ("mode", 6),
-        ("mode", 2),
-        ("degree", 0),
-        ("degree", 11),
-        ("width", 0),
-        ("height", 0),
-        ("height", 64),
-        ("metadata_bytes", 5),
-        ("metadata_bytes", 0xFFFFFFFF),
-        ("latents", 3),
-        ("lanes", 0),
-        ("lanes", 1),
-        ("lanes", 3),
-        ("lanes", 4),
-        ("lanes", 9),
-        ("band_height", 0),
-        ("band_height", 192),
-        ("band_height", 1025),
-        ("adaptation_bytes", 0),
-        ("adaptation_bytes", 7),
-        ("adaptation_bytes", 0xFFFF),
-        ("alpha_bytes", 0),
-        ("alpha_bytes", 0xFFFFFFFF),
+        (FORM, FORM + 1, [2 | 4 << 2 | 3 << 5], "mode: expected one that is coded"),
+        (FORM, FORM + 1, [2 | 5 << 2 | 3 << 5], "mode: expected one that is coded"),
+        (FORM, FORM + 1, [0 | 6 << 2 | 3 << 5], "mode: expected one that is coded"),
+        (FORM, FORM + 1, [0 | 3 << 2 | 3 << 5], "coding: expected 1 to 127 in a coded file"),
+        (FORM, SIDES + 3, [2 | 3 << 2 | 7 << 5, 19, 0x81, 1], "sides: expected one above 4096, got 20x130"),
+        (FORM, SIDES + 3, [2 | 3 << 2 | 7 << 5, 0x93, 0, 0x81, 0x7F], "more bytes than it needs"),
+        (FORM, SIDES + 3, [2 | 3 << 2 | 7 << 5, *[0x80] * 5, 1], "more than 5 bytes"),
+        (DEGREE, DEGREE + 1, [0], "degree: expected 1 to 10, got 0"),
+        (DEGREE, DEGREE + 1, [11], "degree: expected 1 to 10, got 11"),
+        (CODING, CODING + 1, [0], "coding: expected 1 to 127"),
+        (CODING, CODING + 1, [2 | 1 << 2 | 1 << 5 | 1 << 7], "coding: expected 1 to 127"),
+        (CODING, CODING + 1, [3 | 1 << 2 | 1 << 5], "latents: expected 0 to 2, got 3"),
+        (CODING, CODING + 1, [1 | 1 << 2 | 1 << 5], "latents: expected 0 or 2 in a near-lossless file, got 1"),
+        (CODING, CODING + 1, [2 | 1 << 2 | 1 << 5 | 1 << 6], "borrows: expected 0 without bits-back"),
+        (15, 16, [0], "length of a chunk: expected at least 1, got 0"),
+        (16, 17, [0], "length of a chunk: expected at least 1, got 0"),
+        (17, 18, [0], "length of a chunk: expected at least 1, got 0"),
+        (15, 16, [0x84, 0], "more bytes than it needs"),
+        (18, 19, [0x87, 0], "more bytes than it needs"),
+        (TABLE, TABLE + 1, [0x88, 0x80, 0], "more bytes than it needs"),
+        (15, 16, [0xFF] * 4 + [0x7F], r"^file: expected at least 343\d{8} bytes"),
+        (16, 17, [0xFF] * 4 + [0x7F], r"^file: expected at least 343\d{8} bytes"),
+        (17, 18, [0xFF] * 4 + [0x7F], r"^file: expected at least 343\d{8} bytes"),
+        (TABLE, TABLE + 1, [0xFF] * 4 + [0x7F], r"^file: expected at least 343\d{8} bytes"),
     ],
 )
-def test_wrong_fields_are_refused_behind_a_right_checksum(name, value):
-    with pytest.raises(CorruptDataError):
-        container.unpack(with_field(container.pack(coded()), name, value))
+def test_wrong_fields_are_refused_behind_a_right_checksum(begin, end, other, message):
+    with pytest.raises(CorruptDataError, match=message):
+        container.unpack(replaced(container.pack(coded()), begin, end, other))
 
 
-@pytest.mark.parametrize("max_error", [1, 10])
-def test_bits_back_is_refused_in_a_near_lossless_file(max_error):
+def test_bits_back_is_refused_in_a_near_lossless_file_alone():
     # The samples depend on z, so that no decoder could compute a posterior that chose z.
-    file = coded(max_error=max_error)
     for latents in (Latents.NONE, Latents.TWO_PART):
-        assert container.unpack(with_field(container.pack(file), "latents", latents)).coding.latents == latents
-    with pytest.raises(CorruptDataError, match=r"^header: latents: expected 0 or 2 in a near-lossless file, got 1$"):
-        container.unpack(with_field(container.pack(file), "latents", Latents.BITS_BACK))
-    lossless = with_field(container.pack(coded(max_error=0)), "latents", Latents.BITS_BACK)
-    assert container.unpack(lossless).coding.latents == Latents.BITS_BACK
+        data = with_bytes(container.pack(coded()), CODING, [latents | 1 << 2 | 1 << 5])
+        assert container.unpack(data).coding.latents == latents
+    assert container.unpack(container.pack(coded(max_error=0, latents=Latents.BITS_BACK)))
 
 
-def test_chunks_stand_in_the_order_of_the_format():
-    file = coded()
-    data = container.pack(file)
-    assert data[44 + 4 * 2 :] == b"meta" + b"biases" + b"\xff" + file.payload
-    assert data[34:36] == bytes([6, 0])
+def test_images_of_archives_alone_borrow_from_others():
+    data = container.pack(coded(max_error=0, latents=Latents.BITS_BACK))
+    at = CODING - 1  # a lossless file has no degree
+    with pytest.raises(CorruptDataError, match="borrows: expected 0 in a file, got 1"):
+        container.unpack(with_bytes(data, at, [data[at] | 1 << 6]))
+
+
+def test_an_adaptation_is_refused_in_a_lossy_file():
+    file = replace(coded(), header=replace(coded().header, fidelity=Fidelity.LOSSY))
+    with pytest.raises(CorruptDataError, match="adaptation_bytes: expected 0 in a lossy file, got 6"):
+        container.unpack(container.pack(file))
 
 
 def test_an_error_says_where_what_was_expected_and_what_came():
-    with pytest.raises(CorruptDataError, match=r"^header: lanes: expected 1 to 3, got 9$") as caught:
-        container.unpack(with_field(container.pack(coded()), "lanes", 9))
-    assert caught.value.offset == headers.OFFSETS["lanes"]
+    with pytest.raises(CorruptDataError, match=r"^header: latents: expected 0 to 2, got 3$") as caught:
+        container.unpack(with_bytes(container.pack(coded()), CODING, [3]))
+    assert caught.value.offset == CODING
 
 
-def with_lane_table(data, table):
-    return sealed(data[:44] + struct.pack(f"<{len(table)}I", *table) + data[44 + 4 * len(table) :])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        (1, 0),
-        (0, 1),
-        (-1, 0),
-        (1 << 30, 0),  # 4 bytes a word: 2^32 in all
-        (1 << 31, 1 << 31),
-    ],
-)
-def test_a_lane_table_for_another_payload_is_refused(change):
-    file = coded()
+def test_the_last_message_has_what_the_others_leave():
+    file = coded(lanes=3)
     data = container.pack(file)
-    table = [words + more for words, more in zip(file.lane_table, change, strict=True)]
-    expected = len(data) + 4 * sum(change)
-    with pytest.raises(CorruptDataError, match=f"^file: expected {expected} bytes, got {len(data)}$") as caught:
-        container.unpack(with_lane_table(data, table))
-    assert caught.value.offset == min(expected, len(data))
+    room = file.lane_table[2] - container.LEAST_MESSAGE_BYTES
+    longest = with_bytes(data, TABLE, [file.lane_table[0] + room])
+    assert container.unpack(longest).lane_table == (file.lane_table[0] + room, file.lane_table[1], 4)
+    expected = len(data) + 1
+    with pytest.raises(CorruptDataError, match=f"^file: expected at least {expected} bytes, got {len(data)}$"):
+        container.unpack(with_bytes(data, TABLE, [file.lane_table[0] + room + 1]))
 
 
-def test_the_largest_lane_table_is_refused():
-    data = container.pack(coded(height=8 * 64, lanes=8))
-    with pytest.raises(CorruptDataError, match=r"^file: expected 1374\d{8} bytes, got"):
-        container.unpack(with_lane_table(data, [0xFFFFFFFF] * 8))
-
-
-def test_every_truncation_behind_a_right_checksum_is_refused():
-    data = container.pack(coded())
-    for length in range(28, len(data)):
-        least = next((end for end in (44, 44 + 4 * 2) if length < end), None)
-        expected = len(data) if least is None else f"at least {least}"
-        with pytest.raises(CorruptDataError, match=f"^file: expected {expected} bytes, got {length}$") as caught:
+@pytest.mark.parametrize("file", [coded(), stored()], ids=["coded", "stored"])
+def test_what_ends_before_its_payload_is_refused_behind_a_right_checksum(file):
+    data = container.pack(file)
+    least = len(data) - (file.lane_table[-1] - 4 if file.coding else len(file.payload) - 1)
+    assert container.unpack(sealed(data[:least]))
+    for length in range(9, least):
+        with pytest.raises(CorruptDataError, match=rf"^file: expected .* bytes, got {length}$") as caught:
             container.unpack(sealed(data[:length]))
         assert caught.value.offset == length
 
 
 def test_another_version_is_unsupported():
     with pytest.raises(UnsupportedError, match="expected format version 0, got 1"):
-        container.unpack(with_field(container.pack(coded()), "version", 1))
+        container.unpack(with_bytes(container.pack(coded()), 4, [1]))
 
 
 def test_pixel_limit_and_its_override():
@@ -249,7 +248,8 @@ def test_pixel_limit_and_its_override():
 
 
 def test_more_samples_than_the_payload_can_hold_are_refused():
-    data = with_field(container.pack(coded(max_error=0, mode="RGB")), "width", 200_000)
+    file = coded(max_error=0, mode="RGB")
+    data = container.pack(replace(file, header=replace(file.header, width=200_000)))
     with pytest.raises(CorruptDataError, match="more samples than the payload can hold"):
         container.unpack(data)
 
@@ -292,19 +292,10 @@ def test_only_what_no_payload_of_that_length_can_hold_is_refused(width, height, 
 
 def test_bits_are_coded_losslessly_only():
     file = coded(mode="1", max_error=0)
-    data = container.pack(file)
-    assert container.unpack(data) == file
-    for fidelity, degree in ((Fidelity.NEAR_LOSSLESS, 1), (Fidelity.LOSSY, 50)):
+    assert container.unpack(container.pack(file)) == file
+    for changes in ({"fidelity": Fidelity.NEAR_LOSSLESS, "degree": 1}, {"fidelity": Fidelity.LOSSY, "degree": 50}):
         with pytest.raises(CorruptDataError, match="mode: expected one that is coded"):
-            container.unpack(with_field(with_field(data, "fidelity", fidelity), "degree", degree))
-    with pytest.raises(CorruptDataError, match="mode: expected one that is coded"):
-        container.unpack(with_field(data, "mode", headers.MODES.index("P")))
-
-
-@pytest.mark.parametrize("band_height", [1, 28, 63, 1024])
-def test_bands_may_have_any_height(band_height):
-    file = replace(coded(height=1024, lanes=1), coding=replace(coded().coding, lanes=1, band_height=band_height))
-    assert container.unpack(container.pack(file)).coding.band_height == band_height
+            container.pack(replace(file, header=replace(file.header, **changes)))
 
 
 def test_contradicting_parts_are_not_packed():
@@ -313,4 +304,23 @@ def test_contradicting_parts_are_not_packed():
     with pytest.raises(ValueError, match=r"^payload: expected \d+ bytes, got 0$"):
         container.pack(replace(coded(), payload=b""))
     with pytest.raises(ValueError, match=r"^lane table: expected 2 lanes, got 3$"):
-        container.pack(replace(coded(), lane_table=(1, 2, 3)))
+        container.pack(replace(coded(), lane_table=(4, 5, 6)))
+
+
+@given(
+    width=st.integers(1, 1 << 20),
+    height=st.integers(1, 1 << 20),
+    latents=st.sampled_from(Latents),
+    lanes=st.integers(1, headers.MAX_LANES),
+    borrows=st.booleans(),
+    lengths=st.tuples(*[st.integers(0, 1 << 34)] * 2),
+)
+def test_descriptions_come_back(width, height, latents, lanes, borrows, lengths):
+    header = Header(Fidelity.LOSSLESS, "L", 0, width, height)
+    said = Description(header, latents, lanes, borrows and latents == Latents.BITS_BACK, Lengths(*lengths, 0))
+    reader = Reader(headers.pack_description(said))
+    if max(width, height) > headers.SIDE_LIMIT:
+        with pytest.raises(UnsupportedError, match="coded images have sides up to 262144"):
+            headers.unpack_description(reader, None)
+    else:
+        assert headers.unpack_description(reader, None) == said

@@ -4,13 +4,13 @@ import functools
 import math
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import codec
-from codec import api
 from codec.commands import demo
 from codec.encoder import masking, rounding
 from codec.entropy.rate_distortion import FINE
@@ -56,8 +56,8 @@ def small(quality=40):
 
 def resealed(data):
     """Return the file with its checksum made right again."""
-    crc = zlib.crc32(data[28:], zlib.crc32(data[:24]))
-    return data[:24] + struct.pack("<I", crc) + data[28:]
+    crc = zlib.crc32(data[9:], zlib.crc32(data[:5]))
+    return data[:5] + struct.pack("<I", crc) + data[9:]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (17, 300), (130, 129)])
@@ -222,7 +222,7 @@ def test_every_truncation_is_refused():
 def test_every_flipped_bit_is_refused():
     data = bytearray(small())
     rng = np.random.default_rng(0)
-    for bit in [*range(8 * 52), *rng.integers(8 * 52, 8 * len(data), 200)]:
+    for bit in [*range(8 * 20), *rng.integers(8 * 20, 8 * len(data), 200)]:
         data[bit // 8] ^= 1 << bit % 8
         with pytest.raises((CorruptDataError, UnsupportedError)):
             codec.decompress(bytes(data))
@@ -232,7 +232,7 @@ def test_every_flipped_bit_is_refused():
 def test_damage_behind_a_right_checksum_is_refused():
     data = small()
     rng = np.random.default_rng(1)
-    for bit in [*range(8 * 5, 8 * 24), *range(8 * 28, 8 * 52), *rng.integers(8 * 52, 8 * len(data), 60)]:
+    for bit in [*range(8 * 9, 8 * 20), *rng.integers(8 * 20, 8 * len(data), 100)]:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CodecError):
@@ -240,23 +240,19 @@ def test_damage_behind_a_right_checksum_is_refused():
 
 
 def test_a_file_that_asks_for_too_many_values_is_refused():
-    data = bytearray(small())
-    wide = headers.OFFSETS["width"]
-    data[wide : wide + 4] = struct.pack("<I", 200_000)
+    file = container.unpack(small())
+    data = container.pack(replace(file, header=replace(file.header, width=200_000)))
     with pytest.raises(CorruptDataError, match="more values than the payload"):
-        codec.decompress(resealed(bytes(data)))
+        codec.decompress(data)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_model_of_samples_codes_no_lossy_file(number):
     other = load_model(number)
-    data = bytearray(small())
-    at = headers.OFFSETS["model"]
-    data[at : at + 2] = struct.pack("<H", number)
-    at = headers.OFFSETS["weights_hash"]
-    data[at : at + headers.HASH_BYTES] = other.hash
+    file = container.unpack(small())
+    coding = replace(file.coding, model=number, weights_hash=other.hash[: headers.HASH_BYTES])
     with pytest.raises(CorruptDataError, match=r"codes (tensor|samples), got (samples|tensor)"):
-        codec.decompress(resealed(bytes(data)))
+        codec.decompress(container.pack(replace(file, coding=coding)))
 
 
 def test_the_ledger_of_a_lossy_file():
@@ -284,4 +280,3 @@ def test_grey_is_the_mean_of_three_equal_channels():
 def test_part_bits_sum_to_the_file():
     data = small()
     assert sum(container.part_bits(container.unpack(data)).values()) == 8 * len(data)
-    assert api.info(data).bands == 2

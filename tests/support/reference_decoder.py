@@ -994,10 +994,8 @@ def read_index(index: bytes) -> list[tuple[int, list[tuple[bytes, list[int]]], l
     crcs = struct.unpack(f"<{len(checksums) // 4}I", checksums)
     blocks, begin = [], 0
     for crc, own, count in zip(crcs, chains, counts, strict=False):
-        entries: list[Entry] = []
-        for i in range(begin, begin + count):
-            entries.append((names[i].decode(), *said[i], crcs[len(counts) + i]))
-        blocks.append((crc, own, entries))
+        own_images = range(begin, begin + count)
+        blocks.append((crc, own, [(names[i].decode(), *said[i], crcs[len(counts) + i]) for i in own_images]))
         begin += count
     return blocks
 

@@ -48,6 +48,11 @@ NAME_END = b"\0"
 CRC_BYTES = 4
 """Bytes of a checksum. Each block has one, and each image has one of its samples."""
 
+COUNTED_NAME_LIMIT = 255
+"""Most bytes of a name that an index leaves out because it counts on from the name before. So a short index makes no
+long names."""
+
+_LAST_NUMBER_REVERSED = re.compile(r"[^0-9]*([0-9]+)")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -170,6 +175,19 @@ def check_name(name: str) -> None:
             raise RequestError(f"name {name!r}: expected a path below a folder, got the part {part!r}")
 
 
+def next_name(name: str) -> str | None:
+    """Return the name that counts on from a name: its last number is larger by one, with as many digits or one more.
+
+    Returns None if a name has no digits, or the next one more than `COUNTED_NAME_LIMIT` bytes.
+    """
+    found = _LAST_NUMBER_REVERSED.match(name[::-1])
+    if found is None or len(name) > COUNTED_NAME_LIMIT:
+        return None
+    begin, end = len(name) - found.end(1), len(name) - found.start(1)
+    following = name[:begin] + str(int(name[begin:end]) + 1).zfill(end - begin) + name[end:]
+    return following if len(following.encode()) <= COUNTED_NAME_LIMIT else None
+
+
 def pack_index(blocks: Sequence[Block], most_bytes: int) -> bytes:
     """Return the index of a section's blocks; the inverse of `unpack_index`.
 
@@ -186,7 +204,11 @@ def pack_index(blocks: Sequence[Block], most_bytes: int) -> bytes:
             lengths = map(varint, (len(chain.lane_table), *chain.lane_table))
             parts += [varint(chain.model), chain.weights_hash, *lengths]
     parts += [_pack_image(image, models) for image, models in images]
-    parts += [image.name.encode() + NAME_END for image, _ in images]
+    names = [image.name for image, _ in images]
+    counted = [None, *map(next_name, names)]
+    parts += [
+        (b"" if name == follows else name.encode()) + NAME_END for name, follows in zip(names, counted, strict=False)
+    ]
     fields = b"".join(parts)
     if len(fields) > most_bytes:
         raise RequestError(f"images: expected names for an index of at most {most_bytes} bytes, got {len(fields)}")
@@ -224,14 +246,16 @@ def unpack_index(index: bytes, most_images: int, most_bytes: int) -> tuple[tuple
     reader = Reader(fields, what="archive: index")
     counts, chains = _unpack_blocks(reader, most_images)
     images = [_unpack_image(reader, own) for own, count in zip(chains, counts, strict=True) for _ in range(count)]
-    named = [replace(image, name=_unpack_name(reader)) for image in images]
+    names = [""]
+    for _ in images:
+        names.append(_unpack_name(reader, names[-1]))
     if reader.at != len(fields) or len(checksums) != CRC_BYTES * (len(counts) + len(images)):
         raise CorruptDataError("archive: index: is longer or shorter than its images need")
-    crcs = iter(struct.unpack(f"<{len(counts) + len(images)}I", checksums))
-    block_crcs = [next(crcs) for _ in counts]
-    entries = iter([replace(i, header=replace(i.header, samples_crc=crc)) for i, crc in zip(named, crcs, strict=True)])
+    crcs = struct.unpack(f"<{len(counts) + len(images)}I", checksums)
+    known = zip(images, names[1:], crcs[len(counts) :], strict=True)
+    entries = iter([replace(i, name=name, header=replace(i.header, samples_crc=crc)) for i, name, crc in known])
     blocks = []
-    for crc, own, count in zip(block_crcs, chains, counts, strict=True):
+    for crc, own, count in zip(crcs, chains, counts, strict=False):
         blocks.append(Block(crc, own, tuple(islice(entries, count))))
         _check_chains(blocks[-1])
     return tuple(blocks), len(fields)
@@ -293,9 +317,10 @@ def _unpack_image(reader: Reader, chains: Sequence[ChainEntry]) -> ImageEntry:
         return ImageEntry("", header, coding, not borrows, (*lengths, 0))
 
 
-def _unpack_name(reader: Reader) -> str:
+def _unpack_name(reader: Reader, before: str) -> str:
+    """Return the next name. ``before`` is the one before it."""
     try:
-        name = reader.take_to(NAME_END).decode()
+        name = reader.take_to(NAME_END).decode() or next_name(before) or ""
         check_name(name)
     except UnicodeDecodeError as error:
         raise CorruptDataError(f"archive: index: a name is not UTF-8: {error}") from error

@@ -21,7 +21,7 @@ from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.entropy.stack import Stack
 from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
-from codec.format import archive_sections, container
+from codec.format import archive_index, archive_sections, container
 from codec.format.archive_index import check_name, pack_index, unpack_index
 from codec.format.archive_sections import (
     IMAGE_LIMIT,
@@ -803,7 +803,37 @@ def test_names_that_count_upwards_cost_little(tmp_path):
     path = tmp_path / "a"
     codec.create_archive(path, {f"digit-{i:04}.png": Image.new("L", (1, 1), i % 7) for i in range(200)}, processes=1)
     with codec.Archive(path) as archive:
-        assert archive.part_bits()["index_bits"] < 40 * len(archive)
+        assert archive.part_bits()["index_bits"] < 10 * len(archive)
+        assert list(archive) == [f"digit-{i:04}.png" for i in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("name", "following"),
+    [
+        ("a-09.png", "a-10.png"),
+        ("x9", "x10"),
+        ("0", "1"),
+        ("b2/c01d", "b2/c02d"),
+        ("٣", None),
+        ("plain", None),
+        ("1" + "x" * 254, "2" + "x" * 254),
+        ("9" + "x" * 254, None),
+        ("1" + "é" * 127, "2" + "é" * 127),
+        ("1" + "é" * 128, None),
+        ("1" * 1024, None),
+    ],
+)
+def test_names_count_on(name, following):
+    assert archive_index.next_name(name) == following
+
+
+@pytest.mark.parametrize("names", [["", "b"], ["a", ""], ["9" + "x" * 254, ""]])
+def test_a_name_that_counts_on_from_nothing_is_refused(tmp_path, block, names):
+    found, data = block
+    fields, checksums = taken_apart(pack_index([found], INDEX_LIMIT))
+    fields = fields.removesuffix(b"a\0b\0") + "".join(f"{name}\0" for name in names).encode()
+    with pytest.raises(CorruptDataError, match="name '': expected 1 to 1024 bytes"):
+        opened(tmp_path, START + with_index(data, zlib.compress(fields) + checksums))
 
 
 @pytest.mark.parametrize(("section", "index"), [(0, 10), (27, 1), (28, 10), (1 << 63, 10), (60, 0), (60, 1 << 31)])

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import codec
 from codec import constants
 from codec.entropy import mixtures, rans, tables
 from codec.entropy.bits_back import push_intervals
-from codec.format import archive_index, archive_sections, container, headers, metadata, png
+from codec.format import archive_index, archive_sections, container, fields, headers, metadata, png
+from codec.format.headers import Description, Fidelity, Header, Latents, Lengths
 from codec.frozen import (
     contexts,
     features,
@@ -34,7 +36,6 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
 SECTIONS = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
 CITATION = re.compile(r'FORMAT\.md,((?:\s+(?:and\s+)?"[^"]+",?)+)')
-SIZES = {"u8": "B", "u16": "H", "u32": "I"}
 
 
 def section(title):
@@ -60,53 +61,113 @@ def hex_bytes(title, *, numbered):
     return bytes.fromhex("".join(line.split("  ", 1)[-1] for line in lines))
 
 
-@pytest.mark.parametrize(
-    ("title", "fields", "after"),
-    [
-        ("Header", headers.HEADER, headers.HEADER_BYTES),
-        ("Coding header", headers.CODING_HEADER, headers.HEADER_BYTES + headers.CODING_HEADER_BYTES),
-    ],
-)
-def test_headers(title, fields, after):
-    ends = [*(headers.OFFSETS[f.name] for f in fields[1:]), after]
-    table = rows(title, "offset")
-    assert len(table) == len(fields)
-    for field, end, (offset, size, kind, name, *_) in zip(fields, ends, table, strict=True):
-        assert name == field.name
-        assert int(offset) == headers.OFFSETS[name]
-        assert int(size) == end - int(offset)
-        assert SIZES.get(kind, f"{size}s") == field.code
+HEADER = Header(Fidelity.LOSSLESS, "L", 0, 1, 1)
+
+
+def described(**changes):
+    """Return the bytes of a description of which some parts, by name, are others."""
+    own = {name: changes.pop(name) for name in list(changes) if name in Description._fields}
+    return headers.pack_description(Description(replace(HEADER, **changes))._replace(**own))
+
+
+def bits_of(name):
+    """Return the first bit of a part of `form` or `coding`, and its mask, from the table that has it."""
+    for table in re.findall(r"^\| bits \| name .*?(?=\n\n)", section("Description"), flags=re.MULTILINE | re.DOTALL):
+        for line in table.splitlines()[2:]:
+            bits, found = (cell.strip() for cell in line.split("|")[1:3])
+            if found == name:
+                first, last = int(bits.split("..")[0]), int(bits.split("..")[-1])
+                return first, (1 << last + 1) - (1 << first)
+    raise AssertionError(name)
+
+
+def test_header():
+    table = rows("Header", "offset")
+    assert [row[3] for row in table] == ["magic", "version", "file_crc"]
+    sizes = [len(headers.MAGIC), 1, container.CRC_BYTES]
+    assert [(int(offset), int(size)) for offset, size, *_ in table] == [(0, 4), (4, 1), (5, 4)]
+    assert sum(sizes) == container.HEADER_BYTES == 9
+    assert f"bytes 0..4 of the file and all bytes from {container.HEADER_BYTES} on" in section("Checksums")
+    assert headers.MAGIC.hex(" ").upper() in table[0][4]
+
+
+def test_bits_of_a_description():
+    for fidelity, value in ((f, int(f)) for f in Fidelity):
+        made = described(fidelity=fidelity, degree=int(value >= 2))
+        first, mask = bits_of("fidelity")
+        assert made[0] & mask == value << first
+    first, mask = bits_of("mode")
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        made = described(mode=mode, lengths=Lengths(alpha=int("A" in mode)))
+        assert made[0] & mask == headers.MODES.index(mode) << first
+    for name, changes in (
+        ("metadata", {"lengths": Lengths(metadata=1)}),
+        ("coded", {"lanes": 2}),
+        ("long", {"width": headers.SHORT_SIDE + 1}),
+    ):
+        assert described()[0] | bits_of(name)[1] == described(**changes)[0], name
+    for name, changes, value in (
+        ("latents", {"latents": Latents.TWO_PART}, 2),
+        ("lanes - 1", {"lanes": headers.MAX_LANES}, headers.MAX_LANES - 1),
+        ("adaptation", {"lengths": Lengths(adaptation=9)}, 1),
+    ):
+        assert described(**changes)[4] == value << bits_of(name)[0], name
+    borrowing = described(latents=Latents.BITS_BACK, borrows=True)
+    assert borrowing[4] == described(latents=Latents.BITS_BACK)[4] | bits_of("borrows")[1]
+
+
+def test_fields_of_a_description_follow_each_other():
+    names = [row[1] for row in rows("Description", "type")]
+    values = {
+        "form": "ff",
+        "width": "8820",
+        "height": "00",
+        "degree": "07",
+        "coding": "26",
+        "metadata_bytes": "ac02",
+        "adaptation_bytes": "05",
+        "alpha_bytes": "81" + "01",
+    }
+    assert names == ["form", "sides", *list(values)[1:]]
+    header = Header(Fidelity.NEAR_LOSSLESS, "RGBA", 7, 4097 + 8, 1, grey=True)
+    made = headers.pack_description(Description(header, Latents.TWO_PART, 2, False, Lengths(300, 5, 129)))
+    assert made[0] == 2 | 7 << 2 | 7 << 5
+    assert made.hex() == f"{made[0]:02x}" + "".join(list(values.values())[1:])
+    formula = next(row[3] for row in rows("Description", "type") if row[1] == "sides")
+    value = eval(products(formula), {}, {"W": 12, "H": 7})  # noqa: S307  our own document
+    assert described(width=12, height=7)[1:4] == value.to_bytes(3, "little")
+    assert f"both sides at most {headers.SHORT_SIDE}: corrupt" in section("Description")
 
 
 def test_parts_of_a_file():
-    header, coding, word = headers.HEADER_BYTES, headers.CODING_HEADER_BYTES, container.WORD_BYTES
-    assert f"    header {header} | coding header {coding} | lane table {word} a lane | " in section("Container")
-    assert f"    header {header} | metadata | PNG\n" in section("Container")
-    lengths = section("Lengths")
-    assert f"lane table, {header + coding} + {word} lanes bytes;" in lengths
-    assert f"length is not {header + coding} + {word} lanes + metadata_bytes + " in lengths
-    assert f"not longer than {header} + metadata_bytes;" in lengths
-    assert f"payload_bytes = {container.HEAD_BYTES} lanes + {word} (table[0] + " in section("Payload")
-    assert f"first {headers.HASH_BYTES} bytes of the SHA-256" in section("Coding header")
+    text = section("Container")
+    assert "    header | description | coding header | metadata | adaptation | alpha | payload\n" in text
+    assert "    header | description | samples_crc | metadata | PNG\n" in text
+    longest = container.HEADER_BYTES + 1 + 2 * fields.MAX_NUMBER_BYTES
+    assert f"known from the first {longest} bytes" in text
+    assert f"at most {fields.MAX_NUMBER_BYTES}: a last byte of 0" in section("Conventions")
+    assert f"less than {container.LEAST_MESSAGE_BYTES} bytes for the last message" in section("Lengths")
+    hashed = next(row for row in rows("Coding header", "type") if row[1] == "weights_hash")
+    assert hashed[0] == f"{headers.HASH_BYTES} bytes"
+    assert f"first {headers.HASH_BYTES} bytes of the SHA-256" in hashed[2]
+    assert f"the lowest {headers.SAMPLES_CRC_BITS} bits count" in section("Checksums")
+    assert f"modulo 2^{headers.SAMPLES_CRC_BITS}" in section("Checksums")
 
 
 def test_modes_fidelities_and_latents():
-    modes = rows("Header", "mode")
+    modes = rows("Description", "mode")
     assert [row[1] for row in modes] == [*headers.MODES, *headers.COLOURED_MODES]
     assert [int(row[0]) for row in modes] == list(range(8))
     for number, name, channels, alpha, meaning in modes:
-        fidelity = headers.Fidelity.LOSSLESS
-        header = headers.Header(fidelity, name, 0, 1, 1, 0, "equals" in meaning or meaning == "the same")
+        header = replace(HEADER, mode=name, grey="equals" in meaning or meaning == "the same")
         assert header.mode_number == int(number)
         assert headers.mode_of(int(number)) == (header.mode, header.grey)
         assert (int(channels), alpha == "yes") == (header.channels, header.has_alpha)
         assert ("only stored" in meaning) == (name not in (*headers.CODED_MODES, headers.BITS_MODE))
         assert ("coded losslessly" in meaning) == (name == headers.BITS_MODE)
-    fields = {row[3]: row[4] for row in rows("Header", "offset") + rows("Coding header", "offset")}
-    assert fields["fidelity"] == ", ".join(f"{f:d} {f.name.lower().replace('_', '-')}" for f in headers.Fidelity)
-    latents = ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in headers.Latents)
-    assert fields["latents"].startswith(latents)
-    assert fields["magic"].startswith(headers.MAGIC.hex(" ").upper())
+    text = section("Description")
+    for kind in (Fidelity, Latents):
+        assert ", ".join(f"{v:d} {v.name.lower().replace('_', '-')}" for v in kind) in text
 
 
 def test_constants():
@@ -116,6 +177,7 @@ def test_constants():
         "largest error": headers.MAX_ERROR,
         "largest quality": headers.MAX_QUALITY,
         "lanes": headers.MAX_LANES,
+        "short side": headers.SHORT_SIDE,
         "band height": headers.MAX_BAND_HEIGHT,
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
@@ -137,7 +199,7 @@ def test_archives():
     assert values == {
         "images of an archive": archive_sections.IMAGE_LIMIT,
         "images of a block": archive_index.MAX_BLOCK_IMAGES,
-        "index": archive_sections.INDEX_LIMIT,
+        "indexes": archive_sections.INDEX_LIMIT,
         "name": archive_index.NAME_LIMIT,
         "candidates": archive_sections.CANDIDATE_LIMIT,
     }
@@ -154,12 +216,13 @@ def test_the_fields_of_archives():
     offsets = [int(row[0]) for row in trailer]
     assert [0, *np.cumsum([int(row[1]) for row in trailer])] == [*offsets, archive_sections.TRAILER_BYTES]
     assert f"The last {archive_sections.TRAILER_BYTES} bytes" in section("Trailer")
-    found = []
-    for table in re.findall(r"^\| size .*?(?=\n\n)", section("Index"), flags=re.MULTILINE | re.DOTALL):
-        cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()[2:]]
-        found.append("<" + "".join(SIZES.get(kind, f"{size}s") for size, kind in cells if size != "4 lanes"))
-    layouts = (archive_index._BLOCK, archive_index._CHAIN, archive_index._IMAGE, archive_index._STORED)
-    assert found == [layout.format for layout in (*layouts, archive_index._CODED)]
+    text = section("Index")
+    names = re.findall(r"^\| (?!type)[^|]+\| (\w+) \|", text, re.MULTILINE)
+    block = ["images", "chains", "model", "weights_hash", "lanes"]
+    assert names == [*block, "png_bytes", "chain"]
+    assert f"at most {archive_sections.INDEX_LIMIT} bytes" in text
+    assert f"| not 1..{archive_index.MAX_BLOCK_IMAGES}: corrupt |" in text
+    assert f"above {headers.MAX_LANES}: corrupt |" in text
 
 
 def test_metadata_and_png():
@@ -241,12 +304,12 @@ def test_grids_and_coding_order():
 def test_the_bound_on_samples(mode, channels, d):
     bound = re.search(r"too short for the image: (.+) > (.+)\.$", section("Lengths"), re.MULTILINE)
     python = [re.sub(r"(\d) ([a-z])", r"\1 * \2", t.replace("·", "*").replace("^", "**")) for t in bound.groups()]
-    coding = headers.CodingHeader(headers.Latents.NONE, 1, 64, 0, b"")
+    coding = headers.CodingHeader(headers.Latents.NONE, 1, 0, b"")
     names = {"W": 1, "H": 7, "C": channels, "d": d, "payload_bytes": 1000}
     least, limit = (eval(term, {}, names) for term in python)  # noqa: S307  our own document
     for width in (limit // least, limit // least + 1):
-        header = headers.Header(headers.Fidelity.LOSSLESS, mode, d, width, 7, 0)
-        file = container.Container(header, coding, (248,), b"", b"", b"", bytes(1000))
+        header = headers.Header(headers.Fidelity.LOSSLESS, mode, d, width, 7)
+        file = container.Container(header, coding, (1000,), b"", b"", b"", bytes(1000))
         assert container.holds_samples(file) == (width * least <= limit)
 
 
@@ -510,7 +573,7 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     folders = {
-        "format": "headers container metadata png archive_index archive_sections",
+        "format": "fields headers container metadata png archive_index archive_sections",
         "entropy": "rans tables mixtures",
         "networks": "checks quantisation convolutions depthwise transform",
         "frozen": "contexts layout likelihood prior modulation features plain model weights shipped",
@@ -544,19 +607,34 @@ def test_windows_of_the_documented_rule():
     assert f"has {len(legal)} contexts" in section("Waves and contexts")
 
 
+def numbers_of(title, data):
+    """Return the numbers of an example's fields, by name, and check that the fields follow each other."""
+    found, end = {}, 0
+    for place, name, value in rows(title, "bytes"):
+        first, last = int(place[:2], 16), int(place[-2:], 16)
+        assert first == end
+        end = last + 1
+        found[name] = int.from_bytes(data[first:end], "little")
+        written = re.match(r"[0-9a-f]+", value)
+        if name.endswith("crc"):
+            assert found[name] == int(written[0], 16)
+        elif name == "weights_hash":
+            assert data[first:end].hex() == written[0]
+        elif name == "magic":
+            assert data[first:end] == value.encode()
+        elif name not in ("PNG", "payload"):
+            assert found[name] == int(written[0])
+    assert end == len(data)
+    return found
+
+
 def test_example_of_a_stored_file():
     data = hex_bytes("Examples", numbered=True)
     image = codec.decompress(data)
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (1, 1), 77)
-    for place, name, value in rows("Examples", "bytes")[:-1]:
-        first, last = int(place[:2], 16), int(place[-2:], 16)
-        assert first == headers.OFFSETS[name]
-        content = data[first : last + 1]
-        if name == "magic":
-            assert content == value.encode()
-        else:
-            base = 16 if name.endswith("crc") else 10
-            assert int.from_bytes(content, "little") == int(value.split(",")[0], base)
+    found = numbers_of("Examples", data)
+    assert list(found) == ["magic", "version", "file_crc", "form", "sides", "samples_crc", "PNG"]
+    assert found["samples_crc"] == container.unpack(data).header.samples_crc
 
 
 def test_example_of_a_message():
@@ -601,18 +679,11 @@ def test_example_of_a_lossy_file():
     data = hex_bytes(title, numbered=True)
     text = section(title)
     file = container.unpack(data)
-    for place, name, value in rows(title, "bytes")[:-2]:
-        first, last = int(place[:2], 16), int(place[-2:], 16)
-        assert first == headers.OFFSETS[name]
-        content, written = data[first : last + 1], value.split(",")[0]
-        if name == "magic":
-            assert content == written.encode()
-        elif name == "weights_hash":
-            assert content.hex() == written
-        else:
-            assert int.from_bytes(content, "little") == int(written, 16 if name.endswith("crc") else 10)
+    assert numbers_of(title, data)["form"] == 3
     lossy = shipped.load_model(shipped.LOSSY)
-    q = decoding.decode(lossy, file).samples
+    raster, samples_crc = decoding.decode(lossy, file)
+    q = raster.samples
+    assert f"The head is then {(1 << 31) + samples_crc:x} (hexadecimal), so samples_crc is {samples_crc:08x}." in text
     values = quantisation.dequantise(q, lossy.transforms.steps[file.header.condition])
     where = np.flatnonzero(q)
     listed = [", ".join(map(str, a.reshape(-1)[where])) for a in (q, values)]

@@ -10,7 +10,7 @@ from support.tensor_model import CHANNELS, CONDITIONS, GROUPS, LIMIT, TILE, draw
 from codec.encoder import search
 from codec.encoder.encoding import encode
 from codec.errors import CorruptDataError, ModelError
-from codec.format.container import Latents
+from codec.format.headers import Latents
 from codec.frozen import layout
 from codec.frozen.shipped import load_model
 from codec.frozen.weights import parse_model

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -988,6 +989,14 @@ def read_index(index: bytes) -> list[tuple[int, list[tuple[bytes, list[int]]], l
         chains.append(own)
     said = [(read_description(fields), fields.number()) for _ in range(sum(counts))]
     *names, rest = fields.data[fields.at :].split(b"\0")
+    for i, name in enumerate(names):
+        if not name:
+            found = re.search(rb"([0-9]+)([^0-9]*)\Z", names[i - 1])
+            require(i > 0 and found is not None, "index: name")
+            before = names[i - 1]
+            digits = before[found.start(1) : found.end(1)]
+            names[i] = before[: found.start(1)] + b"%0*d" % (len(digits), int(digits) + 1) + before[found.end(1) :]
+            require(len(names[i]) <= 255, "index: name")
     checksums = stream.unused_data
     require(rest == b"" and len(names) == len(said), "index: names")
     require(len(checksums) == 4 * (len(counts) + len(said)), "index: checksums")

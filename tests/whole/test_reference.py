@@ -26,8 +26,8 @@ from codec.vlae import decoding
 
 SOURCE = Path(reference.__file__)
 ALLOWED = {
-    "__future__", "dataclasses", "decimal", "hashlib", "io", "json", "numpy", "pathlib", "PIL", "struct", "typing",
-    "zlib",
+    "__future__", "dataclasses", "decimal", "hashlib", "io", "json", "numpy", "pathlib", "PIL", "re", "struct",
+    "typing", "zlib",
 }  # fmt: skip
 
 

@@ -205,10 +205,8 @@ def pack_index(blocks: Sequence[Block], most_bytes: int) -> bytes:
             parts += [varint(chain.model), chain.weights_hash, *lengths]
     parts += [_pack_image(image, models) for image, models in images]
     names = [image.name for image, _ in images]
-    counted = [None, *map(next_name, names)]
-    parts += [
-        (b"" if name == follows else name.encode()) + NAME_END for name, follows in zip(names, counted, strict=False)
-    ]
+    expected = [None, *map(next_name, names[:-1])]
+    parts += [(b"" if n == other else n.encode()) + NAME_END for n, other in zip(names, expected, strict=True)]
     fields = b"".join(parts)
     if len(fields) > most_bytes:
         raise RequestError(f"images: expected names for an index of at most {most_bytes} bytes, got {len(fields)}")

@@ -14,7 +14,7 @@ ROW_TERMS = {
         "The bits of latents that decoding cannot give back: nothing was coded yet that could lend them.",
     ),
     "rounding": ("rounding", "The cost of probabilities that are whole numbers of 1/16,777,216."),
-    "rans": ("entropy coder", "Words and states of the coder, over the bits that probabilities ask for."),
+    "rans": ("entropy coder", "Bits of the coder's messages over those that probabilities ask for."),
     "header": ("header", "Size, mode, and how the file was coded."),
     "lane_table": ("lane table", "Where the parts begin that can be decoded at the same time."),
     "metadata": ("metadata", "ICC profile, EXIF and XMP, kept as they were."),

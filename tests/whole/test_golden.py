@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from support import make_golden as golden
 from support import reference_decoder as reference
 
 import codec
+from codec.format.archive_sections import read_sections
 from codec.format.container import unpack
 from codec.frozen.shipped import WEIGHTS
 
@@ -95,9 +97,19 @@ def test_the_golden_archive_decodes_to_its_sources():
             assert (image.mode, image.size, image.tobytes()) == (source.mode, source.size, source.tobytes())
 
 
+def contents(data):
+    """Return what an index says and the bytes of blocks, for each section. Indexes differ by the version of zlib."""
+    found = []
+    for section in read_sections(BytesIO(data)):
+        end = section.start + sum(block.length for block in section.blocks)
+        found.append((section.blocks, data[section.start : end]))
+    return found
+
+
 def test_the_same_images_give_the_same_archive(tmp_path):
     golden.write_archive(tmp_path / "again.vlar")
-    assert (tmp_path / "again.vlar").read_bytes() == (FOLDER / golden.ARCHIVE).read_bytes()
+    again, old = (contents(path.read_bytes()) for path in (tmp_path / "again.vlar", FOLDER / golden.ARCHIVE))
+    assert again == old
 
 
 def test_the_script_replaces_nothing_without_a_reason():

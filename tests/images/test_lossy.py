@@ -269,6 +269,15 @@ def test_the_ledger_of_a_lossy_file():
     assert report.ms_ssim == pytest.approx(metrics.ms_ssim(np.asarray(image), np.asarray(decoded)))
 
 
+def test_a_short_file_has_22_bytes_beside_its_values():
+    report = codec.measure(photo(width=300, height=200), quality=20)
+    rows = report.ledger.rows
+    assert report.info.lanes == 1
+    assert rows["header_bits"] + rows["lane_table_bits"] + rows["checksum_bits"] == 8 * 17 + 31
+    assert 0 <= rows["rans_bits"] <= 9  # below the first symbol, and to fill a byte
+    assert report.ledger.file_bits - report.ledger.promises.elbo.bits < 8 * 22.5
+
+
 def test_grey_is_the_mean_of_three_equal_channels():
     grey = photo("L")
     samples = np.asarray(grey)[:, :, None]

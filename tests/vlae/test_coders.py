@@ -21,7 +21,7 @@ from codec.format.headers import CodingHeader, Fidelity, Header, Latents
 from codec.frozen.shipped import load_model
 from codec.vlae import coders, latents
 from codec.vlae.decoding import decode
-from codec.vlae.image import Image
+from codec.vlae.image import LANE_BYTES, Image
 from codec.vlae.latents import mode, posterior_raw
 from codec.vlae.pixels import intervals
 
@@ -535,6 +535,24 @@ def test_other_sizes_are_refused(sound):
 def test_more_lanes_than_bands_are_refused(sound):
     encoded, samples = sound
     assert_refused(encoded, samples, lanes=5, lane_table=(*encoded.lane_table, 4, 4, 4))
+
+
+def test_more_lanes_than_bands_are_refused_before_anything_is_popped():
+    samples = photograph(np.random.default_rng(7), MODEL.tile, 23, 3)
+    encoded = encode(MODEL, samples, 0, Latents.NONE)
+    with pytest.raises(CorruptDataError, match="lanes: expected at most one for each of 1 bands, got 2"):
+        decoded(encoded, samples, 0, lanes=2, lane_table=(*encoded.lane_table, 4))
+
+
+@pytest.mark.parametrize("latents", Latents)
+def test_a_short_file_has_one_lane(latents):
+    samples = photograph(np.random.default_rng(7), 2 * MODEL.tile + 3, 20, 3)
+    for width, lanes in ((1, 1), (20, 2)):
+        part = samples[:, :width]
+        encoded = assert_comes_back(part, 0, latents)
+        in_two = encoding.encode(MODEL, part, 0, latents)  # not a file of its own
+        assert (encoded.lanes, in_two.lanes) == (lanes, 2)
+        assert (sum(in_two.lane_table) < 2 * LANE_BYTES) == (lanes == 1)
 
 
 def test_latents_of_another_kind_are_refused(sound):

@@ -87,8 +87,8 @@ def encode(
     onto : sequence of Stack
         The messages of the lanes that already hold the images to be decoded after this one.
     checksum : callable, optional
-        For a file of one image: returns the checksum, which the first message will hold, of the decoded values. Such a
-        file has one lane if it is short. Without it, messages begin as empty ones or with ``onto``.
+        For a file of one image, which is not encoded ``onto`` others: returns the checksum of the decoded values, which
+        the first message will hold. Such a file has one lane if it is short.
     threads : int or None
         Largest number of threads; None allows one for each lane.
     progress : callable or None

@@ -144,6 +144,10 @@ def test_an_archive_of_one_image_has_the_rows_of_its_file(tmp_path, monkeypatch,
     report = codec.measure_archive(tmp_path / "one.vlar", processes=1, importance=3)
     file = codec.measure(image, lossless=True, importance=3)
     assert file.info.latents == latents.name.lower().replace("_", "-")
+    assert report.promises.elbo == file.ledger.promises.elbo
+    if latents == Latents.BITS_BACK:  # other bits choose z
+        assert report.message_bits == pytest.approx(file.ledger.message_bits, rel=0.01)
+        return
     for name in (*MESSAGE_ROWS, "alpha_bits", "metadata_bits", "adaptation_bits"):
         # The checksum in a file's message takes the place of bits that say nothing, and changes how bytes are filled.
         within = 31 + 8 if name == "rans_bits" else 1e-6

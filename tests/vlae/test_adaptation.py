@@ -107,7 +107,7 @@ def test_every_longer_chunk_is_refused():
         with pytest.raises(CorruptDataError):
             unpack(chunk + extra, NETWORK)
     with pytest.raises(CorruptDataError, match="holds more than its biases"):
-        unpack(chunk + bytes(4), NETWORK)
+        unpack(bytes(4) + chunk, NETWORK)
     with pytest.raises(CorruptDataError, match="holds more than its biases"):
         unpack(rans.flatten(bias_codec(NETWORK).push(rans.random_message(0, 1), some_u())), NETWORK)
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from codec.errors import CorruptDataError, RequestError, UnsupportedError
 from codec.format.container import Container
@@ -205,8 +205,8 @@ def pack_index(blocks: Sequence[Block], most_bytes: int) -> bytes:
             parts += [varint(chain.model), chain.weights_hash, *lengths]
     parts += [_pack_image(image, models) for image, models in images]
     names = [image.name for image, _ in images]
-    expected = [None, *map(next_name, names[:-1])]
-    parts += [(b"" if n == other else n.encode()) + NAME_END for n, other in zip(names, expected, strict=True)]
+    pairs = pairwise(["", *names])
+    parts += [(b"" if name == next_name(before) else name.encode()) + NAME_END for before, name in pairs]
     fields = b"".join(parts)
     if len(fields) > most_bytes:
         raise RequestError(f"images: expected names for an index of at most {most_bytes} bytes, got {len(fields)}")

@@ -138,7 +138,8 @@ def compress(
         How latents are coded; by default the shortest way is taken. A model without latents takes only
         ``Latents.NONE``.
     model : str, optional
-        With ``lossless``: the name of a model for certain images, see ``vlae models``.
+        With ``lossless``: the name of a model for certain images, see ``vlae models``. By default the model is taken
+        that is estimated to make the shortest file.
     threads : int, optional
         Largest number of threads. The file is the same for any number.
     progress : callable, optional
@@ -162,6 +163,7 @@ def compress(
     """
     from codec.images.choice import pixels_for, reach
     from codec.images.fidelities import Encoder, chosen_model
+    from codec.images.small import models_for
 
     given = {
         "max_error": max_error,
@@ -179,6 +181,8 @@ def compress(
     if not isinstance(image, Image.Image):
         image = pillow.load_image(image, max_pixels)
     pixels = pixels_for(image, goal, max_pixels)
+    if named is None and latents is None:
+        (named,) = models_for([image], lambda _: pixels, goal)
     file = reach(Encoder(image, pixels, latents, effort, threads, progress, model=named), goal)
     return container.pack(file.whole())
 

@@ -10,20 +10,22 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from codec.archive.plan import Named, Source, small_pixels
 from codec.errors import ImageError
 from codec.format.archive_index import Block, ChainEntry, ImageEntry
 from codec.format.headers import CodingHeader
 from codec.image_files import pillow
+from codec.image_files.pillow import Pixels
 from codec.images.choice import pixels_for, reach
 from codec.images.fidelities import Chain, Encoder, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
-from codec.system.sources import Source
+from codec.images.small import models_for
 from codec.system.workers import Report
 from codec.vlae import lanes
 
 
 def encode_block(
-    images: Sequence[tuple[str, Image.Image | Source]],
+    images: Sequence[Named],
     goal: Goal,
     model: str | None,
     threads: int | None,
@@ -37,7 +39,7 @@ def encode_block(
         Names and images, in the order of the archive.
     goal : Goal
     model : str or None
-        Name of the model that codes lossless images; None takes the usual ones.
+        Name of the model that codes lossless images; None chooses one for each image.
     threads : int or None
         Largest number of threads.
     report : Report
@@ -57,13 +59,10 @@ def encode_block(
     entries: list[ImageEntry] = []
     chunks: list[bytes] = []
     named = chosen_model(model, goal)
-    for name, source in reversed(images):
-        image = source if isinstance(source, Image.Image) else pillow.load_image(source)
-        try:
-            pixels = pixels_for(image, goal)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
-        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, named), goal)
+    models = [named] * len(images) if named else models_for(images, lambda image: _if_small(*image, goal), goal)
+    for (name, source), chosen in zip(reversed(images), reversed(models), strict=True):
+        image, pixels = _loaded(name, source, goal)
+        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, chosen), goal)
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain
@@ -73,10 +72,24 @@ def encode_block(
         entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
         chunks.append(b"".join(own))
         report(1)
-    models = sorted(chains)
-    data = b"".join([*(lanes.write_lanes(chains[model].messages) for model in models), *reversed(chunks)])
-    shared = tuple(_chain_entry(codings[model], chains[model]) for model in models)
+    numbers = sorted(chains)
+    data = b"".join([*(lanes.write_lanes(chains[number].messages) for number in numbers), *reversed(chunks)])
+    shared = tuple(_chain_entry(codings[number], chains[number]) for number in numbers)
     return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
+
+
+def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]:
+    """Return an image, and its samples that are coded."""
+    image = source if isinstance(source, Image.Image) else pillow.load_image(source)
+    try:
+        return image, pixels_for(image, goal)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:
+    """Return the samples of an image if it is small. It is not kept, because a block may have thousands of images."""
+    return None if small_pixels(source) is None else _loaded(name, source, goal)[1]
 
 
 def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:

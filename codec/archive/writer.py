@@ -15,10 +15,11 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from codec.archive import plan
 from codec.archive.encoding import encode_block
 from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
-from codec.format.archive_index import BLOCK_IMAGES, MAX_BLOCK_IMAGES, Block, check_name, pack_index
+from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
 from codec.images.fidelities import check_model
 from codec.images.goals import Goal, goal_of
@@ -36,7 +37,7 @@ Dropped = dict[str, tuple[str, ...]]
 class _Task:
     """A task for a worker: the images of one block to encode."""
 
-    images: list[tuple[str, Image.Image | str | os.PathLike[str] | bytes]]
+    images: list[plan.Named]
     goal: Goal
     model: str | None
 
@@ -50,7 +51,7 @@ def create_archive(
     max_error: int | None = None,
     quality: int | None = None,
     model: str | None = None,
-    block: int = BLOCK_IMAGES,
+    block: int | None = None,
     processes: int | None = None,
     report: Report = lambda images: None,
 ) -> Dropped:
@@ -73,9 +74,11 @@ def create_archive(
     quality : int, optional
         Quality of lossy images, 1 to 100. Without any of the three, images are lossy at the default quality.
     model : str, optional
-        With ``lossless``: the name of a model for certain images, see ``vlae models``.
-    block : int
-        Images of a block, 1 to 65535. With more images, each is shorter, but more are decoded to get one.
+        With ``lossless``: the name of a model for certain images, see ``vlae models``. By default small images get a
+        model of their own where it makes their block shorter (`codec.images.small`).
+    block : int, optional
+        Images of a block, 1 to 65535. With more images, each is shorter, but more are decoded to get one. By default a
+        block has up to 8 images, and small ones until they have half a megapixel together (`codec.archive.plan`).
     processes : int, optional
         Number of processes, by default one for each processor. The archive is the same for any number.
     report : callable
@@ -117,7 +120,7 @@ def add_to_archive(
     max_error: int | None = None,
     quality: int | None = None,
     model: str | None = None,
-    block: int = BLOCK_IMAGES,
+    block: int | None = None,
     processes: int | None = None,
     report: Report = lambda images: None,
 ) -> Dropped:
@@ -172,19 +175,19 @@ def _lock(file: BinaryIO) -> None:
             raise BlockingIOError(f"{file.name}: another process is adding to it") from None
 
 
-def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: int) -> list[_Task]:
+def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: int | None) -> list[_Task]:
     check_model(model, goal)
-    if not 1 <= sources.whole("block", block) <= MAX_BLOCK_IMAGES:
+    if block is not None and not 1 <= sources.whole("block", block) <= MAX_BLOCK_IMAGES:
         raise RequestError(f"block: expected 1 to {MAX_BLOCK_IMAGES}, got {block}")
     if not 1 <= len(images) <= IMAGE_LIMIT:
         raise RequestError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
     for name in images:
         check_name(name)
     named = [(name, _sendable(name, image)) for name, image in images.items()]
-    return [_Task(named[begin : begin + block], goal, model) for begin in range(0, len(named), block)]
+    return [_Task(images, goal, model) for images in plan.blocks_of(named, block)]
 
 
-def _sendable(name: str, image: Source) -> Image.Image | str | os.PathLike[str] | bytes:
+def _sendable(name: str, image: Source) -> plan.Source:
     """Return an image, or its file, in a form that can be sent to another process."""
     if isinstance(image, Image.Image | str | os.PathLike):
         return image

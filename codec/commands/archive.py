@@ -50,6 +50,7 @@ def create(
     """Make the archive OUT of files and of the images in folders; - is standard output.
 
     Images keep the order of the arguments. All images below a folder are taken, in the order of their names.
+    Small images share large blocks and, if lossless, get a model of their own where that makes them shorter.
     """
     check_target(output, force, *sources)
     lossy = is_lossy(options)

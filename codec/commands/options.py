@@ -9,7 +9,6 @@ import click
 
 from codec.commands.console import check_source
 from codec.errors import RequestError
-from codec.format.archive_index import BLOCK_IMAGES
 from codec.format.headers import Latents
 from codec.images.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
 
@@ -29,7 +28,9 @@ processes_option = click.option(
 max_pixels_option = click.option(
     "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Largest width times height."
 )
-model_option = click.option("--model", metavar="NAME", help="With --lossless: a model for certain images.")
+model_option = click.option(
+    "--model", metavar="NAME", help="With --lossless: a model for certain images; default: the best."
+)
 
 _EXACT = (
     click.option("--lossless", is_flag=True, help="Every sample comes back."),
@@ -47,7 +48,10 @@ _LATENTS = (
 )
 _EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Effort of lossy files, 1 to 3.")
 _BLOCK = click.option(
-    "--block", type=int, default=BLOCK_IMAGES, metavar="N", help="Images in a block, which share their bits."
+    "--block",
+    type=int,
+    metavar="N",
+    help="Images in a block, which share their bits; default: up to 8, and small ones up to half a megapixel together.",
 )
 _GOALS = ("lossless", *(kind.value for kind in Kind))
 

@@ -107,21 +107,26 @@ def _estimate(image: Image, index: int, latents: Latents, every: int) -> float:
     return bits + freqs.size / seen.size * float(PRECISION * seen.size - np.log2(seen, dtype=np.float64).sum())
 
 
-def estimate(model: Model, samples: Raster, *, threads: int | None = None) -> float:
-    """Return an estimate of the bits of a lossless file's payload, without latents and without adaptation.
+def estimate(
+    model: Model, samples: Raster, latents: Latents = Latents.NONE, *, dry: bool = True, threads: int | None = None
+) -> float:
+    """Return an estimate of the bits of a lossless file's payload, without adaptation.
 
     The estimate looks at few pixels. Unless the image is small, it takes a fiftieth of the time of coding it.
 
     Parameters
     ----------
     model : Model
-        A model of samples.
     samples : uint8 array (H, W, 3 or 1)
+        Values that the model codes: samples, or bits.
+    latents : Latents
+    dry : bool
+        Whether bits-back finds nothing to borrow for the last bands. In a chain it does.
     threads : int or None
         Largest number of threads; None allows one for each lane.
     """
-    image = Image.of(model, samples, 0)
+    image = replace(Image.of(model, samples, 0), dry=dry)
     workers = workers_of(image, threads)
     every = min(max(image.height * image.width // ESTIMATE_PIXELS, 1), ESTIMATE_EVERY)
     with pool_of(workers) as pool:
-        return sum(pool.map(lambda index: _estimate(image, index, Latents.NONE, every), range(image.bands)))
+        return sum(pool.map(lambda index: _estimate(image, index, latents, every), range(image.bands)))

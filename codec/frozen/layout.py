@@ -185,7 +185,7 @@ class Kind:
     is_adaptable : bool
         Whether a file may adapt the biases of its model.
     modes : tuple of str
-        The modes of the images whose lossless files hold such rasters.
+        The modes of the images whose lossless files may hold such rasters.
     ranges : dict of str to (int, int)
         Integers that only configurations of models of this kind have, and their ranges.
     layout : callable
@@ -244,7 +244,7 @@ BITS = Kind(
     may_be_grey=False,
     is_rounded=False,
     is_adaptable=False,
-    modes=(BITS_MODE,),
+    modes=(BITS_MODE, "L"),  # grey images that hold only black and white, too
     ranges={},
     layout=lambda _: bits(),
     white=255,

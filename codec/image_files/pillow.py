@@ -180,6 +180,22 @@ def _file_of(image: Image.Image) -> bytes:
     return b"" if accepts and not accepts(data[:16]) else data
 
 
+def pixel_count(source: Image.Image | str | os.PathLike[str] | bytes) -> int | None:
+    """Return width times height of an image or of an image's file, of which only the header is read.
+
+    It is None for what is no file or no image. To load that raises the right error.
+    """
+    if isinstance(source, Image.Image):
+        return source.width * source.height
+    if not isinstance(source, bytes) and not Path(source).is_file():  # from a pipe the bytes would be gone
+        return None
+    try:
+        with _pixel_limit(PIXEL_LIMIT), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return image.width * image.height
+    except Exception:  # a damaged header can make Pillow's plugins raise any exception
+        return None
+
+
 def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     """Return the samples and metadata of an image. If they are codable, `to_pillow` is the inverse.
 
@@ -233,6 +249,11 @@ def without_equal(samples: U8) -> U8:
         if not np.array_equal(samples[:, :, channel : channel + 1], first):
             return samples
     return np.ascontiguousarray(first)
+
+
+def is_black_and_white(samples: U8) -> bool:
+    """Return whether samples (H, W, C) have one channel, and all are 0 or 255."""
+    return samples.shape[2] == 1 and bool(((samples == 0) | (samples == 255)).all())
 
 
 def to_pillow(pixels: Pixels) -> Image.Image:

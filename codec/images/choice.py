@@ -88,7 +88,7 @@ def reach(encoder: Encoder, goal: Goal) -> File:
         No file meets the goal. The message gives the length of the shortest file.
     """
     if encoder.model is not None:
-        return _or_stored(encoder, encoder.by_model(encoder.model))
+        return _within(encoder, _or_stored(encoder, encoder.by_model(encoder.model)), goal)
     if not encoder.pixels.codable or max(encoder.pixels.samples.shape) > SIDE_LIMIT:
         return _within(encoder, encoder.stored, goal)
     if goal.kind == Kind.MAX_ERROR:

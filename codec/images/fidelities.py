@@ -20,12 +20,13 @@ from codec.errors import ImageError, RequestError
 from codec.format import container, png
 from codec.format.container import Container
 from codec.format.headers import COLOURED_MODES, HASH_BYTES, SIDE_LIMIT, CodingHeader, Fidelity, Header, Latents
+from codec.frozen.layout import BITS
 from codec.frozen.model import Model
 from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
 from codec.images import lossy_encoder, metrics
-from codec.images.goals import Goal, Kind
+from codec.images.goals import LOSSLESS, Goal
 from codec.images.hidden import filled
 from codec.vlae import decoding, lanes
 from codec.vlae.pipeline import Progress
@@ -101,7 +102,7 @@ class Encoder:
     chains : mapping of int to Chain, or None
         The chains of an archive's block, by the numbers of their models. None for a file of one image.
     model : Model or None
-        The model that the caller named for lossless files.
+        The model of lossless files, if the caller named one or `codec.images.small` chose one.
     """
 
     image: Image.Image
@@ -134,10 +135,12 @@ class Encoder:
         Raises
         ------
         ImageError
-            The model does not code images of this mode.
+            The model does not code such images.
         """
         pixels = self.pixels
-        if pixels.mode not in model.kind.modes:
+        if pixels.mode not in model.kind.modes or (
+            model.kind is BITS and not pillow.is_black_and_white(pixels.samples)
+        ):
             raise ImageError(f"image: model {model.name} codes {model.kind.name}, got mode {pixels.mode}")
         if max(pixels.samples.shape) > SIDE_LIMIT or pixels.keyed:
             return self.stored
@@ -229,6 +232,6 @@ def check_model(name: str | None, goal: Goal) -> None:
     """Raise ValueError if a caller named a model that does not exist, or if the goal is not a lossless file."""
     if name is None:
         return
-    if goal != Goal(Kind.MAX_ERROR, 0):
+    if goal != LOSSLESS:
         raise RequestError("model: expected lossless, too")
     weights_path(name)

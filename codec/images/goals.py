@@ -42,6 +42,8 @@ class Goal:
     value: float
 
 
+LOSSLESS = Goal(Kind.MAX_ERROR, 0)
+
 _WHOLE = {Kind.MAX_ERROR: (0, MAX_ERROR), Kind.QUALITY: (1, MAX_QUALITY)}
 
 
@@ -57,7 +59,7 @@ def goal_of(*, lossless: bool = False, **given: float | None) -> Goal:
     """
     goals = [_checked(Kind(name), value) for name, value in given.items() if value is not None]
     if lossless:
-        goals.append(Goal(Kind.MAX_ERROR, 0))
+        goals.append(LOSSLESS)
     if len(goals) > 1:
         raise RequestError("fidelity: expected one of lossless, " + ", ".join(kind.value for kind in Kind))
     return goals[0] if goals else Goal(Kind.QUALITY, DEFAULT_QUALITY)

@@ -7,9 +7,9 @@ from math import prod
 
 from codec.entropy.rans import Message
 from codec.errors import CorruptDataError
-from codec.format.container import Container, holds
+from codec.format.container import Container, holds, samples_demand
 from codec.format.headers import Header, Latents
-from codec.frozen.layout import KINDS, TENSOR, Kind
+from codec.frozen.layout import TENSOR, Kind
 from codec.frozen.model import Model
 from codec.vlae import adaptation, coders, pipeline
 from codec.vlae.image import Image
@@ -18,11 +18,11 @@ from codec.vlae.pipeline import Progress, Ready
 from codec.vlae.wavefront import lag
 
 
-def kind_of(header: Header) -> Kind:
-    """Return the kind of raster that a coded file holds."""
+def _may_hold(header: Header, kind: Kind) -> bool:
+    """Return whether a coded file of this header may hold rasters of a kind."""
     if header.quality is not None:
-        return TENSOR
-    return next(kind for kind in KINDS.values() if header.mode in kind.modes)
+        return kind is TENSOR
+    return header.mode in kind.modes and (kind.is_rounded or not header.max_error)
 
 
 def demand(model: Model, header: Header) -> int:
@@ -30,8 +30,9 @@ def demand(model: Model, header: Header) -> int:
 
     `codec.format.container.holds` compares it with the payload's length.
     """
-    layout = model.layout
-    return prod(_shape(model, header)) * ((layout.high - layout.low) // (2 * (header.max_error or 0) + 1))
+    if model.kind is not TENSOR:
+        return samples_demand(header)
+    return prod(_shape(model, header)) * (model.layout.high - model.layout.low)
 
 
 def _shape(model: Model, header: Header) -> tuple[int, int, int]:
@@ -55,9 +56,9 @@ def blank(model: Model, file: Container) -> Image:
     header, coding = file.header, file.coding
     if coding is None:
         raise ValueError("expected a coded file")
-    kind = kind_of(header)
-    if kind is not model.kind:
-        raise CorruptDataError(f"header: model {model.number} codes {model.kind.name}, got {kind.name}")
+    if not _may_hold(header, model.kind):
+        what = f"{header.fidelity.name.lower().replace('_', '-')} mode {header.mode}"
+        raise CorruptDataError(f"header: model {model.number} codes {model.kind.name}, got {what}")
     image = Image.blank(model, _shape(model, header), header.condition, coding.lanes)
     if coding.lanes > image.bands:
         raise CorruptDataError(

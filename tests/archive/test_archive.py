@@ -249,7 +249,7 @@ def test_images_borrow_from_those_after_them(tmp_path):
     images = {f"{i}": crop((100, 70), seed=i) for i in range(4)}
     sizes = {}
     for count in (1, 4):
-        codec.create_archive(tmp_path / "a", images, lossless=True, block=count, processes=1)
+        codec.create_archive(tmp_path / "a", images, lossless=True, model="photo", block=count, processes=1)
         with codec.Archive(tmp_path / "a") as archive:
             assert [entry.dry for entry in archive.entries.values()] == [count == 1] * 3 + [True]
             for name, image in archive.items():
@@ -262,7 +262,7 @@ def test_images_borrow_from_those_after_them(tmp_path):
 @pytest.mark.usefixtures("always_bits_back")
 def test_an_image_that_finds_too_little_is_dry(tmp_path):
     images = {"a": crop((100, 70)), "b": crop((100, 70), seed=1), "c": crop((1, 1), "L")}
-    codec.create_archive(tmp_path / "a", images, lossless=True, processes=1)
+    codec.create_archive(tmp_path / "a", images, lossless=True, model="photo", processes=1)
     with codec.Archive(tmp_path / "a") as archive:
         # The pixel lends to one lane only, and not enough.
         assert [entry.dry for entry in archive.entries.values()] == [False, True, True]
@@ -281,7 +281,7 @@ def tiny(count, size=(9, 9)):
 def many(tmp_path, images):
     """Return the path of an archive of one block."""
     path = tmp_path / f"{len(images)}.vlar"
-    codec.create_archive(path, images, lossless=True, block=len(images), processes=1)
+    codec.create_archive(path, images, lossless=True, model="photo", block=len(images), processes=1)
     return path
 
 

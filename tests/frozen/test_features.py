@@ -340,9 +340,9 @@ def test_what_a_model_does_not_code_is_refused():
 def test_files_of_another_kind_are_refused():
     values = spatial_model.draw("bits", 9, 9)
     encoded = encoding.encode(MODELS["bits"], values, 0, Latents.NONE)
-    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
-        decoded("bits", encoded, values, mode="L")
-    with pytest.raises(CorruptDataError, match="codes samples, got bits"):
+    with pytest.raises(CorruptDataError, match="codes bits, got lossless mode RGB"):
+        decoded("bits", encoded, values, mode="RGB")
+    with pytest.raises(CorruptDataError, match="codes samples, got lossless mode 1"):
         decoded("samples", encoded, values, mode="1")
 
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from support import reference_decoder as reference
 from support.make_golden import draw, draw_digit
 
 import codec
 from codec.commands.cli import EXIT_USAGE, run
 from codec.errors import CorruptDataError, ImageError
 from codec.format import container
-from codec.format.headers import CODED_MODES, Latents
+from codec.format.headers import CODED_MODES, Fidelity, Latents
 from codec.frozen.shipped import load_model, named_model, weights_path
 from codec.vlae import decoding
 
@@ -86,9 +87,19 @@ def test_names_are_those_of_the_weights():
 
 def test_a_file_of_another_kind_of_image_is_refused():
     file = container.unpack(codec.compress(draw_digit(28, 28, seed=1), lossless=True, model="mnist-static"))
-    grey = replace(file, header=replace(file.header, mode="L"))
-    with pytest.raises(CorruptDataError, match="codes bits, got samples"):
-        decoding.blank(load_model(file.coding.model), grey)
+    model = load_model(file.coding.model)
+    for changes in ({"mode": "RGB"}, {"mode": "L", "fidelity": Fidelity.NEAR_LOSSLESS, "degree": 1}):
+        with pytest.raises(CorruptDataError, match="codes bits, got "):
+            decoding.blank(model, replace(file, header=replace(file.header, **changes)))
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_grey_images_of_black_and_white_come_back_grey(name):
+    digit = draw_digit(28, 28, seed=1)
+    bits, grey = (codec.compress(image, lossless=True, model=name) for image in (digit, digit.convert("L")))
+    assert same(codec.decompress(grey), digit.convert("L"))
+    assert len(grey) == len(bits)
+    assert reference.decode(grey, weights_path(name).parent)[1].tobytes() == digit.convert("L").tobytes()
 
 
 def test_digits_in_an_archive_are_chained(tmp_path):

@@ -96,8 +96,13 @@ class Description:
         return self.mode in ("LA", "RGBA")
 
     @property
-    def kind(self) -> str:
-        return "tensor" if self.fidelity == LOSSY else "bits" if self.mode == "1" else "samples"
+    def kinds(self) -> list[str]:
+        """The kinds of models that may code it."""
+        if self.fidelity == LOSSY:
+            return ["tensor"]
+        if self.fidelity == LOSSLESS and self.mode in ("1", "L"):
+            return ["bits"] if self.mode == "1" else ["samples", "bits"]
+        return ["samples"]
 
 
 def read_description(fields: Fields) -> Description:
@@ -182,7 +187,7 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Return the samples (H, W, C) of an image, alpha last, and leave what follows in the messages."""
     lossy = said.fidelity == LOSSY
-    require(model.kind == said.kind, "model")
+    require(model.kind in said.kinds, "model")
     condition = said.degree - lossy
     served = model.conditions if lossy else len(model.tensors["likelihood.fixed_biases"])
     require(condition < served, "model")
@@ -191,7 +196,7 @@ def decode_image(
     samples = decode_bands(model, messages, raster, condition, said.latents, moved, not said.borrows)
     if lossy:
         samples = synthesise(model, samples, condition, said.shape)
-    if said.kind == "bits":
+    if model.kind == "bits":
         samples = 255 * samples
     return with_alpha(samples.astype(np.uint8), alpha)
 

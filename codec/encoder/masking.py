@@ -20,7 +20,7 @@ PRICES = "0.0002", "0.6"
 """What a distortion of 1 is worth at the lowest and at the highest quality in training, in bits a pixel."""
 TRAINED = 1400.0
 """The weight of 1 - MS-SSIM in the distortion of training, for which shares are measured."""
-SQUARED, STRUCTURE = 1.2, 1800.0
+SQUARED, STRUCTURE = 2.4, 1800.0
 """The weights of squared error and of structure, found on validation images."""
 SMOOTH = 58
 """Variance of samples below which a place is smooth. It is C2 of `codec.images.metrics`, rounded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +16,20 @@ from codec.entropy.rate_distortion import FINE
 from codec.entropy.stack import Stack
 from codec.errors import ModelError
 from codec.format.headers import Latents
+from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
 from codec.images.goals import EFFORTS
 from codec.images.lossy_decoder import decoded, transforms_of, workers_of
 from codec.images.refinement import refine
+from codec.networks.products import I32
 from codec.networks.quantisation import dequantise, quantise
 from codec.networks.transform import analyse, project, synthesise
 from codec.system.threads import pool_of
 from codec.vlae.pipeline import Progress
 
-PASSES = (0, 2)
+PASSES = (0, 3)
 """Number of passes that choose the cheapest integers near y, at each effort but the highest, which has a search of its
-own (`codec.images.refinement`). The first pass takes y from analysis. The second one refines it, which makes files 2 to
-3 % smaller."""
+own (`codec.images.refinement`). The first pass takes y from analysis. Each further one refines it first."""
 SEARCH_PASSES = 40
 """Passes that take about as long as the search of the highest effort, to tell its progress."""
 REFINEMENT = 3
@@ -104,27 +106,58 @@ def encode(
         y = analyse(colours, transforms, level, pool, workers)
         if searches:
             tensor = refine(model, colours, y, level, pool, workers, report(0, passes))
-        else:
+        elif not passes:
             tensor = quantise(y, steps, limit)
-            prices, alike = masking.prices(transforms, level), masking.structure(colours)
-        for number in range(0 if searches else passes):
-            if number:
-                values = dequantise(tensor, steps)
-                back = synthesise(values, transforms, level, samples.shape[0], samples.shape[1], pool, workers)
-                moved = project(colours, back, transforms)
-                moved += values.astype(np.int32) << (Y_BITS - VALUE_BITS)
-                moved -= y
-                moved *= REFINEMENT
-                moved >>= 2
-                y += moved
-                del values, back, moved  # together they are as large as several images
-                tensor = quantise(y, steps, limit)
-            fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
-            tensor = rounding.optimise(
-                model, tensor, fine, level, prices, alike, threads=threads, progress=report(number)
-            )
+        else:
+            reports = [report(number) for number in range(passes)]
+            tensor = _chosen(model, colours, y, level, (pool, workers, threads), reports)
     back = decoded(model, tensor, quality, samples.shape, threads)
     options: dict[str, Any] = {"onto": onto, "threads": threads, "progress": report(passes)}
     if checksum is not None:
         options["checksum"] = lambda _: checksum(back)
     return Lossy(encoding.encode(model, tensor, level, latents, **options), back)
+
+
+def _chosen(
+    model: Model,
+    samples: U8,
+    y: I32,
+    level: int,
+    work: tuple[Executor, int, int | None],
+    reports: Sequence[Progress | None],
+) -> Raster:
+    """Return the integers near y, int16 array (h, w, C), that some passes choose as the cheapest, one pass a report.
+
+    Parameters
+    ----------
+    model : Model
+    samples : uint8 array (H, W, 3)
+    y : int32 array (h, w, C), in 1/256 sample
+        What analysis makes of the samples. It is overwritten.
+    level : int
+        Quality - 1.
+    work : Executor, int, int or None
+        The pool, the pieces it takes at once, and the largest number of threads.
+    reports : sequence of callable or None
+        Called as ``progress`` of `codec.encoder.rounding.optimise`.
+    """
+    pool, workers, threads = work
+    transforms, limit = transforms_of(model), model.layout.high
+    steps = transforms.steps[level]
+    prices, alike = masking.prices(transforms, level), masking.structure(samples)
+    tensor = quantise(y, steps, limit)
+    for number, progress in enumerate(reports):
+        if number:
+            values = dequantise(tensor, steps)
+            back = synthesise(values, transforms, level, samples.shape[0], samples.shape[1], pool, workers)
+            moved = project(samples, back, transforms)
+            moved += values.astype(np.int32) << (Y_BITS - VALUE_BITS)
+            moved -= y
+            moved *= REFINEMENT
+            moved >>= 2
+            y += moved
+            del values, back, moved  # together they are as large as several images
+            tensor = quantise(y, steps, limit)
+        fine = quantise(y, np.maximum(steps // FINE, 1), FINE * limit)
+        tensor = rounding.optimise(model, tensor, fine, level, prices, alike, threads=threads, progress=progress)
+    return tensor

@@ -66,7 +66,7 @@ def _thaw_steps(steps: NDArray[np.int32], model: Lossy) -> None:
     """Fill the steps of the levels, such that interpolation between them fits the rows of the frozen qualities best."""
     values = np.ldexp(steps.astype(np.float64), -STEP_BITS)
     means = values[:, : len(OPPONENTS)]
-    means[...] = (means**-2.0 - COARSEST**-2.0) ** -0.5  # the inverse of the bound in `Lossy.steps`
+    means[...] = (means**-2.0 - np.array(COARSEST) ** -2.0) ** -0.5  # the inverse of the bound in `Lossy.steps`
     shares = model.level(torch.linspace(0, 1, len(values), dtype=torch.float64)).numpy()
     fill(model.log_steps, np.linalg.lstsq(shares, np.log(values), rcond=None)[0])
 

@@ -32,9 +32,10 @@ from models.noise import Noise
 
 LAMBDA_LOW, LAMBDA_HIGH = map(float, PRICES)
 """lambda at the lowest and at the highest quality: the bits per pixel that a distortion of 1 is worth."""
-COARSEST = 200.0
-"""Bound of the steps of a patch's mean colours, which are the first channels of y. With larger steps, chance decides
-how close a smooth image is to their multiples, and its error would not always fall while quality grows."""
+COARSEST = 200.0, 140.0, 140.0
+"""Bounds of the steps of a patch's mean colours, the first channels of y: brightness, then two differences of colours.
+With larger steps, chance decides how close a smooth image is to their multiples, and its error would not always fall
+while quality grows. Besides, an eye sees a shift of hue where squared error sees little."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Lossy(nn.Module):
         """Return the quantisation steps (B, C, 1, 1)."""
         steps = torch.exp(level @ self.log_steps)
         means = steps[:, : len(OPPONENTS)]
-        bounded = (means**-2 + COARSEST**-2) ** -0.5
+        bounded = (means**-2 + steps.new_tensor(COARSEST) ** -2) ** -0.5
         return torch.cat([bounded, steps[:, len(OPPONENTS) :]], 1)[:, :, None, None]
 
 

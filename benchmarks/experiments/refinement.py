@@ -124,12 +124,10 @@ class Case:
         """
         restored = self.tools.model.synthesise(q * self.steps, self.level)
         if structure:
-            return self.priced(restored)
-        return self.pixels * self.price * (restored - self.x).square().mean()
-
-    def priced(self, restored: Tensor) -> Tensor:
-        """Return the priced distortion of restored samples in bits, a scalar."""
-        return self.pixels * self.price * distortion(restored, self.x, self.tools.recipe.train).sum()
+            lost = distortion(restored, self.x, self.tools.recipe.train).sum()
+        else:
+            lost = (restored - self.x).square().mean()
+        return self.pixels * self.price * lost
 
     def quantised(self, y: Tensor) -> I16:
         """Return the integers (h, w, C) near y that the encoder's quantiser chooses."""

@@ -131,9 +131,11 @@ def compress(
         The shortest file is taken whose colours have at least this peak signal-to-noise ratio, in dB. Squared errors
         are weighted by alpha.
     effort : int
-        Effort of a lossy file, 1 to 3. With 1, the latents y of the transform are rounded to the nearest integers. With
-        2 they are rounded to those that cost least in bits and error, and refined once. With 3 a long search finds
-        better ones.
+        1 to 3; a file of more effort is shorter and takes longer to make. In a lossy file, the latents y of the
+        transform are rounded to the nearest integers (1), or to those that cost least in bits and error, and refined
+        (2), or found by a long search (3). In a lossless or near-lossless file, the model is adapted to the image by
+        a search, which is four times as long with 3, and left out with 1. A lossless file of effort 1 has a fast
+        model, so that decoding is fast, too.
     latents : Latents, optional
         How latents are coded; by default the shortest way is taken. A model without latents takes only
         ``Latents.NONE``.

@@ -46,7 +46,7 @@ _LATENTS = (
     click.option("--no-latents", is_flag=True, help="Code the image without latents."),
     click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
 )
-_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Effort of lossy files, 1 to 3.")
+_EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Effort, 1 to 3.")
 _BLOCK = click.option(
     "--block",
     type=int,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from codec.encoder.estimates import choose
 from codec.encoder.rounding import round_samples, workers_of
+from codec.encoder.search import STEPS
 from codec.entropy.rans import DryMessageError
 from codec.entropy.stack import Stack
 from codec.format.headers import Latents
@@ -69,6 +70,7 @@ def encode(
     latents: Latents | None,
     *,
     onto: Sequence[Stack] = (),
+    steps: int = STEPS,
     checksum: Checksum | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -86,6 +88,8 @@ def encode(
         taken in its place.
     onto : sequence of Stack
         The messages of the lanes that already hold the images to be decoded after this one.
+    steps : int
+        Steps of the search for an adaptation, if the model allows one; with 0 there is none.
     checksum : callable, optional
         For a file of one image, which is not encoded ``onto`` others: returns the checksum of the decoded values, which
         the first message will hold. Such a file has one lane if it is short.
@@ -119,7 +123,7 @@ def encode(
     with pool_of(workers) as pool:
         if max_error:  # so that the contexts, from which the choice is made, are nearly those that will be coded
             round_samples(image, Latents.NONE, workers, None)
-        how, moved = choose(image, latents, pool, workers)
+        how, moved = choose(image, latents, steps, pool, workers)
         image = replace(image, moved=moved)
         if max_error:
             round_samples(image, how, workers, lambda rounded, _: report(rounded))

@@ -36,7 +36,9 @@ ESTIMATE_PIXELS = 1 << 12
 I64 = NDArray[np.int64]
 
 
-def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) -> tuple[Latents, I64 | None]:
+def choose(
+    image: Image, latents: Latents | None, steps: int, pool: Executor, workers: int
+) -> tuple[Latents, I64 | None]:
     """Return the way of coding latents that makes the file shortest, and the adaptation, int64 (bias count,), or None.
 
     The lengths are estimated from some of the pixels. Bits-back pays for a sample of the posterior, but gets the bits
@@ -48,6 +50,8 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     image : Image
     latents : Latents or None
         The way that the caller wants; None chooses among all.
+    steps : int
+        Steps of the search for an adaptation; with 0 there is none.
     pool : Executor
         Takes ``workers`` pieces at once. Their number changes no result.
     workers : int
@@ -82,13 +86,13 @@ def choose(image: Image, latents: Latents | None, pool: Executor, workers: int) 
     def shortest(candidates: list[tuple[Latents, I64 | None]]) -> tuple[Latents, I64 | None]:
         return candidates[0] if len(candidates) == 1 else min(candidates, key=cost)
 
-    if not search.is_adaptable(image):
+    if not steps or not search.is_adaptable(image):
         return shortest([(how, None) for how in allowed])
     if len(allowed) > 1:
         off = cost((Latents.NONE, adapted(False, search.TRIAL_STEPS)))
         on = cost((Latents.TWO_PART, adapted(True, search.TRIAL_STEPS)))
         allowed = [how for how in allowed if (how != Latents.NONE) == (on < off)]
-    moved = adapted(allowed[0] != Latents.NONE, search.STEPS)
+    moved = adapted(allowed[0] != Latents.NONE, steps)
     return shortest([(how, change) for how in allowed for change in (moved, None)])
 
 

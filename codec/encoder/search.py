@@ -35,6 +35,7 @@ from codec.vlae.latents import mode
 from codec.vlae.pixels import strip
 
 STEPS = 160
+"""Steps of a search, if its caller says nothing else."""
 TRIAL_STEPS = 16
 """Steps of a short search, which tells whether latents pay in an adapted image."""
 PIXELS = 512

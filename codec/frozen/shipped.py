@@ -17,8 +17,10 @@ from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 6
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 7
 """Numbers of the models that `codec.compress` uses by default."""
+FAST = 8
+"""Number of the model of lossless files of the least effort."""
 
 
 def weights_path(name: str) -> Path:
@@ -48,8 +50,10 @@ def named_model(name: str) -> Model:
     return load_model(int(weights_path(name).stem.rpartition("-")[2]))
 
 
-def model_for(max_error: int | None) -> Model:
+def model_for(max_error: int | None, *, fast: bool = False) -> Model:
     """Return the model with which `codec.compress` codes images within ``max_error``, or lossily if that is None.
+
+    With ``fast`` it is the one of the least effort. Only lossless files have one of their own.
 
     Raises
     ------
@@ -58,7 +62,9 @@ def model_for(max_error: int | None) -> Model:
     """
     if max_error is None:
         return load_model(LOSSY)
-    return load_model(NEAR_LOSSLESS if max_error else LOSSLESS)
+    if max_error:
+        return load_model(NEAR_LOSSLESS)
+    return load_model(FAST if fast else LOSSLESS)
 
 
 @lru_cache(maxsize=8)

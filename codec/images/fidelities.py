@@ -15,6 +15,7 @@ from PIL import Image
 
 from codec.encoder import encoding, estimates
 from codec.encoder.encoding import Checksum, Encoded
+from codec.encoder.search import STEPS
 from codec.entropy.stack import Stack
 from codec.errors import ImageError, RequestError
 from codec.format import container, png
@@ -26,10 +27,13 @@ from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
 from codec.images import lossy_encoder, metrics
-from codec.images.goals import LOSSLESS, Goal
+from codec.images.goals import EFFORTS, LOSSLESS, Goal
 from codec.images.hidden import filled
 from codec.vlae import decoding, lanes
 from codec.vlae.pipeline import Progress
+
+SEARCH_STEPS = (0, STEPS, 4 * STEPS)
+"""Steps of the search for an adaptation of exact and near-lossless files, at each effort."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Encoder:
     latents : Latents or None
         How latents are coded; None takes the shortest way.
     effort : int
-        Effort of lossy files, one of `codec.images.goals.EFFORTS`.
+        One of `codec.images.goals.EFFORTS`.
     threads : int or None
         Largest number of threads.
     progress : callable or None
@@ -117,7 +121,7 @@ class Encoder:
     @cached_property
     def lossless_bytes(self) -> float:
         """Estimated length in bytes of a lossless file's payload, without adaptation and without latents."""
-        return estimates.estimate(model_for(0), self.pixels.samples, threads=self.threads) / 8
+        return estimates.estimate(self._exact_model(0), self.pixels.samples, threads=self.threads) / 8
 
     @cached_property
     def quick_png_bytes(self) -> int:
@@ -127,7 +131,10 @@ class Encoder:
     def exact(self, error: int) -> File:
         """Return the file within an error, or the stored file if a decoder would refuse the coded one."""
         fidelity = Fidelity.NEAR_LOSSLESS if error else Fidelity.LOSSLESS
-        return self._by(model_for(error), fidelity, error, self.pixels.samples)
+        return self._by(self._exact_model(error), fidelity, error, self.pixels.samples)
+
+    def _exact_model(self, error: int) -> Model:
+        return model_for(error, fast=self.effort == EFFORTS[0])
 
     def by_model(self, model: Model) -> File:
         """Return the lossless file that a model makes, or the stored file if the image cannot be coded.
@@ -148,7 +155,8 @@ class Encoder:
 
     def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
         options = self._options(model, lambda decoded: self._samples_crc(model.kind.samples_of(decoded)))
-        encoded = encoding.encode(model, values, error, self.latents, **options)
+        steps = SEARCH_STEPS[self.effort - 1]
+        encoded = encoding.encode(model, values, error, self.latents, steps=steps, **options)
         return self._coded(fidelity, error, model, encoded, model.kind.samples_of(encoded.samples))
 
     def lossy(self, quality: int) -> File:

@@ -12,8 +12,9 @@ from codec.system.sources import number, whole
 
 DEFAULT_QUALITY = 65
 EFFORTS = (1, 2, 3)
-"""Efforts of lossy files. 1 rounds y to the nearest integers. 2, the default, rounds it to those that cost least, and
-refines y once. 3 searches long for a better y."""
+"""The efforts; 2 is the default. In lossy files 1 rounds y to the nearest integers, 2 rounds it to those that cost
+least and refines y, and 3 searches long for a better y. In exact and near-lossless files 1 adapts no model, and exact
+ones have a fast model; 3 searches longer than 2 for an adaptation."""
 DEFAULT_EFFORT = 2
 
 

@@ -339,7 +339,7 @@ def test_a_long_chain_is_decoded_once_from_its_beginning_to_its_end(tmp_path, mo
 def test_one_image_costs_its_block_only(tmp_path, monkeypatch):
     images = tiny(192)
     path = tmp_path / "a.vlar"
-    codec.create_archive(path, images, lossless=True, block=64, processes=1)
+    codec.create_archive(path, images, lossless=True, model="photo", block=64, processes=1)
     popped = []
     pop = decoding.pop_bands
     monkeypatch.setattr(decoding, "pop_bands", lambda *a, **k: popped.append(1) or pop(*a, **k))

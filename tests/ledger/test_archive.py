@@ -184,7 +184,7 @@ def test_each_image_is_decoded_once(mixed, measured, monkeypatch):
 
 def test_an_archive_of_stored_images_is_promised_nothing(tmp_path):
     path = tmp_path / "stored.vlar"
-    codec.create_archive(path, {"a": crop(9, 9, "P"), "b": crop(5, 9, "1")}, lossless=True, processes=1)
+    codec.create_archive(path, {"a": crop(9, 9, "P"), "b": crop(5, 9, "P")}, lossless=True, processes=1)
     report = codec.measure_archive(path, processes=1, importance=2)
     assert report.promises == Promises()
     assert report.message_overhead_percent is report.as_dict()["elbo_bits"] is None

@@ -268,8 +268,8 @@ def adapted_to(monkeypatch, u):
     """Let the encoder adapt images of every size to u (bias count,)."""
     chosen = estimates.choose
 
-    def choose(image, latents, pool, workers):
-        return chosen(image, latents, pool, workers)[0], u
+    def choose(image, latents, steps, pool, workers):
+        return chosen(image, latents, steps, pool, workers)[0], u
 
     monkeypatch.setattr(encoding, "choose", choose)
 

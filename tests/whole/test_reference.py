@@ -232,7 +232,7 @@ def test_files_of_models_with_maps_of_features(name, tmp_path):
     image = decoder.coded_image(file, frozen, decoding.decode(frozen, file)[0].samples, None)
     assert image.mode == mode
     np.testing.assert_array_equal(samples_of(image), pixels)
-    other = replace(file, header=replace(header, mode="L" if mode == "1" else "1"))
+    other = replace(file, header=replace(header, mode="RGB" if mode == "1" else "1"))
     with pytest.raises(ValueError, match="model"):
         reference.decode(container.pack(other), tmp_path)
     with pytest.raises(CorruptDataError, match=r"codes (bits|samples)"):

@@ -28,8 +28,7 @@ T = TypeVar("T")
 SMALL_PIXELS = LEAST_PIXELS
 """Images with fewer pixels are small. Others are adapted, which gains more than another model."""
 FEWEST = 4
-"""Fewest images of a group for which the model `COLOURS` is looked at. The first image of a chain pays more than it
-gains for fewer."""
+"""Fewest images of a group for which the model `COLOURS` is looked at. Fewer gain less than the first of them pays."""
 LOOKS, LOOK_EVERY = 4, 8
 """Most images of a group that are looked at, and number of images for each of them. More looks take more time, and
 alike images differ little."""

@@ -32,6 +32,9 @@ RANGES = {
     "posterior_limit": (1, 8191),
 }
 """Integers in the metadata of a weights file, and their ranges. Four times the posterior's limit must have 16 bits."""
+TILE_UNIT = 16
+"""The side of a tile is a multiple of this. Three convolutions halve it, and four positions or more must be left, since
+their means are in quarters."""
 _NO_FEATURES = np.zeros((1, 1, 0), dtype=np.int16)
 
 
@@ -60,8 +63,6 @@ class Sight(NamedTuple):
 
     Attributes
     ----------
-    tile_unit : int
-        The side of a tile is a multiple of this.
     planes : callable
         Called with a configuration. Returns the number of input planes.
     fill : callable
@@ -69,14 +70,13 @@ class Sight(NamedTuple):
         planes.
     """
 
-    tile_unit: int
     planes: Callable[[Config], int]
     fill: Callable[[Raster, I16, Layout], None]
 
 
 SIGHTS = {
-    SAMPLES.name: Sight(64, lambda _: 9, sample_planes),
-    TENSOR.name: Sight(16, _posterior_channels, tensor_planes),
+    SAMPLES.name: Sight(lambda _: 9, sample_planes),
+    TENSOR.name: Sight(_posterior_channels, tensor_planes),
 }
 
 
@@ -141,10 +141,9 @@ class ModulationNetworks:
 
 def _check(config: Config) -> None:
     """Raise ModelError if the networks cannot work tiles of this side, or if the posterior sees no such channels."""
-    sight = SIGHTS[config["kind"]]
-    if config["tile"] % sight.tile_unit:
-        raise ModelError(f"tile: expected a multiple of {sight.tile_unit}, got {config['tile']}")
-    sight.planes(config)
+    if config["tile"] % TILE_UNIT:
+        raise ModelError(f"tile: expected a multiple of {TILE_UNIT}, got {config['tile']}")
+    SIGHTS[config["kind"]].planes(config)
 
 
 def _shapes(tensors: Tensors, config: Config, _: int, levels: int, biases: int) -> Shapes:

@@ -222,7 +222,7 @@ def test_one_level_serves_every_condition():
     ("config", "message"),
     [
         ({"kind": "image"}, "kind: expected one of samples, tensor"),
-        ({"kind": None}, "tile: expected a multiple of 64"),
+        ({"kind": None}, "likelihood.hidden1.weight: expected"),
         ({"channels": 0}, "channels: expected 1 to 1024"),
         ({"channels": 13}, "groups: expected a divisor of 13"),
         ({"channels": 24}, "likelihood.hidden1.weight: expected"),

@@ -2,8 +2,9 @@
 
 `compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
 `measure` accounts for every bit in a `Ledger`. `create_archive` and `add_to_archive` put many images into one file,
-which `Archive` reads and `measure_archive` accounts for. Names are loaded at their first use, so that importing the
-package, and ``vlae info``, do not wait for the compiler of the kernels.
+which `Archive` reads, `measure_archive` accounts for, and `ArchiveDataset` gives to training. `register_opener` makes
+Pillow open and save our files. Names are loaded at their first use, so that importing the package, and ``vlae info``,
+do not wait for the compiler of the kernels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codec.api import Info, compress, decompress, info
+    from codec.archive.dataset import ArchiveDataset
     from codec.archive.reader import Archive
     from codec.archive.writer import add_to_archive, create_archive
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, RequestError, UnsupportedError
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
     from codec.ledger.archive import measure_archive
     from codec.ledger.ledger import Ledger
     from codec.ledger.measure import Measurement, measure
+    from codec.plugin.registration import register_opener
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "ArchiveDataset",
     "CodecError",
     "CorruptDataError",
     "ImageError",
@@ -43,10 +47,12 @@ __all__ = [
     "info",
     "measure",
     "measure_archive",
+    "register_opener",
 ]
 
 _HOMES = {
     "codec.api": ("Info", "compress", "decompress", "info"),
+    "codec.archive.dataset": ("ArchiveDataset",),
     "codec.archive.reader": ("Archive",),
     "codec.ledger.archive": ("measure_archive",),
     "codec.archive.writer": ("add_to_archive", "create_archive"),
@@ -61,6 +67,7 @@ _HOMES = {
     ),
     "codec.ledger.ledger": ("Ledger",),
     "codec.ledger.measure": ("Measurement", "measure"),
+    "codec.plugin.registration": ("register_opener",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,8 +16,8 @@ from PIL import Image
 from codec.image_files.file_parts import JPEG2000_MAGICS, PNG_MAGIC, boxes, png_chunks
 
 WHOLE = frozenset({
-    "DCX", "FLI", "FTEX", "GBR", "GIF", "IMT", "JPEG", "MPO", "MSP", "PCX", "PIXAR", "QOI", "SPIDER", "TGA", "WEBP",
-    "XBM", "XVTHUMB",
+    "DCX", "FLI", "FTEX", "GBR", "GIF", "IMT", "JPEG", "MPO", "MSP", "PCX", "PIXAR", "QOI", "SPIDER", "TGA", "VLAE",
+    "WEBP", "XBM", "XVTHUMB",
 })  # fmt: skip
 """Formats that need no check: Pillow returns all samples, or a mode that we refuse, or raises an error."""
 REFUSED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PCD", "WMF"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
@@ -16,6 +17,7 @@ from codec.frozen.model import Model
 from codec.image_files import pillow
 from codec.image_files.pillow import Pixels
 from codec.images import lossy_decoder
+from codec.networks.transform import PATCH
 from codec.vlae import decoding, preview
 from codec.vlae.image import Image as CodedRaster
 from codec.vlae.pipeline import Progress
@@ -70,6 +72,23 @@ class Opened:
             raise UnsupportedError("latents: the file is stored, it has none")
         values = preview.preview(self.raster, seed)
         return coded_image(self.file, self.raster.model, values, self.alpha, exact=False, threads=threads)
+
+    def reduced(self) -> Image.Image:
+        """Return the image of a lossy file at an eighth of its size, with its metadata in ``info``.
+
+        A pixel has about the mean colour of 8 x 8 pixels. The transform of the samples is left out.
+
+        Raises
+        ------
+        ValueError
+            The file is not lossy.
+        """
+        header = self.file.header
+        if self.raster is None or header.quality is None:
+            raise ValueError("expected a lossy file")
+        samples = lossy_decoder.reduced(self.raster.model, self.raster.samples, header.quality, header.channels)
+        alpha = None if self.alpha is None else np.asarray(Image.fromarray(self.alpha).reduce(PATCH))
+        return pillow.to_pillow(Pixels(header.mode, samples, alpha, self.file.metadata, codable=True))
 
 
 def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:

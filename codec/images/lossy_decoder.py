@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from codec.errors import ModelError
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
+from codec.networks.mean_colours import mean_colours
 from codec.networks.quantisation import dequantise
 from codec.networks.transform import Transforms, positions, synthesise
 from codec.system.threads import pool_of
@@ -72,7 +73,32 @@ def decoded(model: Model, tensor: Raster, quality: int, shape: tuple[int, ...], 
     with pool_of(workers) as pool:
         values = dequantise(tensor, transforms.steps[level])
         colours = synthesise(values, transforms, level, shape[0], shape[1], pool, workers)
-    if shape[2] == 3:
-        return colours
+    return colours if shape[2] == 3 else _grey(colours)
+
+
+def reduced(model: Model, tensor: Raster, quality: int, channels: int) -> U8:
+    """Return about the mean samples of each 8 x 8 patch, uint8 array (h, w, channels), of a tensor of quantised y.
+
+    This takes a small part of the time of `decoded`.
+
+    Parameters
+    ----------
+    model, tensor, quality
+        As for `decoded`.
+    channels : int
+        3, or 1 for a grey image.
+
+    Raises
+    ------
+    ModelError
+        The model has no transforms.
+    """
+    transforms = transforms_of(model)
+    colours = mean_colours(dequantise(tensor, transforms.steps[quality - 1]), transforms)
+    return colours if channels == 3 else _grey(colours)
+
+
+def _grey(colours: U8) -> U8:
+    """Return the rounded mean of three colours, uint8 array (H, W, 1)."""
     grey: U8 = ((colours.sum(-1, dtype=np.uint16, keepdims=True) + 1) // 3).astype(np.uint8)
     return grey

@@ -24,6 +24,7 @@ CODEC = {
     "images": "entropy networks frozen system vlae encoder image_files format",
     "archive": "entropy frozen system vlae images image_files format",
     GROUND: "format system image_files images vlae",
+    "plugin": "images format .api",
     "ledger": "system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger",
     "commands": "networks frozen system vlae encoder image_files images archive ledger report format .api",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import weakref
@@ -71,12 +72,14 @@ class ArchiveDataset:
         ------
         IndexError
             There is no such image.
+        TypeError
+            The index is no integer.
         CorruptDataError
             The block of the image is damaged.
         ModelError
             Its model is missing or has other weights.
         """
-        name = self.names[index.__index__()]
+        name = self.names[operator.index(index)]
         image = self._archive()[name]
         return image if self.transform is None else self.transform(image)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support import registries
 
 from codec.commands import cli, demo
 
@@ -59,7 +60,8 @@ def test_the_commands_run_in_the_order_shown(photo, tmp_path, capfd):
 
 @pytest.mark.usefixtures("photo")
 @pytest.mark.parametrize("block", blocks("python"))
-def test_the_python_examples_run(block, capsys):
+def test_the_python_examples_run(block, capsys, monkeypatch):
+    registries.restored(monkeypatch)
     assert block.splitlines()[-1].startswith("assert ")
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     assert " bytes" in capsys.readouterr().out

@@ -7,30 +7,14 @@ from __future__ import annotations
 
 from typing import IO
 
-from codec.errors import CorruptDataError, UnsupportedError
-from codec.format import metadata
-from codec.format.container import WORD_BYTES
-from codec.format.headers import (
-    CODING_HEADER,
-    CODING_HEADER_BYTES,
-    HEADER,
-    HEADER_BYTES,
-    MAGIC,
-    MAX_LANES,
-    VERSION,
-    Fidelity,
-    Header,
-    check_coding_header,
-    check_header,
-    mode_of,
-    number,
-    read,
-)
+from codec.errors import CorruptDataError
+from codec.format import container, metadata
+from codec.format.headers import Header
 
-HEADERS_BYTES = HEADER_BYTES + CODING_HEADER_BYTES + WORD_BYTES * MAX_LANES
-"""Most bytes before the metadata."""
+FIRST_BYTES = 128
+"""Bytes that are read first. All that stands before the metadata is shorter."""
 PIECE_BYTES = 1 << 16
-"""Bytes that are read at once. A damaged header may announce more metadata than there is memory."""
+"""Bytes that are read at once. A damaged file may announce more metadata than there is memory."""
 
 
 def read_beginning(file: IO[bytes]) -> tuple[Header, dict[str, bytes]]:
@@ -52,29 +36,14 @@ def read_beginning(file: IO[bytes]) -> tuple[Header, dict[str, bytes]]:
     OSError
         The file cannot be read.
     """
-    data = _read(file, HEADERS_BYTES)
-    if data[: len(MAGIC)] != MAGIC:
-        raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
-    _require_bytes(data, HEADER_BYTES)
-    values = read(HEADER, data, 0)
-    if values["version"] != VERSION:
-        raise UnsupportedError(f"file: expected format version {VERSION}, got {values['version']!r}")
-    check_header(values, None)
-    mode, grey = mode_of(number(values, "mode"))
-    fidelity = Fidelity(number(values, "fidelity"))
-    degree, width, height, crc = (number(values, name) for name in ("degree", "width", "height", "samples_crc"))
-    header = Header(fidelity, mode, degree, width, height, crc, grey)
-    start = HEADER_BYTES
-    if fidelity != Fidelity.STORED:
-        start += CODING_HEADER_BYTES
-        _require_bytes(data, start)
-        coding = read(CODING_HEADER, data, HEADER_BYTES)
-        check_coding_header(coding, header)
-        start += WORD_BYTES * number(coding, "lanes")
-    end = start + number(values, "metadata_bytes")
+    data = _read(file, FIRST_BYTES)
+    reader, _ = container.begin(data)
+    heads = container.unpack_heads(reader, None)
+    end = reader.at + heads.lengths.metadata
     data += _read(file, end - len(data))
-    _require_bytes(data, end)
-    return header, metadata.unpack(data[start:end])
+    if len(data) < end:
+        raise CorruptDataError(f"file: expected at least {end} bytes, got {len(data)}", len(data))
+    return heads.header, metadata.unpack(data[reader.at : end])
 
 
 def _read(file: IO[bytes], length: int) -> bytes:
@@ -84,8 +53,3 @@ def _read(file: IO[bytes], length: int) -> bytes:
         pieces.append(piece)
         length -= len(piece)
     return b"".join(pieces)
-
-
-def _require_bytes(data: bytes, least: int) -> None:
-    if len(data) < least:
-        raise CorruptDataError(f"file: expected at least {least} bytes, got {len(data)}", len(data))

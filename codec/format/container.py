@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from codec.constants import LARGEST_SAMPLE, PRECISION
 from codec.errors import CorruptDataError, UnsupportedError
@@ -119,40 +120,94 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
     UnsupportedError
         The file has another version of the format, or the image is over the pixel limit.
     """
-    if data[: len(MAGIC)] != MAGIC:
-        raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
-    reader = Reader(data, len(MAGIC))
-    version, recorded = reader.byte(), int.from_bytes(reader.take(CRC_BYTES), "little")
-    if version != VERSION:
-        raise UnsupportedError(f"file: expected format version {VERSION}, got {version}")
+    reader, recorded = begin(data)
     crc = _file_crc(data[: HEADER_BYTES - CRC_BYTES], memoryview(data)[HEADER_BYTES:])
     if recorded != crc:
         raise CorruptDataError(
             f"file: checksum {crc:#010x} differs from the recorded {recorded:#010x}, the file was damaged or cut",
             HEADER_BYTES - CRC_BYTES,
         )
-    found = unpack_description(reader, max_pixels or PIXEL_LIMIT)
+    heads = unpack_heads(reader, max_pixels or PIXEL_LIMIT)
+    if heads.coding is None:
+        end = reader.at + heads.lengths.metadata
+        if len(data) <= end:
+            raise CorruptDataError(f"file: expected more than {end} bytes, got {len(data)}", len(data))
+        return stored(heads.header, data[reader.at : end], data[end:])
+    return _unpack_coded(data, reader.at, heads)
+
+
+def begin(data: bytes) -> tuple[Reader, int]:
+    """Return a reader of a file that stands behind the header, and the header's ``file_crc``.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or its beginning.
+
+    Raises
+    ------
+    CorruptDataError
+        The data is not a file of this format, or ends in the header.
+    UnsupportedError
+        The file has another version of the format.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise CorruptDataError(f"file: expected magic {MAGIC!r}, got {data[: len(MAGIC)]!r}", 0)
+    reader = Reader(data, len(MAGIC))
+    version, recorded = reader.byte(), int.from_bytes(reader.take(CRC_BYTES), "little")
+    if version != VERSION:
+        raise UnsupportedError(f"file: expected format version {VERSION}, got {version}")
+    return reader, recorded
+
+
+class Heads(NamedTuple):
+    """What stands between the header of a file and its chunks.
+
+    Attributes
+    ----------
+    header : Header
+    coding : CodingHeader or None
+        None in a stored file.
+    lane_table : tuple of int
+        Bytes of each lane's message but the last.
+    lengths : Lengths
+    """
+
+    header: Header
+    coding: CodingHeader | None
+    lane_table: tuple[int, ...]
+    lengths: Lengths
+
+
+def unpack_heads(reader: Reader, max_pixels: int | None) -> Heads:
+    """Return what a reader finds behind the header. Then it stands at the first chunk, the metadata.
+
+    Raises
+    ------
+    CorruptDataError
+        A field is out of its range, fields contradict each other, or the data ends.
+    UnsupportedError
+        The image is over ``max_pixels`` or has a side over the limit.
+    """
+    found = unpack_description(reader, max_pixels)
     require(not found.borrows, "borrows", "0 in a file", 1)
     if found.header.fidelity == Fidelity.STORED:
         header = replace(found.header, samples_crc=int.from_bytes(reader.take(CRC_BYTES), "little"))
-        end = reader.at + found.lengths.metadata
-        if len(data) <= end:
-            raise CorruptDataError(f"file: expected more than {end} bytes, got {len(data)}", len(data))
-        return stored(header, data[reader.at : end], data[end:])
-    return _unpack_coded(data, reader, found)
-
-
-def _unpack_coded(data: bytes, reader: Reader, found: Description) -> Container:
+        return Heads(header, None, (), found.lengths)
     coding = CodingHeader(found.latents, found.lanes, reader.number(), reader.take(HASH_BYTES))
-    first = [reader.number() for _ in range(coding.lanes - 1)]
-    ends = list(accumulate(found.lengths, initial=reader.at))
-    last = len(data) - ends[-1] - sum(first)
+    return Heads(found.header, coding, tuple(reader.number() for _ in range(coding.lanes - 1)), found.lengths)
+
+
+def _unpack_coded(data: bytes, start: int, heads: Heads) -> Container:
+    """Return the parts of a coded file, whose chunks begin at ``start``."""
+    ends = list(accumulate(heads.lengths, initial=start))
+    last = len(data) - ends[-1] - sum(heads.lane_table)
     if last < LEAST_MESSAGE_BYTES:
         least = len(data) - last + LEAST_MESSAGE_BYTES
         raise CorruptDataError(f"file: expected at least {least} bytes, got {len(data)}", len(data))
     chunks = (data[begin:end] for begin, end in pairwise([*ends, len(data)]))
-    container = Container(found.header, coding, (*first, last), *chunks)
-    if found.header.fidelity != Fidelity.LOSSY and not holds_samples(container):
+    container = Container(heads.header, heads.coding, (*heads.lane_table, last), *chunks)
+    if heads.header.fidelity != Fidelity.LOSSY and not holds_samples(container):
         raise CorruptDataError("header: asks for more samples than the payload can hold", HEADER_BYTES)
     return container
 

@@ -18,7 +18,7 @@ from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.format import container, headers
 from codec.format.headers import Latents
 from codec.frozen.shipped import LOSSY, load_model
-from codec.images import lossy_decoder, lossy_encoder, metrics
+from codec.images import decoder, lossy_decoder, lossy_encoder, metrics
 from codec.images.goals import DEFAULT_QUALITY
 
 MODEL = load_model(LOSSY)
@@ -193,6 +193,23 @@ def test_the_coarse_channels_are_a_preview():
     assert preview.tobytes() != codec.decompress(data).tobytes()
     grey = Image.new("RGB", image.size, tuple(np.asarray(image).mean((0, 1)).astype(int)))
     assert psnr(image, grey) + 1 < psnr(image, preview) < psnr(image, codec.decompress(data))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_an_image_is_reduced_without_the_transform(mode):
+    data = codec.compress(photo(mode, width=90, height=140), quality=90, effort=1)
+    small = decoder.opened(container.unpack(data)).reduced()
+    expected = codec.decompress(data).reduce(8)
+    assert (small.mode, small.size) == (mode, expected.size) == (mode, (12, 18))
+    assert psnr(small, expected) > 35
+    if mode == "RGBA":
+        assert small.getchannel("A").tobytes() == expected.getchannel("A").tobytes()
+
+
+def test_only_lossy_files_can_be_reduced():
+    data = codec.compress(photo(width=20, height=20), lossless=True)
+    with pytest.raises(ValueError, match="lossy"):
+        decoder.opened(container.unpack(data)).reduced()
 
 
 @pytest.mark.parametrize("options", [{"quality": 40}, {"lossless": True}, {"max_error": 2}])

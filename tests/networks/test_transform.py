@@ -11,7 +11,7 @@ from support.transform_model import FINE_SAMPLES, SAMPLES, SUM_LIMIT, images, la
 
 from codec.errors import ModelError
 from codec.frozen import transform_weights
-from codec.networks import transform
+from codec.networks import mean_colours, transform
 
 
 @pytest.fixture(scope="module")
@@ -228,19 +228,38 @@ def constant(channels, width, config):
     return {name: tensor if name.endswith("steps") else np.zeros_like(tensor) for name, tensor in tensors.items()}
 
 
-def test_patches_are_pixel_unshuffled(pool):
-    # Each of 192 channels is one sample: 1/256 of it after analysis, 16 of these make one in synthesis.
-    # They are those of four fine patches.
+def identity():
+    """Return transforms of which each of 192 channels is one sample: those of four fine patches.
+
+    A channel is 1/256 of the sample after analysis, and 16 of these make one in synthesis.
+    """
     tensors = constant(SAMPLES, 1, CONFIG)
     for prefix, bits in (("analysis", 0), ("synthesis", 4)):
         tensors[f"{prefix}.linear.weight"] = np.eye(SAMPLES, dtype=np.int16) << 8
         tensors[f"{prefix}.linear.multiplier"][:] = 1 << (24 - bits)
-    both = transform_weights.parse(tensors, CONFIG)
+    return transform_weights.parse(tensors, CONFIG)
+
+
+def test_patches_are_pixel_unshuffled(pool):
+    both = identity()
     samples = images(np.random.default_rng(4), 19, 26)[0]
     y = transform.analyse(samples, both, 0, pool, 1)
     np.testing.assert_array_equal(y, joined(unshuffled(samples) - 128))
     image = transform.synthesise((16 * y).astype(np.int16), both, 0, 19, 26, pool, 1)
     np.testing.assert_array_equal(image, samples)
+
+
+@pytest.mark.parametrize("rows", [mean_colours.ROWS, 2])
+def test_mean_colours_are_those_of_patches(rows, pool, monkeypatch):
+    monkeypatch.setattr(mean_colours, "ROWS", rows)
+    both = identity()
+    samples = np.concatenate(images(np.random.default_rng(5), 24, 32))
+    y = transform.analyse(samples, both, 0, pool, 1)
+    means = samples.reshape(6, 8, 4, 8, 3).mean((1, 3))
+    np.testing.assert_array_equal(
+        mean_colours.mean_colours((16 * y).astype(np.int16), both), np.floor(means + 0.5).astype(np.uint8)
+    )
+    assert (mean_colours.mean_colours(np.full((1, 1, SAMPLES), 32767, dtype=np.int16), both) == 255).all()
 
 
 def test_a_projection_is_the_linear_map_of_a_difference(tensors, monkeypatch):

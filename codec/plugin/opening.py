@@ -65,7 +65,7 @@ class VlaeImageFile(ImageFile.ImageFile):
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
         """Make `load` return an eighth of a lossy image, if that is at least as large as asked for.
 
-        It takes about half the time. A pixel has about the mean colour of 8 x 8 pixels.
+        A pixel has about the mean colour of 8 x 8 pixels. The transform that would make the samples is left out.
 
         Parameters
         ----------

@@ -80,6 +80,10 @@ def sources():
         "lossy-grey-as-rgb.vlae": (draw("L", 50, 40, 13).convert("RGB"), {"quality": 70}),
         "lossless-grey-as-rgba.vlae": (draw("LA", 37, 41, 14).convert("RGBA"), {"lossless": True}),
         "lossless-bits.vlae": (draw_digit(30, 33, 11), {"lossless": True, "model": "mnist-static"}),
+        "lossless-fast.vlae": (
+            draw("RGB", 45, 100, 15),
+            {"lossless": True, "effort": 1, "latents": Latents.BITS_BACK},
+        ),
         "lossless-tiny.vlae": (draw("RGB", 35, 40, 12), {"lossless": True, "model": "tiny"}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
     }

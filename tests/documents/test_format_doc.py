@@ -205,7 +205,7 @@ def test_archives():
     }
     text = section("Archives")
     assert f'{archive_sections.MAGIC.hex(" ").upper()} ("{archive_sections.MAGIC.decode()}")' in text
-    assert f"encoders take {archive_index.BLOCK_IMAGES} by default" in text
+    assert f"encoders take {archive_index.BLOCK_IMAGES} of large images by default" in text
     assert f"If {archive_sections.CANDIDATE_LIMIT} places" in section("Trailer")
     assert f"1 to {archive_index.NAME_LIMIT} bytes" in section("Index")
 

@@ -49,7 +49,8 @@ def page(tmp_path_factory):
     drawn = demo.draw()
     for name, size in ((HOSTILE, (64, 48)), ("image 10.png", (100, 80)), ("image 9.png", (80, 70))):
         Image.fromarray(drawn[: size[1], : size[0]]).save(folder / name)
-    Image.fromarray(np.eye(40, dtype=bool)).save(folder / "stored.png")  # bilevel
+    grain = np.random.default_rng(0).integers(0, 2, (40, 40))
+    Image.fromarray(np.where(grain, 200, 40).astype(np.uint8)).save(folder / "stored.png")
     target = folder / "page.html"
     assert cli.run(["measure", str(folder), "--quality", "60", "--html", str(target)]) == 0
     return target.as_uri()

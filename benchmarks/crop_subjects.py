@@ -133,8 +133,8 @@ SUBJECTS = (
         "photos_valid/budgie_hist_0476.webp",
         (205, 30),
         (
-            "vlae: fur becomes smooth flat areas with hard straight edges, its browns turn grey, the red of the "
-            "mouth turns brown, and dark combs stand at the whiskers. AVIF: the same smoothness with hard edges "
+            "vlae: fur becomes smooth flat areas with hard straight edges, the red of the mouth turns brown, and a "
+            "small chequered patch stands at the whiskers. AVIF: the same smoothness with hard edges "
             "of blocks through the left eye. JPEG XL: blurred, but fur and the red of the mouth stay, in a longer "
             "file.",
             "vlae: fur is drawn hair by hair; the browns are a little paler. AVIF: crisper, but parts of the nose "
@@ -172,8 +172,8 @@ SUBJECTS = (
         "photos_valid/metadata_extractor_0294.webp",
         (0, 90),
         (
-            "vlae: the darkest places turn a little green and the lit ones more orange, with a blue-black edge "
-            "between two folds. AVIF: the red stays, folds are lost. JPEG XL: blurred, with large purple and "
+            "vlae: colours are right, with a few level streaks in the dark fold, and the thin lit edge at its lower "
+            "end is gone. AVIF: the red stays, folds are lost. JPEG XL: blurred, with large purple and "
             "brown patches.",
             "vlae: folds and edges are there; the noise becomes short streaks. AVIF: the same, with more of the "
             "grain. JPEG XL: darker folds are blurred and the cloth is a little purple.",

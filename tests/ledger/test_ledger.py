@@ -16,6 +16,7 @@ from codec.encoder import encoding, search
 from codec.format import container
 from codec.format.headers import Latents
 from codec.frozen.shipped import load_model
+from codec.images import fidelities
 from codec.ledger.evidence import Estimate
 from codec.ledger.ledger import FILE_ROWS, Ledger, Promises
 from codec.ledger.measure import total
@@ -25,7 +26,7 @@ from codec.vlae import adaptation, decoding
 @pytest.fixture(autouse=True)
 def short_search(monkeypatch):
     """Let the encoder take fewer steps to an adaptation: they do as well here."""
-    monkeypatch.setattr(search, "STEPS", 32)
+    monkeypatch.setattr(fidelities, "SEARCH_STEPS", (0, 32, 64))
     monkeypatch.setattr(search, "TRIAL_STEPS", 8)
 
 

@@ -328,9 +328,8 @@ def adapted():
     )[:150, :220]
     assert samples.shape[0] * samples.shape[1] >= search.LEAST_PIXELS
     with pytest.MonkeyPatch.context() as patch:  # a shorter search does as well here
-        patch.setattr(search, "STEPS", 32)
         patch.setattr(search, "TRIAL_STEPS", 8)
-        yield samples, {d: encode(MODEL, samples, d, None, threads=1) for d in (0, 2)}
+        yield samples, {d: encode(MODEL, samples, d, None, steps=32, threads=1) for d in (0, 2)}
 
 
 @pytest.mark.parametrize("max_error", [0, 2])
@@ -347,7 +346,7 @@ def test_adaptation_makes_a_photograph_shorter(adapted, monkeypatch, max_error):
 @pytest.mark.parametrize("max_error", [0, 2])
 def test_threads_change_no_byte_of_an_adapted_image(adapted, max_error):
     samples, encoded = adapted
-    one, two = encoded[max_error], encode(MODEL, samples, max_error, None, threads=2)
+    one, two = encoded[max_error], encode(MODEL, samples, max_error, None, steps=32, threads=2)
     assert one.adaptation
     assert (one.latents, one.adaptation, one.payload) == (two.latents, two.adaptation, two.payload)
     for threads in (1, 2):

@@ -16,9 +16,8 @@ from PIL import Image
 
 import codec
 from codec.commands import demo
-from codec.encoder import search
 from codec.format.headers import Latents
-from codec.images import refinement
+from codec.images import fidelities, refinement
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +32,11 @@ SCRIPT = """
 import hashlib, json, sys
 from PIL import Image
 import codec
-from codec.encoder import search
 from codec.format.headers import Latents
-from codec.images import refinement
+from codec.images import fidelities, refinement
 import numba
 
-search.STEPS = int(sys.argv[4])
+fidelities.SEARCH_STEPS = (int(sys.argv[4]),) * 3
 image, file, latents = Image.open(sys.argv[1]), sys.argv[2], Latents(int(sys.argv[3]))
 data = codec.compress(image, lossless=True, latents=latents)
 near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
@@ -79,7 +77,7 @@ def made_here(tmp_path_factory):
     image = Image.fromarray(np.clip(tiled + rng.normal(0, 2, tiled.shape), 0, 255).astype(np.uint8))
     image.save(folder / "image.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "STEPS", STEPS)
+        patch.setattr(fidelities, "SEARCH_STEPS", (STEPS,) * 3)
         data = codec.compress(image, lossless=True, latents=Latents.BITS_BACK)
         near = codec.compress(image, max_error=2, latents=Latents.TWO_PART)
     (folder / "image.vlae").write_bytes(data)

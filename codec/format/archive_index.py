@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from codec.errors import CorruptDataError, RequestError, UnsupportedError
-from codec.format.container import Container
+from codec.format.container import CRC_BYTES, Container
 from codec.format.fields import Reader, varint
 from codec.format.headers import (
     HASH_BYTES,
@@ -44,9 +44,6 @@ NAME_LIMIT = 1024
 """Most bytes of a name."""
 NAME_END = b"\0"
 """Ends a name in an index. No name has this character."""
-
-CRC_BYTES = 4
-"""Bytes of a checksum. Each block has one, and each image has one of its samples."""
 
 COUNTED_NAME_LIMIT = 255
 """Most bytes of a name that an index leaves out because it counts on from the name before. So a short index makes no

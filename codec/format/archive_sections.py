@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from codec.errors import CorruptDataError, UnsupportedError
-from codec.format.archive_index import CRC_BYTES, Block, unpack_index
+from codec.format.archive_index import Block, unpack_index
+from codec.format.container import CRC_BYTES
 from codec.format.headers import VERSION
 
 MAGIC = b"VLAR"

@@ -41,7 +41,10 @@ def photo(tmp_path, monkeypatch):
 
 def test_the_set_up_is_two_lines_that_ci_runs():
     lines = shell_lines("python3 -m venv")
-    assert [line.rsplit("&& ", 1)[1] for line in lines] == [".venv/bin/vlae demo", ".venv/bin/python -m pytest"]
+    assert [line.rsplit("&& ", 1)[1] for line in lines] == [
+        ".venv/bin/vlae demo",
+        ".venv/bin/python -m pytest -n auto --dist worksteal",
+    ]
     assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install ") for line in lines)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     wanted = re.findall(r"readme_line '(.*)'", ci)

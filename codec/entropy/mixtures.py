@@ -29,12 +29,17 @@ from codec.entropy.rans import Message, drop, peek
 _HALF = tables.SHAPE_RANGE << tables.SHAPE_STEP_BITS
 _FRACTION = tables.INVERSE_BITS + 8 - tables.SHAPE_STEP_BITS
 _FRACTION_MASK = (1 << _FRACTION) - 1
+_RISE_BITS = 32
+_RISE_MASK = (1 << _RISE_BITS) - 1
+_LAST = 2 * _HALF + 1
 _ONE = 1 << tables.SHAPE_BITS
 _TOTAL = 1 << PRECISION
 _LN2 = math.log(2)
 _HALF_ROOT = math.sqrt(0.5)
 UNIT = MEAN_STEPS << tables.INVERSE_BITS
 """The argument of `distribution_function` that stands for 1."""
+LOGIT_BITS = 10
+"""The table of logits has an entry for each of 2**10 equal parts of the total."""
 
 IntArray = NDArray[np.int64]
 
@@ -44,9 +49,13 @@ class Tables(NamedTuple):
 
     Attributes
     ----------
-    shape : int64 array
-        Distribution function of a component.
+    shape : int64 array (1282,)
+        Distribution function of a component: 2**32 times the value at the lower end of each step, plus the rise to its
+        upper end. The first entry is all that lies below the table, and the last one all above it.
     weights, inverse_scales : int64 arrays
+    logits : float64 array (2**`LOGIT_BITS`,)
+        Where a logistic of mean 0 and scale 1 reaches the middle of each part of the total. It has no part in the
+        format: it only says where `find` looks first.
     normal : bool
         Whether the components are normals or logistics. Only true probabilities (`ideal_bits`) need to know.
     """
@@ -54,6 +63,7 @@ class Tables(NamedTuple):
     shape: IntArray
     weights: IntArray
     inverse_scales: IntArray
+    logits: NDArray[np.float64]
     normal: bool
 
 
@@ -68,8 +78,10 @@ class Grid(NamedTuple):
 @lru_cache(maxsize=2)
 def load_tables(*, normal: bool = False) -> Tables:
     """Return the tables for the kernels, for components that are normals or else logistics."""
-    shape = tables.normal() if normal else tables.logistic()
-    return Tables(shape, tables.weights(), tables.inverse_scales(), normal)
+    values = tables.normal() if normal else tables.logistic()
+    shape = np.concatenate([[0], (values[:-1] << _RISE_BITS) + np.diff(values), [_ONE << _RISE_BITS]])
+    shares = (np.arange(1 << LOGIT_BITS) + 0.5) / (1 << LOGIT_BITS)
+    return Tables(shape, tables.weights(), tables.inverse_scales(), np.log(shares / (1 - shares)) * UNIT, normal)
 
 
 def latent_parameters(results: NDArray[Any], grid: Grid) -> IntArray:
@@ -119,7 +131,7 @@ def value_of(symbol: int, grid: Grid, low: int, high: int) -> int:
     return min(max((symbol * grid.step + grid.first + grid.step // 2) // MEAN_STEPS, low), high)
 
 
-@njit
+@njit(inline="always")
 def prepare(raw: IntArray, mixtures: int, shift: int, prepared: IntArray, table: Tables) -> None:
     """Fill ``prepared`` with the weights, means and inverse scales of raw parameters.
 
@@ -165,20 +177,15 @@ def mean(prepared: IntArray) -> int:
     return (total + (1 << (SUM_BITS + 7))) >> (SUM_BITS + 8)
 
 
-@njit
+@njit(inline="always")
 def distribution_function(u: int, table: Tables) -> int:
     """Return T(u), where 2**30 stands for one and u is in 1/(256 * 2**20). It interpolates between table entries."""
-    place = (u >> _FRACTION) + _HALF
-    if place < 0:
-        return 0
-    if place >= 2 * _HALF:
-        return _ONE
-    low = table.shape[place]
-    rise = table.shape[place + 1] - low
-    return low + ((rise * (u & _FRACTION_MASK)) >> _FRACTION)  # type: ignore[no-any-return]
+    # Without a branch, since where a component ends is hard to foresee.
+    entry = table.shape[min(max((u >> _FRACTION) + _HALF + 1, 0), _LAST)]
+    return (entry >> _RISE_BITS) + (((entry & _RISE_MASK) * (u & _FRACTION_MASK)) >> _FRACTION)  # type: ignore[no-any-return]
 
 
-@njit
+@njit(inline="always")
 def cumulative(k: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
     """Return cum(k), for k = 0..grid.count."""
     if k <= 0:
@@ -195,51 +202,38 @@ def cumulative(k: int, grid: Grid, prepared: IntArray, table: Tables) -> int:
     return ((f * (_TOTAL - grid.count)) >> tables.SHAPE_BITS) + k
 
 
-@njit
+@njit(inline="always")
 def find(target: int, grid: Grid, prepared: IntArray, table: Tables) -> tuple[int, int, int]:
     """Return (k, cum(k), cum(k + 1)) of the symbol with cum(k) <= target < cum(k + 1).
 
-    The search starts where the component of the largest weight reaches the target. It widens its range until the range
-    holds the symbol, and then halves it. On average it computes 3.4 values of cum. The result does not depend on the
-    start.
+    The search starts where the component of the largest weight reaches the target. It goes on by steps of 1, 2, 4, ...
+    until its range holds the symbol, and then halves the range. On average it computes 3.4 values of cum. The result
+    does not depend on the start.
     """
     largest = 0
     for i in range(1, COMPONENTS):
         if prepared[i] > prepared[largest]:
             largest = i
-    share = (target + 0.5) / _TOTAL
-    middle = prepared[COMPONENTS + largest] + math.log(share / (1 - share)) * UNIT / prepared[2 * COMPONENTS + largest]
-    guess = min(max(int((middle - grid.first) / grid.step), 1), grid.count - 1)
+    logit = table.logits[target >> (PRECISION - LOGIT_BITS)]
+    middle = prepared[COMPONENTS + largest] + logit / prepared[2 * COMPONENTS + largest]
+    k = min(max(int((middle - grid.first) / grid.step), 1), grid.count - 1)
     low, high = 0, grid.count
     at_low, at_high = 0, _TOTAL
-    value = cumulative(guess, grid, prepared, table)
-    reach = 1
-    if value <= target:
-        low, at_low = guess, value
-        while low + reach < high:
-            value = cumulative(low + reach, grid, prepared, table)
-            if value > target:
-                high, at_high = low + reach, value
-            else:
-                low, at_low = low + reach, value
-                reach *= 2
-    else:
-        high, at_high = guess, value
-        while high - reach > low:
-            value = cumulative(high - reach, grid, prepared, table)
-            if value <= target:
-                low, at_low = high - reach, value
-            else:
-                high, at_high = high - reach, value
-                reach *= 2
-    while high - low > 1:
-        between = (low + high) >> 1
-        value = cumulative(between, grid, prepared, table)
+    up = down = 1
+    while True:
+        value = cumulative(k, grid, prepared, table)  # at one place alone, since the compiler repeats it at each
         if value <= target:
-            low, at_low = between, value
+            low, at_low = k, value
+            k += up
+            up *= 2
         else:
-            high, at_high = between, value
-    return low, at_low, at_high
+            high, at_high = k, value
+            k -= down
+            down *= 2
+        if high - low == 1:
+            return low, at_low, at_high
+        if k <= low or k >= high:
+            k = (low + high) >> 1
 
 
 @njit
@@ -249,7 +243,7 @@ def interval(symbol: int, grid: Grid, prepared: IntArray, table: Tables) -> tupl
     return low, cumulative(symbol + 1, grid, prepared, table) - low
 
 
-@njit
+@njit(inline="always")
 def pop(message: Message, grid: Grid, prepared: IntArray, table: Tables) -> int:
     """Pop a symbol from a message and return it."""
     symbol, low, high = find(peek(message), grid, prepared, table)

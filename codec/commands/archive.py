@@ -14,8 +14,8 @@ from codec.commands.console import (
     STANDARD,
     check_source,
     check_target,
-    find_images,
     is_stream,
+    left_out,
     prepare,
     progress_bar,
     say,
@@ -54,7 +54,7 @@ def create(
     """
     check_target(output, force, *sources)
     lossy = is_lossy(options)
-    images, left_out = _named(sources, quiet)
+    images, lines = _named(sources, quiet)
 
     from codec.archive.writer import create_archive
 
@@ -64,7 +64,7 @@ def create(
         image_progress(quiet, len(images)) as report,
     ):
         dropped = create_archive(to, images, force=force, processes=processes, report=report, **options)
-    _say(quiet, output, images, left_out, dropped)
+    _say(quiet, output, images, lines, dropped)
 
 
 @archive.command()
@@ -78,14 +78,14 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
     if is_stream(check_source(archive_name)):
         raise click.UsageError(f"{archive_name}: is no file, expected an archive that can be written and read")
     lossy = is_lossy(options)
-    images, left_out = _named(sources, quiet)
+    images, lines = _named(sources, quiet)
 
     from codec.archive.writer import add_to_archive
 
     prepare(quiet, for_lossy=lossy)
     with image_progress(quiet, len(images)) as report:
         dropped = add_to_archive(archive_name, images, processes=processes, report=report, **options)
-    _say(quiet, archive_name, images, left_out, dropped)
+    _say(quiet, archive_name, images, lines, dropped)
 
 
 @archive.command("list")
@@ -156,7 +156,9 @@ def _opened(name: str) -> Iterator[Archive]:
 
 def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
     """Return files, and the images below folders, by their names in the archive; and messages about files left out."""
-    left_out: list[str] = []
+    from codec.system.folders import Found, find_images
+
+    folders: dict[Path, Found] = {}
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
     for source in sources:
@@ -164,9 +166,8 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
         if source == STANDARD:
             raise click.UsageError("-: has no name, which an image of an archive needs")
         if path.is_dir():
-            found, lines = find_images(path, quiet, below=True)
-            left_out += lines
-            named = {p.relative_to(path).as_posix(): p for p in found}
+            folders[path] = find_images(path)
+            named = {p.relative_to(path).as_posix(): p for p in folders[path].images}
         else:
             named = {path.name: path}
         for name, file in named.items():
@@ -174,7 +175,7 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
                 raise click.UsageError(f"name {name!r}: would be that of {origins[name]} and of {file}")
             origins[name] = file
             images[name] = file.read_bytes() if is_stream(str(file)) else file
-    return images, left_out
+    return images, left_out(folders, quiet)
 
 
 def prepare_for(images: Archive, quiet: bool) -> None:
@@ -200,7 +201,7 @@ def image_progress(quiet: bool, total: int) -> Iterator[Report]:
 
 
 def _say(
-    quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
+    quiet: bool, name: str, images: Mapping[str, object], lines: list[str], dropped: dict[str, tuple[str, ...]]
 ) -> None:
     """Print what was added, which metadata was dropped, and which files of folders were left out."""
     if not quiet:
@@ -210,7 +211,7 @@ def _say(
         if counts:
             lost = ", ".join(f"{what} ({count} images)" for what, count in counts.most_common())
             say(f"vlae: {name}: not kept: {lost}")
-    for line in left_out:
+    for line in lines:
         say(line)
 
 

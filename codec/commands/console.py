@@ -6,15 +6,19 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from codec.errors import CodecError, CorruptDataError
 from codec.images.goals import DEFAULT_EFFORT
 from codec.system import outputs
+
+if TYPE_CHECKING:
+    from codec.system.folders import Found
 
 STANDARD = "-"
 """The name of standard input and of standard output."""
@@ -47,9 +51,22 @@ def prepare(quiet: bool, *, for_lossy: bool, effort: int = DEFAULT_EFFORT) -> No
 def say(line: str) -> None:
     """Write a line to standard error. If that fails, the error is ignored: the work goes on without messages."""
     try:
-        click.echo(line, err=True)
+        with _above_bars():
+            click.echo(line, err=True)
     except OSError:
         _discard(2)
+
+
+@contextmanager
+def _above_bars() -> Iterator[None]:
+    """Take progress bars away for the block. Without tqdm there are none."""
+    if "tqdm" not in sys.modules:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        yield
 
 
 def flush_output() -> bool:
@@ -164,13 +181,13 @@ def read(name: str) -> bytes:
     return standard_input().read() if name == STANDARD else Path(name).read_bytes()
 
 
-def write(name: str, data: bytes, force: bool) -> None:
+def write(name: str, data: bytes, force: bool, like: os.stat_result | None = None) -> None:
     """Write data to a file or to standard output; see `codec.system.outputs.output`."""
     if name == STANDARD:
         with standard_output() as file:
             file.write(data)
     else:
-        outputs.write_file(name, data, force=force)
+        outputs.write_file(name, data, force=force, like=like)
 
 
 @contextmanager
@@ -183,19 +200,40 @@ def seekable(name: str) -> Iterator[Path]:
         yield path
 
 
-def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
-    """Return the images of a folder, and messages about files that were left out.
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the name of a file before what is wrong with it, and say what else it is, if that is known.
 
-    Parameters
-    ----------
-    folder : Path
-    quiet : bool
-        Whether to leave out files that are no images without a message.
-    below : bool
-        Whether to look in the folders of the folder, too.
+    Raises
+    ------
+    CorruptDataError, UnsupportedError, ModelError
+        The block raised it.
     """
-    from codec.system import folders
+    try:
+        yield
+    except CodecError as error:
+        hint = ""
+        if isinstance(error, CorruptDataError) and not is_stream(name):
+            hint = _hint(Path(name))
+        raise type(error)(f"{name}: {hint or error}") from error
 
-    found = folders.find_images(folder, below=below)
-    worth = found.unreadable or (found.others and not quiet)
-    return found.images, [f"vlae: {found.left_out(folder)}"] if worth else []
+
+def _hint(path: Path) -> str:
+    """Return what a file is that is no compressed image, empty if that is not known."""
+    from codec.format.archive_sections import is_archive
+    from codec.system.folders import is_image
+
+    if is_archive(path):
+        return "is an archive of images, see vlae archive --help"
+    return "is an image that is not compressed by vlae, expected a .vlae file" if is_image(path) else ""
+
+
+def status_of(name: str) -> os.stat_result | None:
+    """Return the status of a file, or None for a stream, whose permissions and time say nothing."""
+    return None if is_stream(name) else os.stat(name)
+
+
+def left_out(found: Mapping[Path, Found], quiet: bool) -> list[str]:
+    """Return messages about what was left out of folders. With ``quiet``, files of other kinds get none."""
+    worth = {folder: each for folder, each in found.items() if each.unreadable or (each.others and not quiet)}
+    return [f"vlae: {each.left_out(folder)}" for folder, each in worth.items()]

@@ -16,7 +16,7 @@ from codec.commands.console import (
     STANDARD,
     check_source,
     check_target,
-    find_images,
+    left_out,
     prepare,
     progress_bar,
     say,
@@ -71,7 +71,7 @@ def measure(
             for name, path in files.items():
                 _print_archive(name, path, as_json, importance)
             return
-        images, left_out = _images(files)
+        images, lines = _images(files)
         prepare(quiet=False, for_lossy=lossy)
         if html is None:
             _print_images(images, as_json, importance=importance, **parameters)
@@ -80,7 +80,7 @@ def measure(
 
             page = Page()
             _print_images(images, as_json, importance=importance, visit=page.add, **parameters)
-    for line in left_out:
+    for line in lines:
         say(line)
     if html is not None:
         data = page.encode()
@@ -89,19 +89,20 @@ def measure(
 
 
 def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
-    """Return files, and the images in folders, by their names; and messages about files left out."""
+    """Return files, and the images below folders, by their names; and messages about files left out."""
+    from codec.system.folders import Found, find_images
+
     images: dict[str, Path] = {}
-    left_out: list[str] = []
+    folders: dict[Path, Found] = {}
     for name, path in files.items():
         if path.is_dir():
-            found, lines = find_images(path, False, below=False)
-            images |= {str(file): file for file in found}
-            left_out += lines
+            folders[path] = find_images(path)
+            images |= {str(file): file for file in folders[path].images}
         else:
             images[name] = path
     if not images:
         raise click.UsageError(f"{', '.join(files)}: expected images, got none")
-    return images, left_out
+    return images, left_out(folders, quiet=False)
 
 
 def _print_images(

@@ -300,7 +300,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
         )
 
 
-def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
+def save_image(
+    image: Image.Image, path: str | os.PathLike[str], *, force: bool = False, like: os.stat_result | None = None
+) -> None:
     """Write an image exactly, in the format of the path's suffix, with the metadata that the format can hold.
 
     Parameters
@@ -309,6 +311,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     path : path
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source, whose permissions and time of change the file gets.
 
     Raises
     ------
@@ -324,7 +328,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     kind, modes = OUTPUTS[suffix]
     if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
         raise RequestError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
-    write_file(path, image_bytes(image, kind), force=force)
+    write_file(path, image_bytes(image, kind), force=force, like=like)
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:

@@ -42,8 +42,12 @@ _lock = threading.Lock()
 class _Output(io.FileIO):
     """A file whose errors have the name of the output, not the temporary name."""
 
-    def __init__(self, file: AnyPath | int, mode: str, name: str) -> None:
-        super().__init__(file if isinstance(file, int) else os.fspath(file), mode)
+    def __init__(self, file: AnyPath | int, mode: str, name: str, permissions: int = 0o666) -> None:
+        super().__init__(
+            file if isinstance(file, int) else os.fspath(file),
+            mode,
+            opener=lambda path, flags: os.open(path, flags, permissions),
+        )
         self.name = name
 
     def write(self, data: ReadableBuffer) -> int:
@@ -122,7 +126,7 @@ def check_output(path: AnyPath, force: bool) -> None:
     ValueError
         The path is empty or a folder, it exists and ``force`` is false, or its folder is missing or cannot be written.
     OSError
-        The path names a descriptor that is closed, or open for reading only.
+        The path names a descriptor that is closed, or open for reading only; or the disk is full.
     """
     name = os.fspath(path)
     if not name:
@@ -138,8 +142,37 @@ def check_output(path: AnyPath, force: bool) -> None:
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise RequestError(f"output {name}: its folder does not exist")
+    _check_writable(folder, name, "its folder")
+
+
+def check_folder(path: AnyPath) -> None:
+    """Check that files can be written below a folder, before any work is done. The folder may be missing.
+
+    Raises
+    ------
+    ValueError
+        The path is empty, or that of a file; or the folder cannot be written or made.
+    OSError
+        Its disk is full.
+    """
+    name = os.fspath(path)
+    if not name:
+        raise RequestError("output: expected a folder, got an empty name")
+    nearest = os.path.realpath(path)
+    while not os.path.lexists(nearest):
+        nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        raise RequestError(f"output {name}: {nearest} is no folder")
+    _check_writable(nearest, name, nearest)
+
+
+def _check_writable(folder: str, name: str, called: str) -> None:
+    """Raise RequestError or OSError if nothing can be written into a folder, for an output of this name."""
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RequestError(f"output {name}: its folder cannot be written")
+        raise RequestError(f"output {name}: {called} cannot be written")
+    usage = shutil.disk_usage(folder)
+    if usage.total and not usage.free:  # some file systems do not say how large they are
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
 
 def check_descriptor(number: int, name: str) -> None:
@@ -152,7 +185,7 @@ def _exists(name: str) -> str:
     return f"output {name}: exists, expected --force"
 
 
-def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
+def write_file(path: AnyPath, data: bytes, *, force: bool = False, like: os.stat_result | None = None) -> None:
     """Write data to a file, a pipe or a device.
 
     Parameters
@@ -161,6 +194,8 @@ def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
     data : bytes
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source, whose permissions and time of change the file gets, see `output`.
 
     Raises
     ------
@@ -169,12 +204,12 @@ def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
     OSError
         The folder is missing, or the file cannot be written.
     """
-    with output(path, force=force) as file:
+    with output(path, force=force, like=like) as file:
         file.write(data)
 
 
 @contextmanager
-def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
+def output(path: AnyPath, *, force: bool = False, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
     """Yield a file that is open for writing. It gets its name when the block ends.
 
     If the block fails, an old file stays as it was, and no new file appears. If the path is a link, its target is
@@ -185,6 +220,9 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     path : path
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source. The file gets its permissions and its time of change, where the file system has them.
+        Without it, a new file has the usual permissions, and one that replaces another has those of the old one.
 
     Raises
     ------
@@ -206,17 +244,28 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
         with _lock, _naming(name):
-            raw = _Output(temporary, "xb", name)
+            # Nobody else may read what is written before it has the permissions of its source.
+            raw = _Output(temporary, "xb", name, 0o666 if like is None else 0o600)
         with io.BufferedWriter(raw) as file:
             yield file
             sync(file)
         with _lock, _naming(name):
-            if not force:
-                _claim(temporary, target, name)
-            else:
-                if target.exists():
-                    temporary.chmod(target.stat().st_mode & 0o7777)
+            if like is not None:
+                _make_like(temporary, like)
+            elif force and target.exists():
+                temporary.chmod(target.stat().st_mode & 0o7777)
+            if force:
                 temporary.replace(target)
+            else:
+                _claim(temporary, target, name)
+
+
+def _make_like(path: Path, status: os.stat_result) -> None:
+    """Give a file the permissions and the time of change of another, where the file system has them."""
+    with suppress(OSError):
+        path.chmod(status.st_mode & 0o777)
+    with suppress(OSError):
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _claim(temporary: Path, target: Path, name: str) -> None:

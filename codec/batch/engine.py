@@ -73,9 +73,6 @@ def compress_files(
     OSError
         The disk of the outputs is full. This may be raised later, after the results of the files that were made.
     """
-    inspect.signature(api.compress).bind_partial(**options)
-    goal_of(**{name: options[name] for name in ("lossless", *(kind.value for kind in Kind)) if name in options})
-    checked_effort(options.get("effort", DEFAULT_EFFORT))
     return _planned(COMPRESS, sources, to, force, jobs, threads, options)
 
 
@@ -94,7 +91,6 @@ def decompress_files(
     ``force``, since it might be an original. The rest is as in `compress_files`, with the other parameters of
     `codec.decompress` as options.
     """
-    inspect.signature(api.decompress).bind_partial(**options)
     return _planned(DECOMPRESS, sources, to, force, jobs, threads, options)
 
 
@@ -109,12 +105,32 @@ def _planned(
 ) -> Iterator[FileResult]:
     if isinstance(sources, str | os.PathLike):
         raise TypeError(f"sources: expected several paths, got one, {os.fspath(sources)}")
+    check_options(way, options)
     for name, value in (("jobs", jobs), ("threads", threads)):
         if value is not None:
             whole(name, value, 1)
     tasks = plan(way, [os.fspath(source) for source in sources], Path(to)).tasks
     check_folder(to)
     return _all(way, tasks, force, jobs, threads, options)
+
+
+def check_options(way: Way, options: dict[str, Any]) -> None:
+    """Check what can be checked of the parameters of `codec.compress` or `codec.decompress` without an image.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range, or excludes another one.
+    TypeError
+        A parameter has a wrong type, or there is none of its name.
+    """
+    inspect.signature(api.compress if way is COMPRESS else api.decompress).bind_partial(**options)
+    if way is COMPRESS:
+        from codec.images.fidelities import check_model
+
+        goal = {name: options[name] for name in ("lossless", *(kind.value for kind in Kind)) if name in options}
+        check_model(options.get("model"), goal_of(**goal))
+        checked_effort(options.get("effort", DEFAULT_EFFORT))
 
 
 def _all(

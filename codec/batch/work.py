@@ -14,8 +14,8 @@ from typing import Any
 from codec import api
 from codec.api import Info
 from codec.batch.plan import Task
-from codec.errors import CodecError, RequestError
 from codec.image_files import pillow
+from codec.system.messages import text_of
 from codec.system.outputs import write_file
 
 MADE, SKIPPED, FAILED = "made", "skipped", "failed"
@@ -109,7 +109,7 @@ def failed(task: Task, error: BaseException, seconds: float = 0.0) -> FileResult
     source = task.source
     size = source.stat().st_size if source.is_file() else None
     number = error.errno if isinstance(error, OSError) else None
-    text = describe(error).removeprefix(f"{source}: ").removeprefix(f"{source.name}: ")
+    text = text_of(error, source)
     return FileResult(str(source), str(task.target), FAILED, size, seconds=seconds, error=text, errno=number)
 
 
@@ -117,16 +117,6 @@ def skipped(task: Task) -> FileResult:
     """Return the result of a task whose output is there already."""
     source, target = str(task.source), str(task.target)
     return FileResult(source, target, SKIPPED, os.path.getsize(source), os.path.getsize(target))
-
-
-def describe(error: BaseException) -> str:
-    """Return an error in one line. What no caller has to expect is told with its type."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    expected = isinstance(error, CodecError | RequestError | OSError)
-    return " ".join(f"{'' if expected else f'{type(error).__name__}: '}{error}".split())
 
 
 def _compress(job: Job, threads: int | None, status: os.stat_result) -> dict[str, Any]:

@@ -127,9 +127,10 @@ def run_batch(
     from codec.batch import engine
     from codec.batch.plan import plan
 
-    to = Path(request.to or "")
-    made = plan(way, request.files, to, _listed(request.listed))
+    to = request.to or ""
+    engine.check_options(way, options)
     check_folder(to)
+    made = plan(way, request.files, Path(to), _listed(request.listed))
     summary = _Summary(request)
     with advising("the same command goes on with what is left"), _said_at_the_end(summary):
         ready, todo = engine.sort_out(way, made.tasks, request.force, options)

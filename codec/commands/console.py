@@ -201,31 +201,36 @@ def seekable(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Put the name of a file before what is wrong with it, and say what else it is, if that is known.
+def naming(name: str, expected: str = "a .vlae file") -> Iterator[None]:
+    """Put the name of a file before what is wrong with it; and say what else it is, if it is something else.
 
     Raises
     ------
-    CorruptDataError, UnsupportedError, ModelError
-        The block raised it.
+    CodecError
+        The block raised one of this type.
     """
     try:
         yield
     except CodecError as error:
-        hint = ""
+        found = ""
         if isinstance(error, CorruptDataError) and not is_stream(name):
-            hint = _hint(Path(name))
-        raise type(error)(f"{name}: {hint or error}") from error
+            found = _kind_of(Path(name))
+        text = f"is {found}, expected {expected}" if found not in ("", expected) else str(error)
+        raise type(error)(f"{name}: {text}") from error
 
 
-def _hint(path: Path) -> str:
-    """Return what a file is that is no compressed image, empty if that is not known."""
+def _kind_of(path: Path) -> str:
+    """Return what a file is, by its first bytes, empty if that is not known."""
     from codec.format.archive_sections import is_archive
+    from codec.format.headers import MAGIC
     from codec.system.folders import is_image
 
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return "a .vlae file"
     if is_archive(path):
-        return "is an archive of images, see vlae archive --help"
-    return "is an image that is not compressed by vlae, expected a .vlae file" if is_image(path) else ""
+        return "an archive"
+    return "an image of another format" if is_image(path) else ""
 
 
 def status_of(name: str) -> os.stat_result | None:

@@ -176,18 +176,17 @@ class _Pool:
         return self._threads.submit(self._do, work, task, threads)
 
     def _do(self, work: Work[Task, Result], task: Task, threads: int) -> Result:
-        worker = self._idle.get()
+        worker, gone = self._idle.get(), False
         try:
-            result = worker.do(work, task, threads)
+            return worker.do(work, task, threads)  # type: ignore[no-any-return]
         except ChildProcessError:
-            if not self._ending:
+            gone = not self._ending
+            raise
+        finally:
+            if gone:
                 self._start()
-            raise
-        except BaseException:
-            self._idle.put(worker)
-            raise
-        self._idle.put(worker)
-        return result  # type: ignore[no-any-return]
+            else:  # at the end also one that was ended, so that no thread waits for one in vain
+                self._idle.put(worker)
 
     def end(self) -> None:
         """End the workers, whatever they do, and wait for them."""

@@ -20,7 +20,7 @@ from codec.archive.encoding import encode_block
 from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.entropy.stack import Stack
-from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
+from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError, UnsupportedImageError
 from codec.format import archive_index, archive_sections, container
 from codec.format.archive_index import check_name, pack_index, unpack_index
 from codec.format.archive_sections import (
@@ -529,6 +529,36 @@ def test_a_killed_worker_is_an_error_and_changes_nothing(tmp_path, small, monkey
     with pytest.raises(ChildProcessError, match="was killed"):
         codec.add_to_archive(path, images, lossless=True, block=1, processes=2, report=kill)
     assert path.read_bytes() == small[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_image_that_fails_may_be_left_out(tmp_path, processes):
+    path = tmp_path / "a.vlar"
+    bad = {"cmyk": Image.new("CMYK", (3, 3)), "none": str(tmp_path / "none.png"), "text": b"no image"}
+    good = {"x": crop((30, 30)), "z": crop((20, 30))}
+    names = ["cmyk", "x", "none", "text", "z"]
+    refused = []
+    options = {
+        "lossless": True,
+        "processes": processes,
+        "refuse": lambda name, error: refused.append((name, type(error))),
+    }
+    for block in (1, 2, 9):
+        codec.create_archive(path, {name: (bad | good)[name] for name in names}, block=block, **options)
+        expected = [("cmyk", UnsupportedImageError), ("none", FileNotFoundError), ("text", UnsupportedImageError)]
+        assert refused == expected, block
+        refused.clear()
+        with codec.Archive(path) as opened:
+            assert list(opened) == ["x", "z"]
+            assert opened["z"].tobytes() == good["z"].tobytes()
+            opened.verify()
+    before = path.read_bytes()
+    with pytest.raises(UnsupportedImageError, match="not an image"):
+        codec.add_to_archive(path, bad, **options)
+    assert path.read_bytes() == before
+    with pytest.raises(UnsupportedImageError, match="not an image"):
+        codec.create_archive(tmp_path / "b.vlar", bad, **options)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

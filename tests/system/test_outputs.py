@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import stat
 import sys
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -223,3 +225,50 @@ def test_a_stream_can_be_a_file_for_a_while(tmp_path, monkeypatch):
                 pass
         assert not path.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.usefixtures("file_system")
+@pytest.mark.skipif(sys.platform == "win32", reason="bits of permission")
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_may_have_the_permissions_and_the_time_of_its_source(tmp_path, force):
+    source, path = tmp_path / "source", tmp_path / "a"
+    source.write_bytes(b"1")
+    source.chmod(0o4640)
+    os.utime(source, ns=(1, 10**18 + 7))
+    if force:
+        path.write_bytes(b"old")
+    with outputs.output(path, force=force, like=source.stat()) as file:
+        (temporary,) = set(tmp_path.iterdir()) - {source, path}
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # nobody reads what may be secret
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.stat().st_mtime_ns == 10**18 + 7
+
+
+def test_a_folder_is_checked_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    outputs.check_folder(tmp_path)
+    outputs.check_folder(tmp_path / "new" / "below")
+    assert not (tmp_path / "new").exists()
+    for name, message in (
+        ("", "expected a folder, got an empty name"),
+        (tmp_path / "file", "file is no folder"),
+        (tmp_path / "file" / "below", "file is no folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            outputs.check_folder(name)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))  # root may write everywhere
+    with pytest.raises(ValueError, match="cannot be written"):
+        outputs.check_folder(tmp_path / "new")
+    with pytest.raises(ValueError, match="its folder cannot be written"):
+        outputs.check_output(tmp_path / "a", force=False)
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    for full, is_told in ((usage._replace(free=0), True), (usage._replace(total=0, free=0), False), (usage, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, full=full: full)
+        for check, arguments in ((outputs.check_output, (tmp_path / "a", False)), (outputs.check_folder, (tmp_path,))):
+            with pytest.raises(OSError, match="No space left on device") if is_told else nullcontext():
+                check(*arguments)

@@ -18,8 +18,8 @@ from codec.batch.work import FileResult, Job, failed, skipped
 from codec.errors import RequestError
 from codec.images.goals import DEFAULT_EFFORT, Kind, checked_effort, goal_of
 from codec.system import workers
-from codec.system.outputs import check_folder
 from codec.system.sources import whole
+from codec.system.targets import check_folder
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of an output after which no other can be written either."""

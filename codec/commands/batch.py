@@ -15,8 +15,8 @@ import click
 
 from codec.commands.console import STANDARD, check_source, left_out, progress_bar, read, say
 from codec.commands.options import Request
-from codec.system.outputs import check_folder
 from codec.system.signals import advising
+from codec.system.targets import check_folder
 
 if TYPE_CHECKING:
     from codec.batch.plan import Way

@@ -15,7 +15,7 @@ import click
 
 from codec.errors import CodecError, CorruptDataError
 from codec.images.goals import DEFAULT_EFFORT
-from codec.system import outputs
+from codec.system import outputs, targets
 
 if TYPE_CHECKING:
     from codec.system.folders import Found
@@ -132,17 +132,17 @@ def check_target(name: str, force: bool, *sources: str) -> None:
     RequestError
         The output exists and ``force`` is false, or nothing can be written there.
     """
-    terminal = outputs.descriptor(name) if name != STANDARD else 1
+    terminal = targets.descriptor(name) if name != STANDARD else 1
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
         raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
     if name == STANDARD:
-        outputs.check_descriptor(1, "standard output")
+        targets.check_descriptor(1, "standard output")
         return
-    if not outputs.is_stream(name) and Path(name).is_file():
+    if not targets.is_stream(name) and Path(name).is_file():
         for source in sources:
             if source != STANDARD and Path(source).exists() and Path(name).samefile(source):
                 raise click.UsageError(f"output {name}: is the source")
-    outputs.check_output(name, force)
+    targets.check_output(name, force)
 
 
 def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
@@ -155,7 +155,7 @@ def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
 
 def is_stream(name: str) -> bool:
     """Return whether a name is that of a stream, a pipe or a device, whose bytes can be read only once."""
-    return name == STANDARD or outputs.is_stream(name)
+    return name == STANDARD or targets.is_stream(name)
 
 
 def standard_input() -> BinaryIO:

@@ -1,9 +1,7 @@
 """Worker processes: tasks are done by this process or by several processes, and results keep the order of the tasks.
 
-A worker is a Python process that runs `serve`. It loads no module of the calling program, so that a script needs no
-``if __name__ == "__main__"`` and may be started from anywhere. Tasks go to its standard input, and results come from
-its standard output, each as a length and a pickle. Both ends of these pipes are ours, and no data of a file is
-unpickled. When the input ends, because the calling process has ended in any way, the worker ends at once.
+A worker is a Python process that runs `codec.system.serving.serve`. It loads no module of the calling program, so that
+a script needs no ``if __name__ == "__main__"`` and may be started from anywhere.
 """
 
 from __future__ import annotations
@@ -11,10 +9,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import struct
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -22,8 +18,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import IO, Any, Protocol, TypeVar, cast
 
-from codec.system.outputs import undo_all
-from codec.system.signals import end_on_signals
+from codec.system.serving import receive, send, silent
 
 Task = TypeVar("Task", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -36,8 +31,7 @@ AHEAD = 2
 END_SECONDS = 5
 """Seconds that a worker has to end after it was told to."""
 
-_LENGTH = struct.Struct("<Q")
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from codec.system.workers import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from codec.system.serving import serve; serve()"
 
 
 class Work(Protocol[Task, Result]):
@@ -127,7 +121,7 @@ def run_each(
     """
     if _in_this_process(processes):
         for task in tasks:
-            yield work(task, threads, _silent)
+            yield work(task, threads, silent)
         return
     with _pool_of(processes) as pool:
         futures = {pool.submit(work, task, threads or 1): task for task in tasks}
@@ -224,8 +218,8 @@ class _Worker:
         """Return the result of a task, or raise its error."""
         message = pickle.dumps((work, task, threads))
         try:
-            _send(cast("IO[bytes]", self.process.stdin), message)
-            answer = _receive(cast("IO[bytes]", self.process.stdout))
+            send(cast("IO[bytes]", self.process.stdin), message)
+            answer = receive(cast("IO[bytes]", self.process.stdout))
         except (OSError, EOFError) as error:
             raise ChildProcessError("a process that coded images was killed") from error
         done, result = pickle.loads(answer)  # noqa: S301
@@ -244,66 +238,3 @@ class _Worker:
         """Kill the process, if it has not ended, and close its pipes."""
         self.process.kill()
         self.process.communicate()
-
-
-def _send(stream: IO[bytes], message: bytes) -> None:
-    # Without a buffer: after a broken pipe, bytes left in a buffer would raise a second error when it is closed.
-    rest = memoryview(_LENGTH.pack(len(message)) + message)
-    while rest:
-        rest = rest[os.write(stream.fileno(), rest) :]
-
-
-def _receive(stream: IO[bytes]) -> bytes:
-    """Return the next message.
-
-    Raises
-    ------
-    EOFError
-        The other process has ended.
-    """
-    head = stream.read(_LENGTH.size)
-    if len(head) == _LENGTH.size:
-        message = stream.read(_LENGTH.unpack(head)[0])
-        if len(message) == _LENGTH.unpack(head)[0]:
-            return message
-    raise EOFError
-
-
-def serve() -> None:
-    """Do the tasks that come on standard input, until it ends. A worker runs this function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems where the worker has no session of its own
-    end_on_signals(silent=True)
-    source, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # lines that a library prints must not get between results
-    messages: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_listen, args=(source, messages), daemon=True).start()
-    while True:
-        try:
-            work, task, threads = pickle.loads(messages.get())  # noqa: S301
-            answer = pickle.dumps((True, work(task, threads, _silent)))
-        except Exception as error:
-            answer = pickle.dumps((False, _portable(error)))
-        _send(results, answer)
-
-
-def _listen(source: IO[bytes], messages: SimpleQueue[bytes]) -> None:
-    """Receive messages. When the input ends, undo what is unfinished and end the process, whatever it is doing."""
-    try:
-        while True:
-            messages.put(_receive(source))
-    finally:
-        undo_all()
-        os._exit(0)
-
-
-def _portable(error: Exception) -> Exception:
-    """Return the error, or a RuntimeError with its text if another process could not load it."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _silent(images: int) -> None:
-    """Do nothing: no images are counted within a task."""

@@ -126,11 +126,13 @@ def check_options(way: Way, options: dict[str, Any]) -> None:
     """
     inspect.signature(api.compress if way is COMPRESS else api.decompress).bind_partial(**options)
     if way is COMPRESS:
-        from codec.images.fidelities import check_model
-
-        goal = {name: options[name] for name in ("lossless", *(kind.value for kind in Kind)) if name in options}
-        check_model(options.get("model"), goal_of(**goal))
+        names = "lossless", *(kind.value for kind in Kind)
+        goal = goal_of(**{name: options[name] for name in names if name in options})
         checked_effort(options.get("effort", DEFAULT_EFFORT))
+        if options.get("model") is not None:
+            from codec.images.fidelities import check_model
+
+            check_model(options["model"], goal)
 
 
 def _all(

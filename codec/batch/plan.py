@@ -17,7 +17,7 @@ from codec.errors import RequestError
 from codec.format.headers import MAGIC
 from codec.system.folders import Found, find_files, find_images
 
-WILDCARDS = "*?["
+WILDCARDS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,16 @@ def plan(way: Way, names: Iterable[str], to: Path, listed: Iterable[str] = ()) -
     return made
 
 
+def is_pattern(name: str) -> bool:
+    """Return whether a name has wildcards and is not that of a file."""
+    return not WILDCARDS.isdisjoint(name) and not os.path.lexists(name)
+
+
 def _matches(name: str) -> list[Path]:
     """Return the path of a name, or those that fit it if it is a pattern."""
     if not name:
         raise RequestError("file: expected a name, got an empty one")
-    if os.path.lexists(name) or not any(character in name for character in WILDCARDS):
+    if not is_pattern(name):
         return [Path(name)]
     found = sorted(glob.glob(name, recursive=True))
     if not found:

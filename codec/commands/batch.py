@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from codec.batch.plan import Way
     from codec.batch.work import FileResult, Job
 
-WILDCARDS = set("*?[")
-
 
 def one_of(request: Request) -> str | None:
     """Return the name of the only file that is to be coded, or None if there is a folder for the outputs of many.
@@ -55,8 +53,10 @@ def one_of(request: Request) -> str | None:
             raise click.UsageError(f"{option}: expected --to DIR, too")
     if len(files) > 1:
         raise click.UsageError(f"{files[0]} and {len(files) - 1} more: expected --to DIR, a folder for the outputs")
+    from codec.batch.plan import is_pattern
+
     (name,) = files
-    if name and name != STANDARD and (Path(name).is_dir() or (not os.path.lexists(name) and WILDCARDS & set(name))):
+    if name not in ("", STANDARD) and (Path(name).is_dir() or is_pattern(name)):
         what = "is a folder" if Path(name).is_dir() else "is a pattern"
         raise click.UsageError(f"{name}: {what}, expected --to DIR, a folder for the outputs")
     return check_source(name)

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from codec.system.outputs import is_unfinished
+
 KNOWN_BY_CONTENT = (
     "AVIF",
     "BMP",
@@ -106,6 +108,8 @@ def find_files(folder: Path, suffix: str, magic: bytes) -> Found:
 def _find(folder: Path, found: Found, suffixes: set[str], begins: Callable[[BinaryIO, bool], bool]) -> Found:
     """Return the files below a folder, sorted out by their suffixes and by whether they begin as they should."""
     for path in sorted(_files(folder, found, ())):
+        if is_unfinished(path):
+            continue
         named = path.suffix.lower() in suffixes
         opens = _opens(path, named, begins)
         if opens:

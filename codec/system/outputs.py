@@ -25,6 +25,8 @@ from codec.system.targets import AnyPath, check_free, descriptor, existing, is_s
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_BEGIN, _END = ".vlae-", ".tmp"
+"""Beginning and end of temporary names."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """Errors of ``fsync`` for pipes and devices, which have no disk to wait for."""
 
@@ -127,7 +129,7 @@ def output(path: AnyPath, *, force: bool = False, like: os.stat_result | None = 
         return
     target = Path(os.path.realpath(path))
     # The temporary name is short, because the name of the file itself may have the greatest possible length.
-    temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
         with _lock, naming(name):
             # Nobody else may read what is written before it has the permissions of its source.
@@ -144,6 +146,11 @@ def output(path: AnyPath, *, force: bool = False, like: os.stat_result | None = 
                 temporary.replace(target)
             else:
                 _claim(temporary, target, name)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Return whether a file has a temporary name, because it is being written, or was when its process was killed."""
+    return path.name.startswith(_BEGIN) and path.name.endswith(_END)
 
 
 def _make_like(path: Path, status: os.stat_result) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 from PIL import Image, features
 
+from codec.system import outputs
 from codec.system.folders import find_files, find_images, is_image
 
 FORMATS = ["bmp", "gif", "ico", "jfif", "jp2", "jpe", "jpg", "pcx", "png", "ppm", "qoi", "sgi", "tga", "tif", "webp"]
@@ -94,6 +95,11 @@ def test_files_are_found_by_their_first_bytes(folder):
     (folder / "sub" / "c.dat").write_bytes(b"MAGIC and more")
     (folder / "d.Mag").write_bytes(b"MAGIC")
     (folder / "cut.mag").write_bytes(b"MAG")
+    with outputs.output(folder / "new.mag") as file:  # what is being written is not there yet
+        file.write(b"MAGIC")
+        file.flush()
+        assert names(folder, find_files(folder, ".mag", b"MAGIC").images) == ["d.Mag", "sub/c.dat"]
+    (folder / "new.mag").unlink()
     found = find_files(folder, ".mag", b"MAGIC")
     assert names(folder, found.images) == ["d.Mag", "sub/c.dat"]
     assert names(folder, found.unreadable) == ["cut.mag"]

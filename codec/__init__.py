@@ -1,10 +1,10 @@
 """vlae: a learned image codec whose files are as long as the ELBO says.
 
 `compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
-`measure` accounts for every bit in a `Ledger`. `create_archive` and `add_to_archive` put many images into one file,
-which `Archive` reads, `measure_archive` accounts for, and `ArchiveDataset` gives to training. `register_opener` makes
-Pillow open and save our files. Names are loaded at their first use, so that importing the package, and ``vlae info``,
-do not wait for the compiler of the kernels.
+`measure` accounts for every bit in a `Ledger`. `compress_files` and `decompress_files` work whole folders.
+`create_archive` and `add_to_archive` put many images into one file, which `Archive` reads, `measure_archive` accounts
+for, and `ArchiveDataset` gives to training. `register_opener` makes Pillow open and save our files. Names are loaded at
+their first use, so that importing the package, and ``vlae info``, do not wait for the compiler of the kernels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from codec.archive.dataset import ArchiveDataset
     from codec.archive.reader import Archive
     from codec.archive.writer import add_to_archive, create_archive
+    from codec.batch.engine import compress_files, decompress_files
+    from codec.batch.work import FileResult
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, RequestError, UnsupportedError
     from codec.format.headers import Latents
     from codec.ledger.archive import measure_archive
@@ -31,6 +33,7 @@ __all__ = [
     "ArchiveDataset",
     "CodecError",
     "CorruptDataError",
+    "FileResult",
     "ImageError",
     "Info",
     "Latents",
@@ -42,8 +45,10 @@ __all__ = [
     "__version__",
     "add_to_archive",
     "compress",
+    "compress_files",
     "create_archive",
     "decompress",
+    "decompress_files",
     "info",
     "measure",
     "measure_archive",
@@ -56,6 +61,8 @@ _HOMES = {
     "codec.archive.reader": ("Archive",),
     "codec.ledger.archive": ("measure_archive",),
     "codec.archive.writer": ("add_to_archive", "create_archive"),
+    "codec.batch.engine": ("compress_files", "decompress_files"),
+    "codec.batch.work": ("FileResult",),
     "codec.format.headers": ("Latents",),
     "codec.errors": (
         "CodecError",

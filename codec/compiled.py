@@ -23,12 +23,20 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from codec.errors import UnsupportedError
+
+if numba.config.DISABLE_JIT:
+    raise UnsupportedError("NUMBA_DISABLE_JIT is set, but images are coded by compiled kernels only: unset it")
+
 ROOT = Path(__file__).parent
 HASH_DIGITS = 16
 VERSIONS = numba.__version__, f"{sys.version_info[:2]}", getattr(sys, "abiflags", "")
 """Versions on which a compiled kernel depends, besides its sources, its signature and the processor."""
 
 _IMPORT = re.compile(rf"^\s*(?:from|import)\s+({ROOT.name}[\w.]*)(?:\s+import\s+(\([^)]*\)|.*))?", re.MULTILINE)
+
+uncached: list[str] = []
+"""Names of the kernels that each process compiles anew, because no folder for the cache can be written."""
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -42,8 +50,10 @@ def kernel(function: Function) -> Function:
     user's cache folder. If none of them can be written, each process compiles the function anew.
     """
     compiled = njit(nogil=True)(function)
-    with suppress(RuntimeError):
+    try:
         compiled._cache = _Cache(function)
+    except RuntimeError:
+        uncached.append(function.__qualname__)
     return compiled  # type: ignore[no-any-return]
 
 

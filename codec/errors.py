@@ -4,7 +4,9 @@
     +-- CorruptDataError   (also ValueError) the bytes are not what an encoder wrote
     +-- UnsupportedError   version, flag, model or limit that this build does not serve
     +-- ModelError         a model's weights are missing, or not those the file was coded with
-    +-- ImageError         an image that cannot be coded: mode, size, or no image at all
+    +-- ImageError         an image that cannot be coded
+        +-- DamagedImageError      (also CorruptDataError) its file is damaged or cut
+        +-- UnsupportedImageError  (also UnsupportedError) its mode, its size, or no image at all
 
 A caller's mistake is no `CodecError`. If a caller asks for something impossible, such as a fidelity out of range or an
 output that exists, a `RequestError` is raised, which is a ValueError. A wrong type is a TypeError.
@@ -41,6 +43,14 @@ class ModelError(CodecError):
 
 class ImageError(CodecError):
     """An image cannot be coded."""
+
+
+class DamagedImageError(ImageError, CorruptDataError):
+    """An image's file is damaged or cut."""
+
+
+class UnsupportedImageError(ImageError, UnsupportedError):
+    """An image has a mode, a size or contents that no file holds, or is none that Pillow knows."""
 
 
 class RequestError(ValueError):

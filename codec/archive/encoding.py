@@ -23,6 +23,9 @@ from codec.images.small import models_for
 from codec.system.workers import Report
 from codec.vlae import lanes
 
+Refused = dict[str, Exception]
+"""Errors of images that cannot be coded, by the images' names."""
+
 
 def encode_block(
     images: Sequence[Named],
@@ -30,8 +33,10 @@ def encode_block(
     model: str | None,
     threads: int | None,
     report: Report,
-) -> tuple[Block, bytes]:
-    """Return a block of named images, and its bytes. `codec.archive.blocks.BlockReader` is the inverse.
+) -> tuple[Block, bytes, Refused]:
+    """Return a block of named images, its bytes, and the errors of images that it does not have.
+
+    The block may have no image.
 
     Parameters
     ----------
@@ -47,13 +52,14 @@ def encode_block(
 
     Raises
     ------
-    ImageError
-        An image cannot be read, or cannot be coded without changing it.
     ModelError
         The weights are missing or damaged.
-    OSError
-        A file cannot be opened.
+
+    Notes
+    -----
+    `codec.archive.blocks.BlockReader` decodes a block.
     """
+    refused: Refused = {}
     chains: dict[int, Chain] = {}
     codings: dict[int, CodingHeader] = {}
     entries: list[ImageEntry] = []
@@ -61,8 +67,13 @@ def encode_block(
     named = chosen_model(model, goal)
     models = [named] * len(images) if named else models_for(images, lambda image: _if_small(*image, goal), goal)
     for (name, source), chosen in zip(reversed(images), reversed(models), strict=True):
-        image, pixels = _loaded(name, source, goal)
-        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, chosen), goal)
+        report(1)
+        try:
+            image, pixels = _loaded(name, source, goal)
+            file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, chosen), goal)
+        except (ImageError, OSError) as error:
+            refused[name] = error
+            continue
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain
@@ -71,11 +82,10 @@ def encode_block(
         lengths = (len(own[0]), len(own[1]), len(own[2]), len(own[3]))
         entries.append(ImageEntry(name, parts.header, coding, file.dry, lengths))
         chunks.append(b"".join(own))
-        report(1)
     numbers = sorted(chains)
     data = b"".join([*(lanes.write_lanes(chains[number].messages) for number in numbers), *reversed(chunks)])
     shared = tuple(_chain_entry(codings[number], chains[number]) for number in numbers)
-    return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
+    return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data, refused
 
 
 def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]:
@@ -84,12 +94,15 @@ def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]
     try:
         return image, pixels_for(image, goal)
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:
     """Return the samples of an image if it is small. It is not kept, because a block may have thousands of images."""
-    return None if small_pixels(source) is None else _loaded(name, source, goal)[1]
+    try:
+        return None if small_pixels(source) is None else _loaded(name, source, goal)[1]
+    except (ImageError, OSError):  # it will be left out
+        return None
 
 
 def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:

@@ -21,7 +21,7 @@ from codec.format.archive_index import Block, ImageEntry
 from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
 from codec.image_files import pillow
 from codec.system import workers
-from codec.system.outputs import check_free
+from codec.system.targets import check_folder, check_free
 from codec.system.workers import Report
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ class Archive(Mapping[str, Image.Image]):
         Raises
         ------
         ValueError
-            An image does not exist; a file exists and ``force`` is false; two images would have the same file; or a
-            link leads out of the folder.
+            An image does not exist; a file exists and ``force`` is false; two images would have the same file; a link
+            leads out of the folder; or the folder cannot be written.
         CorruptDataError
             The block of an image is damaged. Earlier images are written.
         ModelError
@@ -196,6 +196,7 @@ class Archive(Mapping[str, Image.Image]):
                 raise RequestError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
             check_free(target, force)
             targets[target] = name
+        check_folder(folder)
         self._work({name: target for target, name in targets.items()}, force, processes, report)
         return list(targets)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from codec.archive import plan
-from codec.archive.encoding import encode_block
+from codec.archive.encoding import Refused, encode_block
 from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
@@ -31,6 +31,15 @@ Source = Image.Image | sources.Source
 """Type of an image's source: the image itself, or the path or the bytes of its file."""
 Dropped = dict[str, tuple[str, ...]]
 """Names of dropped metadata, by the name of the image. Only images whose files have such metadata are in it."""
+
+
+Refuse = Callable[[str, Exception], None]
+"""A callable. It is called with the name and the error of an image that cannot be read or coded."""
+
+
+def raise_error(name: str, error: Exception) -> None:
+    """Raise the error of an image, so that no archive is made without it."""
+    raise error
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ def create_archive(
     block: int | None = None,
     processes: int | None = None,
     report: Report = lambda images: None,
+    refuse: Refuse = raise_error,
 ) -> Dropped:
     """Write an archive of images, and return the names of the metadata that was dropped.
 
@@ -83,6 +93,9 @@ def create_archive(
         Number of processes, by default one for each processor. The archive is the same for any number.
     report : callable
         Called with the number of images that have been done since the last call.
+    refuse : callable
+        Called with the name and the error of each image that cannot be read or coded. It is left out if this returns,
+        unless all images are. By default the error is raised.
 
     Returns
     -------
@@ -109,7 +122,7 @@ def create_archive(
     to = output(path, force=force) if isinstance(path, str | os.PathLike) else nullcontext(path)
     with to as file:
         file.write(START)
-        return _append(file, tasks, index_room([]), processes, report)
+        return _append(file, index_room([]), _encoded(tasks, processes, report, refuse))
 
 
 def add_to_archive(
@@ -123,6 +136,7 @@ def add_to_archive(
     block: int | None = None,
     processes: int | None = None,
     report: Report = lambda images: None,
+    refuse: Refuse = raise_error,
 ) -> Dropped:
     """Add images to an archive, in new blocks, and return the names of the metadata that was dropped.
 
@@ -158,7 +172,7 @@ def add_to_archive(
         file.truncate(end)
         file.seek(end)
         with undoing(lambda: file.truncate(end)):
-            dropped = _append(file, tasks, index_room(sections), processes, report)
+            dropped = _append(file, index_room(sections), _encoded(tasks, processes, report, refuse))
         if not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
             raise FileNotFoundError(f"{os.fspath(path)}: another process has replaced it meanwhile, nothing was added")
         return dropped
@@ -194,15 +208,33 @@ def _sendable(name: str, image: Source) -> plan.Source:
     return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
 
 
-def _append(file: BinaryIO, tasks: list[_Task], room: int, processes: int | None, report: Report) -> Dropped:
+def _encoded(
+    tasks: list[_Task], processes: int | None, report: Report, refuse: Refuse
+) -> Generator[tuple[Block, bytes], None, None]:
+    """Yield the blocks of tasks that have any image, and their bytes. The last error is raised if there is none."""
+    last: Exception | None = None
+    images = 0
+    with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
+        for block, data, refused in done:
+            for name, error in reversed(refused.items()):
+                refuse(name, error)
+                last = error
+            if block.images:
+                images += len(block.images)
+                yield block, data
+    if last is not None and not images:
+        raise last
+
+
+def _append(file: BinaryIO, room: int, encoded: Generator[tuple[Block, bytes], None, None]) -> Dropped:
     """Write a section of images at the end of a file. Return the names of the metadata that was dropped.
 
     ``room`` is the most bytes that its index may have.
     """
     blocks = []
     dropped = {}
-    with closing(workers.run(_encode_block, tasks, lambda task: len(task.images), processes, report)) as done:
-        for block, data in done:
+    with closing(encoded):
+        for block, data in encoded:
             file.write(data)
             file.flush()  # so that a full disk is noticed now, and not after all work
             blocks.append(block)
@@ -218,5 +250,5 @@ def _append(file: BinaryIO, tasks: list[_Task], room: int, processes: int | None
     return dropped
 
 
-def _encode_block(task: _Task, threads: int | None, report: Report) -> tuple[Block, bytes]:
+def _encode_block(task: _Task, threads: int | None, report: Report) -> tuple[Block, bytes, Refused]:
     return encode_block(task.images, task.goal, task.model, threads, report)

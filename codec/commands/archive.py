@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from codec.commands.console import (
     STANDARD,
     check_source,
     check_target,
-    find_images,
     is_stream,
+    left_out,
+    naming,
     prepare,
     progress_bar,
     say,
@@ -23,6 +24,7 @@ from codec.commands.console import (
     standard_output,
 )
 from codec.commands.options import archive_options, force_option, is_lossy, processes_option, quiet_option
+from codec.system.messages import text_of
 
 if TYPE_CHECKING:
     from codec.archive.reader import Archive
@@ -46,7 +48,7 @@ def archive() -> None:
 @processes_option
 def create(
     output: str, sources: tuple[str, ...], force: bool, quiet: bool, processes: int | None, **options: Any
-) -> None:
+) -> int:
     """Make the archive OUT of files and of the images in folders; - is standard output.
 
     Images keep the order of the arguments. All images below a folder are taken, in the order of their names.
@@ -54,7 +56,7 @@ def create(
     """
     check_target(output, force, *sources)
     lossy = is_lossy(options)
-    images, left_out = _named(sources, quiet)
+    images, lines = _named(sources, quiet)
 
     from codec.archive.writer import create_archive
 
@@ -63,8 +65,11 @@ def create(
         standard_output() if output == STANDARD else nullcontext(output) as to,
         image_progress(quiet, len(images)) as report,
     ):
-        dropped = create_archive(to, images, force=force, processes=processes, report=report, **options)
-    _say(quiet, output, images, left_out, dropped)
+        refused: dict[str, Exception] = {}
+        dropped = create_archive(
+            to, images, force=force, processes=processes, report=report, refuse=refused.__setitem__, **options
+        )
+    return _say(quiet, output, len(images), lines, dropped, refused)
 
 
 @archive.command()
@@ -73,19 +78,22 @@ def create(
 @archive_options
 @quiet_option
 @processes_option
-def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int | None, **options: Any) -> None:
+def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int | None, **options: Any) -> int:
     """Add files, and the images in folders, to ARCHIVE."""
     if is_stream(check_source(archive_name)):
         raise click.UsageError(f"{archive_name}: is no file, expected an archive that can be written and read")
     lossy = is_lossy(options)
-    images, left_out = _named(sources, quiet)
+    images, lines = _named(sources, quiet)
 
     from codec.archive.writer import add_to_archive
 
     prepare(quiet, for_lossy=lossy)
     with image_progress(quiet, len(images)) as report:
-        dropped = add_to_archive(archive_name, images, processes=processes, report=report, **options)
-    _say(quiet, archive_name, images, left_out, dropped)
+        refused: dict[str, Exception] = {}
+        dropped = add_to_archive(
+            archive_name, images, processes=processes, report=report, refuse=refused.__setitem__, **options
+        )
+    return _say(quiet, archive_name, len(images), lines, dropped, refused)
 
 
 @archive.command("list")
@@ -150,13 +158,15 @@ def _opened(name: str) -> Iterator[Archive]:
     """Yield an archive that is a file or standard input."""
     from codec.archive.reader import Archive
 
-    with seekable(check_source(name)) as path, Archive(path) as images:
+    with seekable(check_source(name)) as path, naming(name, "an archive"), Archive(path) as images:
         yield images
 
 
 def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | bytes], list[str]]:
     """Return files, and the images below folders, by their names in the archive; and messages about files left out."""
-    left_out: list[str] = []
+    from codec.system.folders import Found, find_images
+
+    folders: dict[Path, Found] = {}
     images: dict[str, Path | bytes] = {}
     origins: dict[str, Path] = {}
     for source in sources:
@@ -164,9 +174,8 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
         if source == STANDARD:
             raise click.UsageError("-: has no name, which an image of an archive needs")
         if path.is_dir():
-            found, lines = find_images(path, quiet, below=True)
-            left_out += lines
-            named = {p.relative_to(path).as_posix(): p for p in found}
+            folders[path] = find_images(path)
+            named = {p.relative_to(path).as_posix(): p for p in folders[path].images}
         else:
             named = {path.name: path}
         for name, file in named.items():
@@ -174,7 +183,7 @@ def _named(sources: tuple[str, ...], quiet: bool) -> tuple[dict[str, Path | byte
                 raise click.UsageError(f"name {name!r}: would be that of {origins[name]} and of {file}")
             origins[name] = file
             images[name] = file.read_bytes() if is_stream(str(file)) else file
-    return images, left_out
+    return images, left_out(folders, quiet)
 
 
 def prepare_for(images: Archive, quiet: bool) -> None:
@@ -200,18 +209,29 @@ def image_progress(quiet: bool, total: int) -> Iterator[Report]:
 
 
 def _say(
-    quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
-) -> None:
-    """Print what was added, which metadata was dropped, and which files of folders were left out."""
+    quiet: bool,
+    name: str,
+    count: int,
+    lines: list[str],
+    dropped: dict[str, tuple[str, ...]],
+    refused: dict[str, Exception],
+) -> int:
+    """Say what was added, which metadata was dropped, and what was left out. Return the exit code.
+
+    It is 1 if an image was refused. A file of a folder that is no image does not count.
+    """
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
-        say(f"{name}: {len(images)} images more{length}")
+        say(f"{name}: {count - len(refused)} images more{length}")
         counts = Counter(what for names in dropped.values() for what in names)
         if counts:
             lost = ", ".join(f"{what} ({count} images)" for what, count in counts.most_common())
             say(f"vlae: {name}: not kept: {lost}")
-    for line in left_out:
+    for line in lines:
         say(line)
+    for error in refused.values():
+        say(f"vlae: {name}: left out: {text_of(error)}")
+    return 1 if refused else 0
 
 
 def _warn(ignored_bytes: int) -> None:

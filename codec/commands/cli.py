@@ -23,6 +23,7 @@ from codec.commands.demo import demo
 from codec.commands.info import info, models
 from codec.commands.measure import measure
 from codec.errors import CodecError, CorruptDataError, RequestError, UnsupportedError
+from codec.system.messages import text_of
 from codec.system.signals import end_on_signals, leave_to_python
 
 EXIT_OTHER, EXIT_USAGE, EXIT_CORRUPT, EXIT_UNSUPPORTED = 1, 2, 3, 4
@@ -135,12 +136,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(error, EXIT_UNSUPPORTED)
     except ReaderGoneError:
         return EXIT_PIPE
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error, EXIT_OTHER)
-    except MemoryError:
-        return _fail("not enough memory", EXIT_OTHER)
-    except CodecError as error:
-        return _fail(error, EXIT_OTHER)
+    except (OSError, MemoryError, CodecError) as error:
+        return _fail(text_of(error), EXIT_OTHER)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0

@@ -6,15 +6,19 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from codec.errors import CodecError, CorruptDataError
 from codec.images.goals import DEFAULT_EFFORT
-from codec.system import outputs
+from codec.system import outputs, targets
+
+if TYPE_CHECKING:
+    from codec.system.folders import Found
 
 STANDARD = "-"
 """The name of standard input and of standard output."""
@@ -47,9 +51,22 @@ def prepare(quiet: bool, *, for_lossy: bool, effort: int = DEFAULT_EFFORT) -> No
 def say(line: str) -> None:
     """Write a line to standard error. If that fails, the error is ignored: the work goes on without messages."""
     try:
-        click.echo(line, err=True)
+        with _above_bars():
+            click.echo(line, err=True)
     except OSError:
         _discard(2)
+
+
+@contextmanager
+def _above_bars() -> Iterator[None]:
+    """Take progress bars away for the block. Without tqdm there are none."""
+    if "tqdm" not in sys.modules:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        yield
 
 
 def flush_output() -> bool:
@@ -115,17 +132,17 @@ def check_target(name: str, force: bool, *sources: str) -> None:
     RequestError
         The output exists and ``force`` is false, or nothing can be written there.
     """
-    terminal = outputs.descriptor(name) if name != STANDARD else 1
+    terminal = targets.descriptor(name) if name != STANDARD else 1
     if terminal is not None and (sys.stdout.isatty() if terminal == 1 else os.isatty(terminal)):
         raise click.UsageError("output: binary data is not written to a terminal, expected -o OUT or a pipe")
     if name == STANDARD:
-        outputs.check_descriptor(1, "standard output")
+        targets.check_descriptor(1, "standard output")
         return
-    if not outputs.is_stream(name) and Path(name).is_file():
+    if not targets.is_stream(name) and Path(name).is_file():
         for source in sources:
             if source != STANDARD and Path(source).exists() and Path(name).samefile(source):
                 raise click.UsageError(f"output {name}: is the source")
-    outputs.check_output(name, force)
+    targets.check_output(name, force)
 
 
 def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
@@ -138,7 +155,7 @@ def target_of(source: str, output: str | None, suffix: str, force: bool) -> str:
 
 def is_stream(name: str) -> bool:
     """Return whether a name is that of a stream, a pipe or a device, whose bytes can be read only once."""
-    return name == STANDARD or outputs.is_stream(name)
+    return name == STANDARD or targets.is_stream(name)
 
 
 def standard_input() -> BinaryIO:
@@ -164,13 +181,13 @@ def read(name: str) -> bytes:
     return standard_input().read() if name == STANDARD else Path(name).read_bytes()
 
 
-def write(name: str, data: bytes, force: bool) -> None:
+def write(name: str, data: bytes, force: bool, like: os.stat_result | None = None) -> None:
     """Write data to a file or to standard output; see `codec.system.outputs.output`."""
     if name == STANDARD:
         with standard_output() as file:
             file.write(data)
     else:
-        outputs.write_file(name, data, force=force)
+        outputs.write_file(name, data, force=force, like=like)
 
 
 @contextmanager
@@ -183,19 +200,45 @@ def seekable(name: str) -> Iterator[Path]:
         yield path
 
 
-def find_images(folder: Path, quiet: bool, *, below: bool) -> tuple[list[Path], list[str]]:
-    """Return the images of a folder, and messages about files that were left out.
+@contextmanager
+def naming(name: str, expected: str = "a .vlae file") -> Iterator[None]:
+    """Put the name of a file before what is wrong with it; and say what else it is, if it is something else.
 
-    Parameters
-    ----------
-    folder : Path
-    quiet : bool
-        Whether to leave out files that are no images without a message.
-    below : bool
-        Whether to look in the folders of the folder, too.
+    Raises
+    ------
+    CodecError
+        The block raised one of this type.
     """
-    from codec.system import folders
+    try:
+        yield
+    except CodecError as error:
+        found = ""
+        if isinstance(error, CorruptDataError) and not is_stream(name):
+            found = _kind_of(Path(name))
+        text = f"is {found}, expected {expected}" if found not in ("", expected) else str(error)
+        raise type(error)(f"{name}: {text}") from error
 
-    found = folders.find_images(folder, below=below)
-    worth = found.unreadable or (found.others and not quiet)
-    return found.images, [f"vlae: {found.left_out(folder)}"] if worth else []
+
+def _kind_of(path: Path) -> str:
+    """Return what a file is, by its first bytes, empty if that is not known."""
+    from codec.format.archive_sections import is_archive
+    from codec.format.headers import MAGIC
+    from codec.system.folders import is_image
+
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return "a .vlae file"
+    if is_archive(path):
+        return "an archive"
+    return "an image of another format" if is_image(path) else ""
+
+
+def status_of(name: str) -> os.stat_result | None:
+    """Return the status of a file, or None for a stream, whose permissions and time say nothing."""
+    return None if is_stream(name) else os.stat(name)
+
+
+def left_out(found: Mapping[Path, Found], quiet: bool) -> list[str]:
+    """Return messages about what was left out of folders. With ``quiet``, files of other kinds get none."""
+    worth = {folder: each for folder, each in found.items() if each.unreadable or (each.others and not quiet)}
+    return [f"vlae: {each.left_out(folder)}" for folder, each in worth.items()]

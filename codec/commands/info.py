@@ -6,7 +6,7 @@ import json
 
 import click
 
-from codec.commands.console import read
+from codec.commands.console import naming, read
 from codec.commands.options import file_argument, max_pixels_option
 
 
@@ -18,7 +18,9 @@ def info(file: str, as_json: bool, max_pixels: int | None) -> None:
     """Print what FILE says of itself, without decoding it."""
     from codec import api
 
-    facts = api.info(read(file), max_pixels=max_pixels).as_dict()
+    data = read(file)
+    with naming(file):
+        facts = api.info(data, max_pixels=max_pixels).as_dict()
     if as_json:
         click.echo(json.dumps({"file": file, **facts}))
         return

@@ -16,7 +16,7 @@ from codec.commands.console import (
     STANDARD,
     check_source,
     check_target,
-    find_images,
+    left_out,
     prepare,
     progress_bar,
     say,
@@ -24,7 +24,9 @@ from codec.commands.console import (
     write,
 )
 from codec.commands.options import file_options, file_parameters, force_option, is_lossy
+from codec.errors import ImageError
 from codec.format.archive_sections import is_archive
+from codec.system.messages import text_of
 
 if TYPE_CHECKING:
     from codec.ledger.measure import Visit
@@ -49,7 +51,7 @@ def measure(
     html: str | None,
     force: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Print where every bit went: of images, which are compressed and decompressed in memory, or of archives."""
     parameters = file_parameters(options)
     lossy = is_lossy(options)
@@ -70,57 +72,68 @@ def measure(
                 )
             for name, path in files.items():
                 _print_archive(name, path, as_json, importance)
-            return
-        images, left_out = _images(files)
+            return 0
+        images, lines = _images(files)
         prepare(quiet=False, for_lossy=lossy)
         if html is None:
-            _print_images(images, as_json, importance=importance, **parameters)
+            refused = _print_images(images, as_json, importance=importance, **parameters)
         else:
             from codec.report.page import Page
 
             page = Page()
-            _print_images(images, as_json, importance=importance, visit=page.add, **parameters)
-    for line in left_out:
+            refused = _print_images(images, as_json, importance=importance, visit=page.add, **parameters)
+    for line in lines:
         say(line)
     if html is not None:
         data = page.encode()
         write(html, data, force)
         say(f"{html}: {len(data)} bytes")
+    return 1 if refused else 0
 
 
 def _images(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
-    """Return files, and the images in folders, by their names; and messages about files left out."""
+    """Return files, and the images below folders, by their names; and messages about files left out."""
+    from codec.system.folders import Found, find_images
+
     images: dict[str, Path] = {}
-    left_out: list[str] = []
+    folders: dict[Path, Found] = {}
     for name, path in files.items():
         if path.is_dir():
-            found, lines = find_images(path, False, below=False)
-            images |= {str(file): file for file in found}
-            left_out += lines
+            folders[path] = find_images(path)
+            images |= {str(file): file for file in folders[path].images}
         else:
             images[name] = path
     if not images:
         raise click.UsageError(f"{', '.join(files)}: expected images, got none")
-    return images, left_out
+    return images, left_out(folders, quiet=False)
 
 
 def _print_images(
     images: Mapping[str, Path], as_json: bool, *, importance: int | None, visit: Visit | None = None, **parameters: Any
-) -> None:
-    """Print the ledger of each image and, of several, their total."""
+) -> int:
+    """Print the ledger of each image and, of several, their total. Return how many of several cannot be coded."""
     from codec.commands.tables import image_table, total_table
     from codec.ledger.measure import measure, total
 
-    found = []
+    found, refused = [], []
     for name, path in images.items():
-        with progress_bar(importance is None, "sample") as progress:
-            measured = measure(path, name=name, importance=importance, progress=progress, visit=visit, **parameters)
+        try:
+            with progress_bar(importance is None, "sample") as progress:
+                measured = measure(path, name=name, importance=importance, progress=progress, visit=visit, **parameters)
+        except (ImageError, OSError) as error:
+            refused.append(f"vlae: {name}: left out: {text_of(error, path)}")
+            if len(refused) == len(images):
+                raise
+            continue
         found.append(measured)
         click.echo(json.dumps(measured.as_dict()) if as_json else image_table(measured))
     if as_json:
         click.echo(json.dumps({"total": total(found).as_dict()}))
     elif len(found) > 1:
         click.echo(total_table(total(found)))
+    for line in refused:
+        say(line)
+    return len(refused)
 
 
 def _print_archive(name: str, path: Path, as_json: bool, importance: int | None) -> None:

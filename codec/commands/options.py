@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import click
@@ -12,16 +14,14 @@ from codec.errors import RequestError
 from codec.format.headers import Latents
 from codec.images.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
 
-Command = Callable[..., None]
+Command = Callable[..., int | None]
 Option = Callable[[Command], Command]
 
-file_argument = click.argument("file", metavar="FILE", callback=lambda context, option, name: check_source(name))
-output_option = click.option("-o", "--output", metavar="OUT", help="Output file; - is standard output.")
+file_argument = click.argument(
+    "file", metavar="FILE", type=click.Path(), callback=lambda context, option, name: check_source(name)
+)
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor messages, only errors.")
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Number of threads; any N gives the same bytes."
-)
 processes_option = click.option(
     "--processes", type=click.IntRange(min=1), metavar="N", help="Number of processes; any N gives the same bytes."
 )
@@ -32,6 +32,31 @@ model_option = click.option(
     "--model", metavar="NAME", help="With --lossless: a model for certain images; default: the best."
 )
 
+_CODING = (
+    click.argument("files", metavar="FILES|FOLDERS", nargs=-1, type=click.Path()),
+    click.option("-o", "--output", type=click.Path(), metavar="OUT", help="Output file; - is standard output."),
+    click.option("--to", type=click.Path(), metavar="DIR", help="Folder for the outputs of several files or a folder."),
+    click.option(
+        "--from", "listed", type=click.Path(), metavar="LIST", help="Also take the files that LIST names, one a line."
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With --to: number of processes; default: one for each processor. Any N gives the same bytes.",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="With --to: print a line for each file."),
+    click.option("--json", "as_json", is_flag=True, help="With --to: print one JSON object a line for each file."),
+    force_option,
+    quiet_option,
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of threads of all processes together; any N gives the same bytes.",
+    ),
+    max_pixels_option,
+)
 _EXACT = (
     click.option("--lossless", is_flag=True, help="Every sample comes back."),
     click.option("--max-error", type=int, metavar="D", help="No colour sample is off by more than D, 0 to 10."),
@@ -71,6 +96,36 @@ file_options = _all(*_EXACT, *_SEARCHED, _EFFORT, model_option, *_LATENTS)
 """The options of a file: its goal, and how it is made. `file_parameters` turns them into parameters."""
 archive_options = _all(*_EXACT, model_option, _BLOCK)
 """The options of an archive: the goal of its images, and the number of images in a block."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``vlae compress`` and ``vlae decompress`` are to work, and how, apart from what the files are to be.
+
+    The attributes are the values of the options in `coding_options`.
+    """
+
+    files: tuple[str, ...]
+    output: str | None
+    to: str | None
+    listed: str | None
+    jobs: int | None
+    verbose: bool
+    as_json: bool
+    force: bool
+    quiet: bool
+    threads: int | None
+    max_pixels: int | None
+
+
+def coding_options(command: Callable[..., int]) -> Command:
+    """Return a command that has the options of a `Request`, and that is called with one and with its other options."""
+
+    @functools.wraps(command)
+    def gather(**given: Any) -> int:
+        return command(Request(**{field.name: given.pop(field.name) for field in fields(Request)}), **given)
+
+    return _all(*_CODING)(gather)
 
 
 def file_parameters(options: dict[str, Any]) -> dict[str, Any]:

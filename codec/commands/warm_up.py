@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba.core.event import Event, Listener, install_listener
 
+from codec.compiled import uncached
 from codec.encoder.encoding import Encoded, encode
 from codec.encoder.search import adapt
 from codec.format.headers import Latents
@@ -25,7 +26,7 @@ from codec.vlae.image import Image
 
 
 class _Announcer(Listener):  # type: ignore[misc]
-    """Calls a function with one line before the first kernel is compiled. A kernel that is loaded does not count."""
+    """Calls a function with a line before the first kernel is compiled. A kernel that is loaded does not count."""
 
     def __init__(self, announce: Callable[[str], None]) -> None:
         self.announce = announce
@@ -35,7 +36,9 @@ class _Announcer(Listener):  # type: ignore[misc]
         """Announce the first compilation."""
         if not self.said:
             self.said = True
-            self.announce("compiling for this machine, once: about half a minute")
+            self.announce(f"compiling for this machine, {'at each start' if uncached else 'once'}: about half a minute")
+            if uncached:
+                self.announce("no folder for what is compiled can be written, NUMBA_CACHE_DIR names another one")
 
     def on_end(self, event: Event) -> None:
         """Do nothing."""
@@ -47,7 +50,8 @@ def prepare(announce: Callable[[str], None], *, for_lossy: bool, effort: int = D
     Parameters
     ----------
     announce : callable
-        Called with one line before the first kernel is compiled. It is not called if all kernels can be loaded.
+        Called with a line before the first kernel is compiled, and with another if that is so at each start. It is not
+        called if all kernels can be loaded.
     for_lossy : bool
         Whether to load the kernels of lossy files; if not, those of exact and near-lossless files.
     effort : int

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from codec.errors import ImageError, RequestError
+from codec.errors import DamagedImageError, ImageError, RequestError, UnsupportedImageError
 from codec.format import metadata
 from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, PIXEL_LIMIT, SAMPLES_CRC_BITS
 from codec.image_files import dropped, source_depth, tiff
@@ -89,9 +89,11 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
 
     Raises
     ------
-    ImageError
-        The source is not an image, is truncated, over the limit or animated, has an unsupported mode, or holds more
-        than Pillow returns (see `codec.image_files.source_depth`).
+    UnsupportedImageError
+        The source is not an image, is over the limit or animated, has an unsupported mode, or holds more than Pillow
+        returns (see `codec.image_files.source_depth`).
+    DamagedImageError
+        It is damaged or truncated.
     OSError
         The file cannot be opened.
     TypeError
@@ -110,12 +112,14 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
         try:
             image = Image.open(file)
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: over the limit of {max_pixels or PIXEL_LIMIT} pixels") from error
+            raise UnsupportedImageError(f"{name}: over the limit of {max_pixels or PIXEL_LIMIT} pixels") from error
         except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not an image that Pillow knows") from error
+            raise UnsupportedImageError(f"{name}: not an image that Pillow knows") from error
+        except MemoryError:
+            raise
         except Exception as error:
             # A damaged header can make Pillow's plugins raise any exception.
-            raise ImageError(f"{name}: cannot be read: {error}") from error
+            raise DamagedImageError(f"{name}: cannot be read: {error}") from error
         image.info.update(metadata.info_of_entries(_check(image, name, max_pixels)))
         return image
 
@@ -135,38 +139,53 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 def _check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
     """Load an image, and return its metadata by the keys of `metadata.TAGS`.
 
-    Raise ImageError if loading would change or lose samples.
+    Raise ImageError if loading would change or lose samples, or if the file is damaged.
     """
     limit = max_pixels or PIXEL_LIMIT
     if image.width * image.height > limit:
-        raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
+        raise UnsupportedImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
     if image.width * image.height == 0:
-        raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
+        raise UnsupportedImageError(f"{name}: {image.width}x{image.height}: has no pixels")
     if image.mode not in MODES:
-        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
-    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
-        raise RequestError(f"{name}: is closed, and was not loaded before")
+        raise UnsupportedImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+    if _is_closed(image):
+        raise RequestError(f"{name}: is closed, expected an image that is open or a copy of it")
     try:
         data = _file_of(image)
         fault = source_depth.fault(image, data)
         frames = getattr(image, "n_frames", 1)
         if not fault:
             image.load()
+    except MemoryError:
+        raise
     except Exception as error:
         # Damaged data can make Pillow's plugins raise any exception.
-        raise ImageError(f"{name}: cannot be read: {error}") from error
+        raise DamagedImageError(f"{name}: cannot be read: {error}") from error
     if fault:
-        raise ImageError(f"{name}: {fault}")
+        raise UnsupportedImageError(f"{name}: {fault}")
     if frames > 1:
-        raise ImageError(f"{name}: expected 1 frame, got {frames}")
+        raise UnsupportedImageError(f"{name}: expected 1 frame, got {frames}")
     if image.mode not in MODES:  # some icons have their true mode only after loading
-        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+        raise UnsupportedImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
     # From TIFF tags, Pillow would make EXIF with text as ASCII and with guessed types. So we copy the tags ourselves.
     entries = metadata.collect(image, tiff.exif_of(data) if image.format == "TIFF" else None)
     before = image.info.get("dropped")  # it may also be a text of a PNG with this key
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
     return {key: value for key, value in entries.items() if value}
+
+
+def _is_closed(image: Image.Image) -> bool:
+    """Return whether an image was closed, so that its samples are gone or were never read."""
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
+        return True
+    try:
+        image.im  # noqa: B018
+    except ValueError:
+        return True
+    except AssertionError:  # it is not loaded yet
+        return False
+    return False
 
 
 def _file_of(image: Image.Image) -> bytes:
@@ -208,10 +227,12 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
 
     Raises
     ------
-    ImageError
-        The image is truncated, over the limit or animated, has an unsupported mode, or holds more than Pillow returns.
+    UnsupportedImageError
+        The image is over the limit or animated, has an unsupported mode, or holds more than Pillow returns.
+    DamagedImageError
+        Its file is damaged or truncated.
     ValueError
-        The image was not loaded, and its file is closed.
+        The image is closed.
     """
     entries = _check(image, "image", max_pixels)
     samples, alpha = planes(image)
@@ -300,7 +321,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
         )
 
 
-def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
+def save_image(
+    image: Image.Image, path: str | os.PathLike[str], *, force: bool = False, like: os.stat_result | None = None
+) -> None:
     """Write an image exactly, in the format of the path's suffix, with the metadata that the format can hold.
 
     Parameters
@@ -309,6 +332,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     path : path
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source, whose permissions and time of change the file gets.
 
     Raises
     ------
@@ -324,7 +349,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     kind, modes = OUTPUTS[suffix]
     if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
         raise RequestError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
-    write_file(path, image_bytes(image, kind), force=force)
+    write_file(path, image_bytes(image, kind), force=force, like=like)
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:

@@ -1,15 +1,18 @@
-"""The images of folders, which are known by their content or their suffix, and a message about files left out."""
+"""The images of folders, and of the folders in them, known by content or suffix, and a message about files left out."""
 
 from __future__ import annotations
 
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
+
+from codec.system.outputs import is_unfinished
 
 KNOWN_BY_CONTENT = (
     "AVIF",
@@ -42,6 +45,8 @@ class Found:
 
     Attributes
     ----------
+    kind : str
+        What the images are called in the message.
     images : list of Path
         The images, in the order of their names.
     others : list of Path
@@ -51,6 +56,7 @@ class Found:
         do not begin as images do.
     """
 
+    kind: str = "image"
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
@@ -59,7 +65,7 @@ class Found:
         """Return one line that says what was left out, empty if nothing was."""
         parts = []
         for paths, singular, plural in (
-            (self.others, "file that is no image", "files that are no images"),
+            (self.others, f"file that is no {self.kind}", f"files that are no {self.kind}s"),
             (self.unreadable, "that cannot be read", "that cannot be read"),
         ):
             if paths:
@@ -69,18 +75,43 @@ class Found:
         return " ".join(f"{folder}: left out {' and '.join(parts)}".split()) if parts else ""
 
 
-def find_images(folder: Path, *, below: bool) -> Found:
-    """Return the images of a folder and, if ``below``, of all folders in it.
+def find_images(folder: Path) -> Found:
+    """Return the images in a folder and in all folders in it.
 
     Links are followed, except a link to a folder in which the link itself lies.
     """
-    Image.init()
-    known = tuple(kind for kind in KNOWN_BY_CONTENT if kind in Image.OPEN)
+    known = _known_by_content()
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if _decodes(kind)}
-    found = Found()
-    for path in sorted(_files(folder, below, found, ())):
+    return _find(folder, Found(), suffixes, lambda file, named: _is_image(file, None if named else known))
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the content of a file is known as that of an image."""
+    known = _known_by_content()
+    return bool(_opens(path, False, lambda file, named: _is_image(file, known)))
+
+
+def _known_by_content() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in KNOWN_BY_CONTENT if kind in Image.OPEN)
+
+
+def find_files(folder: Path, suffix: str, magic: bytes) -> Found:
+    """Return the files in a folder, and in all folders in it, that begin with some bytes.
+
+    Files that do not begin so but have the suffix are said to be unreadable. Links are followed as in `find_images`.
+    """
+    found = Found(f"{suffix} file")
+    return _find(folder, found, {suffix}, lambda file, named: file.read(len(magic)) == magic)
+
+
+def _find(folder: Path, found: Found, suffixes: set[str], begins: Callable[[BinaryIO, bool], bool]) -> Found:
+    """Return the files below a folder, sorted out by their suffixes and by whether they begin as they should."""
+    for path in sorted(_files(folder, found, ())):
+        if is_unfinished(path):
+            continue
         named = path.suffix.lower() in suffixes
-        opens = _opens(path, None if named else known)
+        opens = _opens(path, named, begins)
         if opens:
             found.images.append(path)
         elif opens is None or named:
@@ -95,8 +126,8 @@ def _decodes(kind: str) -> bool:
     return kind in Image.OPEN and kind not in NO_IMAGES
 
 
-def _files(folder: Path, below: bool, found: Found, within: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Yield the paths in a folder that are not folders. ``within`` has device and inode of the folders around it."""
+def _files(folder: Path, found: Found, within: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the paths below a folder that are not folders. ``within`` has device and inode of the folders around it."""
     try:
         status = os.stat(folder)
         entries = list(os.scandir(folder))
@@ -109,22 +140,24 @@ def _files(folder: Path, below: bool, found: Found, within: tuple[tuple[int, int
     for entry in entries:
         if not entry.is_dir():
             yield Path(entry.path)
-        elif below:
-            yield from _files(Path(entry.path), below, found, (*within, number))
+        else:
+            yield from _files(Path(entry.path), found, (*within, number))
 
 
-def _opens(path: Path, formats: tuple[str, ...] | None) -> bool | None:
-    """Return whether a file begins as an image of one of the formats, or of any format if None is given.
-
-    The result is None if the file cannot be opened.
-    """
+def _opens(path: Path, named: bool, begins: Callable[[BinaryIO, bool], bool]) -> bool | None:
+    """Return whether a file begins as it should. The result is None if the file cannot be opened."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False  # to open a pipe would wait until somebody writes into it
-        file = path.open("rb")
+        with path.open("rb") as file:
+            return begins(file, named)
     except OSError:
         return None
-    with file, warnings.catch_warnings():
+
+
+def _is_image(file: BinaryIO, formats: tuple[str, ...] | None) -> bool:
+    """Return whether a file begins as an image of one of the formats, or of any format if None is given."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(file, formats=formats) as image:

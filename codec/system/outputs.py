@@ -10,10 +10,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import secrets
 import shutil
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -22,15 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from codec.errors import RequestError
+from codec.system.targets import AnyPath, check_free, descriptor, existing, is_stream, naming
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-AnyPath = str | os.PathLike[str]
-
-_DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|[0-9]+))/fd/([0-9]+)")
-_LINK_LIMIT = 40
-"""Most links to links that are followed. Linux has the same limit."""
+_BEGIN, _END = ".vlae-", ".tmp"
+"""Beginning and end of temporary names."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """Errors of ``fsync`` for pipes and devices, which have no disk to wait for."""
 
@@ -42,23 +38,18 @@ _lock = threading.Lock()
 class _Output(io.FileIO):
     """A file whose errors have the name of the output, not the temporary name."""
 
-    def __init__(self, file: AnyPath | int, mode: str, name: str) -> None:
-        super().__init__(file if isinstance(file, int) else os.fspath(file), mode)
+    def __init__(self, file: AnyPath | int, mode: str, name: str, permissions: int = 0o666) -> None:
+        super().__init__(
+            file if isinstance(file, int) else os.fspath(file),
+            mode,
+            opener=lambda path, flags: os.open(path, flags, permissions),
+        )
         self.name = name
 
     def write(self, data: ReadableBuffer) -> int:
         """Write bytes."""
-        with _naming(self.name):
+        with naming(self.name):
             return super().write(data)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Put the name of the output into an OSError of the block."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, name) from error
 
 
 @contextmanager
@@ -82,77 +73,7 @@ def undo_all() -> None:
             undo()
 
 
-def descriptor(path: AnyPath) -> int | None:
-    """Return the descriptor that a path like ``/dev/stdout`` or ``/dev/fd/63`` names, or None for other paths.
-
-    Such a path must not be opened anew, because the new descriptor would write from the beginning.
-    """
-    name = os.path.abspath(path)
-    for _ in range(_LINK_LIMIT):
-        if found := _DESCRIPTOR.fullmatch(name):
-            return int(found[2]) if found[1] in (None, "self", "thread-self", str(os.getpid())) else None
-        if not os.path.islink(name):
-            return None
-        name = os.path.abspath(os.path.join(os.path.dirname(name), os.readlink(name)))
-    return None
-
-
-def is_stream(path: AnyPath) -> bool:
-    """Return whether a path names a descriptor, a pipe or a device. They are written into, and never replaced."""
-    special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-    return special or descriptor(path) is not None
-
-
-def check_free(path: AnyPath, force: bool) -> None:
-    """Raise ValueError if a path is a folder, or if it exists, is not a stream, and ``force`` is false."""
-    if os.path.isdir(path):
-        raise RequestError(f"output {os.fspath(path)}: is a folder")
-    if force or descriptor(path) is not None or not os.path.lexists(os.path.realpath(path)):
-        return
-    mode = os.lstat(os.path.realpath(path)).st_mode
-    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-        raise RequestError(_exists(os.fspath(path)))
-
-
-def check_output(path: AnyPath, force: bool) -> None:
-    """Check that `output` will accept a path, before any work is done.
-
-    Raises
-    ------
-    ValueError
-        The path is empty or a folder, it exists and ``force`` is false, or its folder is missing or cannot be written.
-    OSError
-        The path names a descriptor that is closed, or open for reading only.
-    """
-    name = os.fspath(path)
-    if not name:
-        raise RequestError("output: expected a name, got an empty one")
-    if name.endswith(("/", os.sep)):
-        raise RequestError(f"output {name}: is a folder")
-    check_free(path, force)
-    number = descriptor(path)
-    if number is not None:
-        check_descriptor(number, name)
-    if is_stream(path):
-        return
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise RequestError(f"output {name}: its folder does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RequestError(f"output {name}: its folder cannot be written")
-
-
-def check_descriptor(number: int, name: str) -> None:
-    """Raise OSError with the given name unless a descriptor is open for writing."""
-    with _naming(name):
-        os.write(number, b"")
-
-
-def _exists(name: str) -> str:
-    return f"output {name}: exists, expected --force"
-
-
-def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
+def write_file(path: AnyPath, data: bytes, *, force: bool = False, like: os.stat_result | None = None) -> None:
     """Write data to a file, a pipe or a device.
 
     Parameters
@@ -161,6 +82,8 @@ def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
     data : bytes
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source, whose permissions and time of change the file gets, see `output`.
 
     Raises
     ------
@@ -169,12 +92,12 @@ def write_file(path: AnyPath, data: bytes, *, force: bool = False) -> None:
     OSError
         The folder is missing, or the file cannot be written.
     """
-    with output(path, force=force) as file:
+    with output(path, force=force, like=like) as file:
         file.write(data)
 
 
 @contextmanager
-def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
+def output(path: AnyPath, *, force: bool = False, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
     """Yield a file that is open for writing. It gets its name when the block ends.
 
     If the block fails, an old file stays as it was, and no new file appears. If the path is a link, its target is
@@ -185,6 +108,9 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     path : path
     force : bool
         Whether to replace an existing file.
+    like : os.stat_result, optional
+        Status of the source. The file gets its permissions and its time of change, where the file system has them.
+        Without it, a new file has the usual permissions, and one that replaces another has those of the old one.
 
     Raises
     ------
@@ -196,27 +122,43 @@ def output(path: AnyPath, *, force: bool = False) -> Iterator[BinaryIO]:
     check_free(path, force)
     number, name = descriptor(path), os.fspath(path)
     if number is not None or is_stream(path):
-        with _naming(name):
+        with naming(name):
             opened = os.dup(number) if number is not None else os.open(path, os.O_WRONLY)
         with to_descriptor(opened, name) as file:
             yield file
         return
     target = Path(os.path.realpath(path))
     # The temporary name is short, because the name of the file itself may have the greatest possible length.
-    temporary = target.with_name(f".vlae-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
     with undoing(lambda: temporary.unlink(missing_ok=True)):
-        with _lock, _naming(name):
-            raw = _Output(temporary, "xb", name)
+        with _lock, naming(name):
+            # Nobody else may read what is written before it has the permissions of its source.
+            raw = _Output(temporary, "xb", name, 0o666 if like is None else 0o600)
         with io.BufferedWriter(raw) as file:
             yield file
             sync(file)
-        with _lock, _naming(name):
-            if not force:
-                _claim(temporary, target, name)
-            else:
-                if target.exists():
-                    temporary.chmod(target.stat().st_mode & 0o7777)
+        with _lock, naming(name):
+            if like is not None:
+                _make_like(temporary, like)
+            elif force and target.exists():
+                temporary.chmod(target.stat().st_mode & 0o7777)
+            if force:
                 temporary.replace(target)
+            else:
+                _claim(temporary, target, name)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Return whether a file has a temporary name, because it is being written, or was when its process was killed."""
+    return path.name.startswith(_BEGIN) and path.name.endswith(_END)
+
+
+def _make_like(path: Path, status: os.stat_result) -> None:
+    """Give a file the permissions and the time of change of another, where the file system has them."""
+    with suppress(OSError):
+        path.chmod(status.st_mode & 0o777)
+    with suppress(OSError):
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _claim(temporary: Path, target: Path, name: str) -> None:
@@ -231,7 +173,7 @@ def _claim(temporary: Path, target: Path, name: str) -> None:
             with undoing(target.unlink):
                 temporary.replace(target)
     except FileExistsError:
-        raise RequestError(_exists(name)) from None
+        raise RequestError(existing(name)) from None
     temporary.unlink(missing_ok=True)
 
 

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from codec.system.outputs import undo_all
 
@@ -20,12 +21,28 @@ EXIT_SIGNAL = 128
 """The exit code of a process that a signal ended is this plus the number of the signal, as in shells."""
 
 _before: dict[int, object] = {}
+_advice: list[str] = []
 
 
-def end_on_signals() -> None:
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add a word on how to go on to what is said when a signal ends the process within the block."""
+    _advice.append(f"; {advice}")
+    try:
+        yield
+    finally:
+        _advice.pop()
+
+
+def end_on_signals(silent: bool = False) -> None:
     """Let signals end this process at once, except those that its caller made it ignore.
 
     On Windows nothing is changed: there Ctrl-C ends the process at once anyway.
+
+    Parameters
+    ----------
+    silent : bool
+        Whether to end without a message.
     """
     if sys.platform == "win32":
         return
@@ -37,7 +54,7 @@ def end_on_signals() -> None:
         if signal.getsignal(number) != signal.SIG_IGN or name == "SIGPIPE":
             _before[number] = signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    threading.Thread(target=_wait, args=(read,), daemon=True).start()
+    threading.Thread(target=_wait, args=(read, silent), daemon=True).start()
 
 
 def leave_to_python() -> None:
@@ -49,11 +66,11 @@ def leave_to_python() -> None:
         signal.signal(number, handler)  # type: ignore[arg-type]
 
 
-def _wait(read: int) -> None:
+def _wait(read: int, silent: bool) -> None:
     number = os.read(read, 1)[0]
     undo_all()
-    if number != signal.Signals["SIGPIPE"]:  # whoever closed the pipe needs no message
+    if not silent and number != signal.Signals["SIGPIPE"]:  # whoever closed the pipe needs no message
         line = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
         with suppress(OSError):
-            os.write(2, f"vlae: {line}\n".encode())
+            os.write(2, f"vlae: {line}{''.join(_advice)}\n".encode())
     os._exit(EXIT_SIGNAL + number)

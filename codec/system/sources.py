@@ -44,7 +44,10 @@ def data_of(source: Source, what: str, expected: str = "") -> bytes:
         raise TypeError(f"{what}: expected {kinds}, got {type(source).__name__}")
     if getattr(source, "closed", False):
         raise RequestError(f"{what}: the file is closed")
-    data = source.read()
+    try:
+        data = source.read()
+    except UnicodeDecodeError as error:
+        raise TypeError(f"{what}: expected a binary file, got one of text") from error
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"{what}: expected a binary file, got one that reads {type(data).__name__}")
     return bytes(data)

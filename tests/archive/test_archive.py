@@ -20,7 +20,7 @@ from codec.archive.encoding import encode_block
 from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.entropy.stack import Stack
-from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError
+from codec.errors import CodecError, CorruptDataError, ImageError, UnsupportedError, UnsupportedImageError
 from codec.format import archive_index, archive_sections, container
 from codec.format.archive_index import check_name, pack_index, unpack_index
 from codec.format.archive_sections import (
@@ -395,7 +395,7 @@ def test_the_size_of_a_file_is_what_it_adds_to_its_chain(fidelity):
 @pytest.mark.parametrize("fidelity", [{"lossless": True}, {"max_error": 1}, {"quality": 40}])
 def test_small_images_are_the_same_with_any_threads(fidelity):
     images = list({f"{i}": crop((31 + i, 33), seed=i) for i in range(6)}.items())
-    blocks = [encode_block(images, goal_of(**fidelity), None, threads, lambda _: None) for threads in (None, 1, 3)]
+    blocks = [encode_block(images, goal_of(**fidelity), None, threads, lambda _: None)[:2] for threads in (None, 1, 3)]
     assert blocks[0] == blocks[1] == blocks[2]
     read = [[BlockReader(*blocks[0], threads).image(i).tobytes() for i in range(6)] for threads in (None, 1, 3)]
     assert read[0] == read[1] == read[2]
@@ -529,6 +529,36 @@ def test_a_killed_worker_is_an_error_and_changes_nothing(tmp_path, small, monkey
     with pytest.raises(ChildProcessError, match="was killed"):
         codec.add_to_archive(path, images, lossless=True, block=1, processes=2, report=kill)
     assert path.read_bytes() == small[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_image_that_fails_may_be_left_out(tmp_path, processes):
+    path = tmp_path / "a.vlar"
+    bad = {"cmyk": Image.new("CMYK", (3, 3)), "none": str(tmp_path / "none.png"), "text": b"no image"}
+    good = {"x": crop((30, 30)), "z": crop((20, 30))}
+    names = ["cmyk", "x", "none", "text", "z"]
+    refused = []
+    options = {
+        "lossless": True,
+        "processes": processes,
+        "refuse": lambda name, error: refused.append((name, type(error))),
+    }
+    for block in (1, 2, 9):
+        codec.create_archive(path, {name: (bad | good)[name] for name in names}, block=block, **options)
+        expected = [("cmyk", UnsupportedImageError), ("none", FileNotFoundError), ("text", UnsupportedImageError)]
+        assert refused == expected, block
+        refused.clear()
+        with codec.Archive(path) as opened:
+            assert list(opened) == ["x", "z"]
+            assert opened["z"].tobytes() == good["z"].tobytes()
+            opened.verify()
+    before = path.read_bytes()
+    with pytest.raises(UnsupportedImageError, match="not an image"):
+        codec.add_to_archive(path, bad, **options)
+    assert path.read_bytes() == before
+    with pytest.raises(UnsupportedImageError, match="not an image"):
+        codec.create_archive(tmp_path / "b.vlar", bad, **options)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -1012,7 +1042,7 @@ def test_the_commands(photos, tmp_path, capfd):
         ("create b.vlar photos --quality 0", 2, "quality: expected 1 to 100, got 0"),
         ("create b.vlar photos --quality 5 --lossless", 2, "expected one of lossless"),
         ("create b.vlar photos --block 0", 2, "block: expected 1 to 65535"),
-        ("create b.vlar photos/notes.txt", 1, "not an image"),
+        ("create b.vlar photos/notes.txt", 4, "not an image"),
         ("create b.vlar none.png", 1, "No such file"),
         ("create b.vlar photos/sub/empty", 1, "No such file"),
         ("create b.vlar", 2, "Missing argument"),
@@ -1020,7 +1050,7 @@ def test_the_commands(photos, tmp_path, capfd):
         ("add a.vlar photos/b.png", 2, "name 'b.png': is in the archive"),
         ("extract a.vlar z", 2, "name 'z': not in the archive"),
         ("extract a.vlar --to photos", 2, "exists, expected --force"),
-        ("list photos/b.png", 3, "archive: expected magic b'VLAR'"),
+        ("list photos/b.png", 3, "photos/b.png: is an image of another format, expected an archive"),
         ("verify cut.vlar", 3, "of an addition that did not end"),
     ],
 )

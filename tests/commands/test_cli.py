@@ -3,10 +3,13 @@
 import errno
 import io
 import json
+import os
 import resource
+import stat
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from codec import __version__, api
 from codec.commands import cli, demo, warm_up
 from codec.format import container, headers
 from codec.ledger.ledger import FILE_ROWS
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -157,8 +162,15 @@ def test_usage_errors(photo, tmp_path, monkeypatch, capfd, arguments, message):
 def test_bad_images_leave_no_output(tmp_path, capfd):
     (tmp_path / "text.png").write_bytes(b"no image at all")
     Image.new("CMYK", (2, 2)).save(tmp_path / "cmyk.tiff")
-    for name, message in (("text.png", "not an image"), ("cmyk.tiff", "got CMYK"), ("none.png", "No such file")):
-        assert cli.run(["compress", str(tmp_path / name), "--lossless"]) == 1
+    Image.fromarray(demo.draw()).save(tmp_path / "cut.png")
+    os.truncate(tmp_path / "cut.png", 9000)
+    for name, message, code in (
+        ("text.png", "not an image", 4),
+        ("cmyk.tiff", "got CMYK", 4),
+        ("cut.png", "cannot be read: image file is truncated", 3),
+        ("none.png", "No such file", 1),
+    ):
+        assert cli.run(["compress", str(tmp_path / name), "--lossless"]) == code
         err = capfd.readouterr().err
         assert err.startswith("vlae: ")
         assert message in err
@@ -182,10 +194,83 @@ def test_bad_files_leave_no_output(stored, tmp_path, capfd):
             assert cli.run([command, str(path)]) == code
             out, err = capfd.readouterr()
             assert out == ""
-            assert err.startswith("vlae: ")
+            assert err.startswith(f"vlae: {path}: ")
             assert err.count("\n") == 1
         assert not path.with_suffix(".png").exists()
     assert cli.run(["info", str(stored), "--max-pixels", "44"]) == 4
+
+
+def test_what_a_file_is_instead_is_told(stored, photo, tmp_path, capfd):
+    archive = tmp_path / "a.vlar"
+    assert cli.run(["archive", "create", str(archive), str(photo), "-q"]) == 0
+    for line, told in (
+        (["info", photo], "is an image of another format, expected a .vlae file"),
+        (["decompress", archive], "is an archive, expected a .vlae file"),
+        (["archive", "list", photo], "is an image of another format, expected an archive"),
+        (["archive", "verify", stored], "is a .vlae file, expected an archive"),
+    ):
+        assert cli.run([str(word) for word in line]) == 3
+        assert capfd.readouterr().err == f"vlae: {line[-1]}: {told}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bits of permission")
+def test_times_and_permissions_are_kept(stored, tmp_path):
+    image = tmp_path / "bits.png"
+    image.chmod(0o600)
+    os.utime(image, ns=(1, 10**18))
+    assert cli.run(["compress", str(image), "--lossless", "-q", "--force"]) == 0
+    assert cli.run(["decompress", str(stored), "-q", "-o", str(tmp_path / "back.png")]) == 0
+    for path in (stored, tmp_path / "back.png"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.stat().st_mtime_ns == 10**18
+
+
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_the_extraction_of_a_cut_archive_fails(stored, photo, tmp_path, capfd, quiet):
+    path = tmp_path / "a.vlar"
+    assert cli.run(["archive", "create", str(path), str(photo), "-q"]) == 0
+    assert cli.run(["archive", "add", str(path), str(tmp_path / "bits.png"), "--lossless", "-q"]) == 0
+    os.truncate(path, path.stat().st_size - 1)
+    capfd.readouterr()
+    assert cli.run(["archive", "extract", str(path), "--to", str(tmp_path / "out"), *quiet]) == 3
+    assert "1 images are whole" in capfd.readouterr().err
+
+
+def test_of_several_images_one_that_fails_is_left_out(photo, tmp_path, capfd):
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    Image.new("1", (9, 5), 1).save(folder / "below" / "bits.png")
+    Image.new("CMYK", (2, 2)).save(folder / "cmyk.tiff")
+    for line, code, told in (
+        (
+            ["archive", "create", "a.vlar", "photos", "--lossless"],
+            1,
+            "vlae: a.vlar: left out: cmyk.tiff: expected mode",
+        ),
+        (["archive", "add", "a.vlar", "photo.png", "photos/cmyk.tiff", "-q"], 1, "left out: cmyk.tiff: expected mode"),
+        (["measure", "photos", "--lossless", "--json"], 1, f"{folder.name}/cmyk.tiff: left out: expected mode"),
+        (["archive", "create", "b.vlar", "photos/cmyk.tiff"], 4, "vlae: cmyk.tiff: expected mode"),
+        (["measure", "photos/cmyk.tiff"], 4, "vlae: cmyk.tiff: expected mode"),
+    ):
+        done = python(*line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert done.returncode == code, done.stderr
+        assert told in done.stderr.decode()
+        if line[0] == "measure" and code == 1:
+            one, total = (json.loads(each) for each in done.stdout.splitlines())
+            assert one["file"] == "photos/below/bits.png"
+            assert total["total"]["files"] == 1
+    assert not (tmp_path / "b.vlar").exists()
+    capfd.readouterr()
+    assert cli.run(["archive", "list", str(tmp_path / "a.vlar")]) == 0
+    assert [line.split()[-1] for line in capfd.readouterr().out.splitlines()] == ["below/bits.png", "photo.png"]
+
+
+def test_without_a_compiler_nothing_is_coded(photo):
+    done = python("compress", photo, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
+    assert done.returncode == 4
+    assert done.stderr.decode() == (
+        "vlae: NUMBA_DISABLE_JIT is set, but images are coded by compiled kernels only: unset it\n"
+    )
 
 
 def test_a_failing_write_leaves_the_old_file(stored, monkeypatch, capfd):

@@ -24,10 +24,11 @@ CODEC = {
     "images": "entropy networks frozen system vlae encoder image_files format",
     "archive": "entropy frozen system vlae images image_files format",
     GROUND: "format system image_files images vlae",
+    "batch": "system image_files images format .api",
     "plugin": "images format .api",
     "ledger": "system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger",
-    "commands": "networks frozen system vlae encoder image_files images archive ledger report format .api",
+    "commands": "networks frozen system vlae encoder image_files images archive batch ledger report format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""
 

@@ -226,3 +226,10 @@ def test_compiling_is_announced_once_and_only_if_it_happens(monkeypatch):
     monkeypatch.setattr(warm_up, "load_model", load_and_compile)
     warm_up.prepare(said.append, for_lossy=False)
     assert said == ["compiling for this machine, once: about half a minute"]
+    said.clear()
+    monkeypatch.setattr(warm_up, "uncached", ["a kernel"])
+    warm_up.prepare(said.append, for_lossy=False)
+    assert said == [
+        "compiling for this machine, at each start: about half a minute",
+        "no folder for what is compiled can be written, NUMBA_CACHE_DIR names another one",
+    ]

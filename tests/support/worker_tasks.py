@@ -3,6 +3,8 @@
 import os
 import time
 
+from codec.system.outputs import output
+
 
 class UnportableError(Exception):
     """An error that takes two arguments but is pickled with one."""
@@ -31,3 +33,23 @@ def sleep(task, threads, report):
     if task:
         os.write(2, b"%d\n" % os.getpid())
         time.sleep(600)
+
+
+def end_if_negative(task, threads, report):
+    if task < 0:
+        os.kill(os.getpid(), 9)
+    return task
+
+
+def write_for_ever(path, threads, report):
+    with output(path) as file:
+        file.write(b"half")
+        file.flush()
+        os.write(2, b"%d\n" % os.getpid())
+        time.sleep(600)
+
+
+def write_or_end(path, threads, report):
+    if path.name == "a":
+        write_for_ever(path, threads, report)
+    return path

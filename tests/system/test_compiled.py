@@ -128,3 +128,13 @@ def test_sources_are_those_of_all_that_is_compiled_in():
     }
     assert "codec.api" not in found
     assert found["codec.entropy.rans"] == (ROOT / "codec" / "entropy" / "rans.py").read_bytes()
+
+
+def test_kernels_that_cannot_be_cached_are_noted(package):
+    code = "from codec import compiled; from codec.networks import quantisation; print(len(compiled.uncached))"
+    refuse = "import numba.core.caching as c; c.CacheImpl._locator_classes = []; "
+    for before, is_noted in (("", False), (refuse, True)):
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", before + code], cwd=package, capture_output=True, text=True, check=True
+        )
+        assert (int(done.stdout) > 0) == is_noted

@@ -6,7 +6,8 @@ import sys
 import pytest
 from PIL import Image, features
 
-from codec.system.folders import find_images
+from codec.system import outputs
+from codec.system.folders import find_files, find_images, is_image
 
 FORMATS = ["bmp", "gif", "ico", "jfif", "jp2", "jpe", "jpg", "pcx", "png", "ppm", "qoi", "sgi", "tga", "tif", "webp"]
 
@@ -43,7 +44,7 @@ def folder(tmp_path):
 
 
 def test_images_are_found_by_what_they_hold(folder):
-    found = find_images(folder, below=True)
+    found = find_images(folder)
     expected = ["A.PNG", *(f"a.{name}" for name in FORMATS), "none", "photo.dat", "sub/b.png"]
     expected += ["a.avif"] if features.check("avif") else []
     assert names(folder, found.images) == sorted(expected)
@@ -53,12 +54,11 @@ def test_images_are_found_by_what_they_hold(folder):
         f"{folder}: left out 4 files that are no images (film.mpg, notes.txt, paper.pdf, ...) "
         "and 1 that cannot be read (broken.png)"
     )
-    assert names(folder, find_images(folder, below=False).images) == sorted(set(expected) - {"sub/b.png"})
 
 
 def test_nothing_left_out_is_nothing_said(tmp_path):
     save(tmp_path / "a.png")
-    assert find_images(tmp_path, below=True).left_out(tmp_path) == ""
+    assert find_images(tmp_path).left_out(tmp_path) == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes")
@@ -71,7 +71,7 @@ def test_links_are_followed_but_not_in_a_circle_and_pipes_are_not_opened(tmp_pat
     (folder / "linked.png").symlink_to("../elsewhere/b.png")
     (folder / "gone.png").symlink_to("nothing")
     os.mkfifo(folder / "pipe.png")
-    found = find_images(folder, below=True)
+    found = find_images(folder)
     assert names(folder, found.images) == ["link/b.png", "linked.png", "sub/a.png"]
     assert names(folder, found.others) == []
     assert names(folder, found.unreadable) == ["gone.png", "pipe.png"]
@@ -86,6 +86,27 @@ def test_what_cannot_be_opened_is_named(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
-    found = find_images(folder, below=True)
+    found = find_images(folder)
     assert names(folder, found.unreadable) == ["broken.png", "sub"]
     assert "2 that cannot be read (broken.png, sub)" in found.left_out(folder)
+
+
+def test_files_are_found_by_their_first_bytes(folder):
+    (folder / "sub" / "c.dat").write_bytes(b"MAGIC and more")
+    (folder / "d.Mag").write_bytes(b"MAGIC")
+    (folder / "cut.mag").write_bytes(b"MAG")
+    with outputs.output(folder / "new.mag") as file:  # what is being written is not there yet
+        file.write(b"MAGIC")
+        file.flush()
+        assert names(folder, find_files(folder, ".mag", b"MAGIC").images) == ["d.Mag", "sub/c.dat"]
+    (folder / "new.mag").unlink()
+    found = find_files(folder, ".mag", b"MAGIC")
+    assert names(folder, found.images) == ["d.Mag", "sub/c.dat"]
+    assert names(folder, found.unreadable) == ["cut.mag"]
+    assert "files that are no .mag files" in found.left_out(folder)
+
+
+def test_an_image_is_known_by_its_content(folder):
+    assert is_image(folder / "photo.dat")
+    assert not is_image(folder / "broken.png")
+    assert not is_image(folder / "none such")

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import shutil
 import stat
 import sys
 import threading
+from contextlib import nullcontext
 
 import pytest
 
-from codec.system import outputs
+from codec.system import outputs, targets
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes with names, devices, descriptors with paths")
 
@@ -114,7 +116,7 @@ def test_a_pipe_with_a_name_stays_one(tmp_path):
         read = []
         reader = threading.Thread(target=lambda read=read: read.append(path.read_bytes()))
         reader.start()
-        outputs.check_output(path, force)
+        targets.check_output(path, force)
         outputs.write_file(path, b"through", force=force)
         reader.join()
         assert read == [b"through"]
@@ -141,8 +143,8 @@ def test_a_path_of_a_descriptor_is_written_where_that_stands(tmp_path):
     (tmp_path / "link").symlink_to("/dev/fd")
     with log.open("ab") as file:
         for path in (f"/dev/fd/{file.fileno()}", f"/proc/self/fd/{file.fileno()}"):
-            assert outputs.descriptor(path) == file.fileno()
-            outputs.check_output(path, False)
+            assert targets.descriptor(path) == file.fileno()
+            targets.check_output(path, False)
             outputs.write_file(path, b"more\n", force=True)
     assert log.read_bytes() == b"former\nmore\nmore\n"
     out, to = os.pipe()
@@ -154,16 +156,16 @@ def test_a_path_of_a_descriptor_is_written_where_that_stands(tmp_path):
     assert os.read(out, 1) == b""
     for number in (out, to):  # open for reading, and closed
         with pytest.raises(OSError, match=f"/dev/fd/{number}"):
-            outputs.check_output(f"/dev/fd/{number}", True)
+            targets.check_output(f"/dev/fd/{number}", True)
     os.close(out)
 
 
 @posix
 def test_other_paths_name_no_descriptor(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    assert outputs.descriptor("/dev/stdout") == 1
+    assert targets.descriptor("/dev/stdout") == 1
     for path in (tmp_path / "loop", tmp_path / "none", "/dev/null", "/proc/1/fd/1", "a", "fd/1"):
-        assert outputs.descriptor(path) is None
+        assert targets.descriptor(path) is None
 
 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
@@ -179,12 +181,12 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
         (str(tmp_path / "file" / "a"), "its folder does not exist"),
     ):
         with pytest.raises(ValueError, match=f"^output.*{message}"):
-            outputs.check_output(name, False)
-    outputs.check_output(tmp_path / "link", True)
-    outputs.check_output(tmp_path / "new", False)
+            targets.check_output(name, False)
+    targets.check_output(tmp_path / "link", True)
+    targets.check_output(tmp_path / "new", False)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match="new: its folder cannot be written"):
-        outputs.check_output(tmp_path / "new", False)
+        targets.check_output(tmp_path / "new", False)
 
 
 def test_errors_name_the_output(tmp_path, monkeypatch):
@@ -223,3 +225,50 @@ def test_a_stream_can_be_a_file_for_a_while(tmp_path, monkeypatch):
                 pass
         assert not path.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.usefixtures("file_system")
+@pytest.mark.skipif(sys.platform == "win32", reason="bits of permission")
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_may_have_the_permissions_and_the_time_of_its_source(tmp_path, force):
+    source, path = tmp_path / "source", tmp_path / "a"
+    source.write_bytes(b"1")
+    source.chmod(0o4640)
+    os.utime(source, ns=(1, 10**18 + 7))
+    if force:
+        path.write_bytes(b"old")
+    with outputs.output(path, force=force, like=source.stat()) as file:
+        (temporary,) = set(tmp_path.iterdir()) - {source, path}
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # nobody reads what may be secret
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.stat().st_mtime_ns == 10**18 + 7
+
+
+def test_a_folder_is_checked_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    targets.check_folder(tmp_path)
+    targets.check_folder(tmp_path / "new" / "below")
+    assert not (tmp_path / "new").exists()
+    for name, message in (
+        ("", "expected a folder, got an empty name"),
+        (tmp_path / "file", "file is no folder"),
+        (tmp_path / "file" / "below", "file is no folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            targets.check_folder(name)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))  # root may write everywhere
+    with pytest.raises(ValueError, match="cannot be written"):
+        targets.check_folder(tmp_path / "new")
+    with pytest.raises(ValueError, match="its folder cannot be written"):
+        targets.check_output(tmp_path / "a", force=False)
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    for full, is_told in ((usage._replace(free=0), True), (usage._replace(total=0, free=0), False), (usage, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, full=full: full)
+        for check, arguments in ((targets.check_output, (tmp_path / "a", False)), (targets.check_folder, (tmp_path,))):
+            with pytest.raises(OSError, match="No space left on device") if is_told else nullcontext():
+                check(*arguments)

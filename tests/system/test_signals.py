@@ -133,6 +133,15 @@ def test_a_signal_leaves_no_file(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_message_may_say_how_to_go_on_or_there_is_none():
+    code = "import signal; from codec.system.signals import advising, end_on_signals; "
+    code += "end_on_signals({silent})\nwith advising('before'): pass\n"
+    code += "with advising('go on'):\n    signal.raise_signal(2); signal.pause()"
+    for silent, said in ((False, "vlae: interrupted; go on\n"), (True, "")):
+        done = run([sys.executable, "-c", code.format(silent=silent)], cwd=ROOT)
+        assert (done.returncode, done.stderr) == (130, said)
+
+
 def test_what_the_caller_has_ignored_stays_ignored(tmp_path):
     code = "import signal; from codec.system.signals import end_on_signals; signal.signal(1, signal.SIG_IGN); "
     code += "end_on_signals(); "

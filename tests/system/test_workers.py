@@ -76,6 +76,47 @@ def test_a_killed_parent_leaves_no_worker():
     wait_until(lambda: all(map(is_gone, pids)), 2)
 
 
+WRITING = """
+import sys
+sys.path[:] = {path!r}
+from support import worker_tasks
+from codec.system import workers
+list(workers.run_each(worker_tasks.write_for_ever, ["a", "b"], 2, 1, print))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_workers_of_a_killed_parent_leave_no_file(tmp_path):
+    command = [sys.executable, "-c", WRITING.format(path=[*sys.path, str(ROOT), str(ROOT / "tests")])]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path) as parent:  # noqa: S603
+        pids = [int(parent.stderr.readline()) for _ in range(2)]
+        assert len(list(tmp_path.iterdir())) == 2
+        parent.kill()
+        parent.stderr.read()
+    wait_until(lambda: all(map(is_gone, pids)), 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leaving_undoes_what_workers_have_begun(tmp_path, capfd):
+    tasks = [tmp_path / "a", tmp_path / "b"]
+
+    def begin():
+        yield from workers.run_each(worker_tasks.write_or_end, tasks, 2, 1, print)
+
+    with closing(begin()) as done:
+        assert next(done) == tasks[1]
+        wait_until(lambda: list(tmp_path.iterdir()), 20)
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_results_come_when_they_are_done_and_processes_have_their_threads():
+    found = list(workers.run_each(worker_tasks.double, [2, 0, 1], 3, 5, print))
+    assert sorted(value for value, _, _ in found) == [0, 2, 4]
+    assert {threads for _, threads, _ in found} == {5}
+    assert [threads for _, threads, _ in workers.run_each(worker_tasks.double, [1], 1, None, print)] == [None]
+
+
 UNGUARDED = """
 import multiprocessing, sys
 import codec

@@ -395,12 +395,15 @@ def test_what_is_closed_is_refused_in_one_line(tmp_path, photo):
     image.save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as opened:
         pass
-    with pytest.raises((ValueError, ImageError), match=r"closed"):
-        codec.compress(opened, lossless=True)
     loaded = image.copy()
     loaded.close()
-    with pytest.raises((ValueError, ImageError), match=r"closed"):
-        codec.compress(loaded, lossless=True)
+    for closed in (opened, loaded):
+        with pytest.raises(codec.RequestError, match=r"^image: is closed, expected an image that is open"):
+            codec.compress(closed, lossless=True)
+    path = tmp_path / "a.vlae"
+    path.write_bytes(bytes([255]) + data)
+    with path.open(encoding="utf-8") as text, pytest.raises(TypeError, match=r"^data: expected a binary file, got one"):
+        codec.decompress(text)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32])

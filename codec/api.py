@@ -12,7 +12,7 @@ from PIL import Image
 
 from codec.format import container, metadata
 from codec.format.headers import Fidelity, Latents
-from codec.image_files import pillow
+from codec.image_files import loading
 from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.system.sources import Source, data_of, whole
 from codec.vlae.pipeline import Progress
@@ -181,7 +181,7 @@ def compress(
     named = chosen_model(model, goal)
     threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
     if not isinstance(image, Image.Image):
-        image = pillow.load_image(image, max_pixels)
+        image = loading.load_image(image, max_pixels)
     pixels = pixels_for(image, goal, max_pixels)
     if named is None and latents is None:
         (named,) = models_for([image], lambda _: pixels, goal)

@@ -14,8 +14,8 @@ from codec.archive.plan import Named, Source, small_pixels
 from codec.errors import ImageError
 from codec.format.archive_index import Block, ChainEntry, ImageEntry
 from codec.format.headers import CodingHeader
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import loading
+from codec.image_files.conversion import Pixels
 from codec.images.choice import pixels_for, reach
 from codec.images.fidelities import Chain, Encoder, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
@@ -80,7 +80,7 @@ def encode_block(
 
 def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]:
     """Return an image, and its samples that are coded."""
-    image = source if isinstance(source, Image.Image) else pillow.load_image(source)
+    image = source if isinstance(source, Image.Image) else loading.load_image(source)
     try:
         return image, pixels_for(image, goal)
     except ImageError as error:

@@ -19,7 +19,7 @@ from PIL import Image
 from codec.errors import CorruptDataError, RequestError
 from codec.format.archive_index import Block, ImageEntry
 from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
-from codec.image_files import pillow
+from codec.image_files import writing
 from codec.system import workers
 from codec.system.outputs import check_free
 from codec.system.workers import Report
@@ -306,5 +306,5 @@ def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None
         image = reader.image(index)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            pillow.save_image(image, target, force=task.force)
+            writing.save_image(image, target, force=task.force)
         report(1)

@@ -49,9 +49,9 @@ def compress(
     target = target_of(file, output, SUFFIX, force)
 
     from codec import api
-    from codec.image_files import pillow
+    from codec.image_files import loading
 
-    image = pillow.load_image(read(file) if is_stream(file) else file, max_pixels)
+    image = loading.load_image(read(file) if is_stream(file) else file, max_pixels)
     prepare(quiet, for_lossy=lossy, effort=parameters["effort"])
     with progress_bar(quiet) as progress:
         data = api.compress(image, threads=threads, progress=progress, max_pixels=max_pixels, **parameters)

@@ -35,10 +35,10 @@ def decompress(file: str, output: str | None, force: bool, quiet: bool, **option
     target = target_of(file, output, ".png", force)
 
     from codec import api
-    from codec.image_files import pillow
+    from codec.image_files import writing
 
     if not is_stream(target):
-        pillow.check_output(target)
+        writing.check_output(target)
     data = read(file)
     facts = api.info(data, max_pixels=options["max_pixels"])
     if facts.latents is not None:
@@ -46,10 +46,10 @@ def decompress(file: str, output: str | None, force: bool, quiet: bool, **option
     with progress_bar(quiet) as progress:
         image = api.decompress(data, progress=progress, **options)
     if is_stream(target):
-        write(target, pillow.image_bytes(image), force)
+        write(target, writing.image_bytes(image), force)
     else:
-        pillow.save_image(image, target, force=force)
+        writing.save_image(image, target, force=force)
     if not quiet:
         say(f"{file} -> {target}: {image.width}x{image.height} {image.mode}")
-        if left_out := pillow.left_out(image, target):
+        if left_out := writing.left_out(image, target):
             say(f"vlae: {target}: not written: {', '.join(left_out)}")

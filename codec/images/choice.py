@@ -18,8 +18,8 @@ from PIL import Image
 from codec.errors import RequestError
 from codec.format.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT
 from codec.format.png import fits_palette
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion
+from codec.image_files.conversion import Pixels
 from codec.images.fidelities import Encoder, File
 from codec.images.goals import Goal, Kind
 from codec.images.rate_control import last_below
@@ -68,10 +68,10 @@ def pixels_for(image: Image.Image, goal: Goal, max_pixels: int | None = None) ->
     ImageError
         The image cannot be read, or not be coded without changing it.
     """
-    pixels = pillow.from_pillow(image, max_pixels)
+    pixels = conversion.from_pillow(image, max_pixels)
     if pixels.codable or pixels.mode == BITS_MODE or goal.kind == Kind.MAX_ERROR:
         return pixels
-    shown = pillow.from_pillow(pillow.without_palette(image), max_pixels)
+    shown = conversion.from_pillow(conversion.without_palette(image), max_pixels)
     return replace(shown, metadata=pixels.metadata)
 
 

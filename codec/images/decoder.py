@@ -14,8 +14,8 @@ from codec.format.headers import HASH_BYTES, CodingHeader, Header
 from codec.frozen import shipped
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion
+from codec.image_files.conversion import Pixels
 from codec.images import lossy_decoder
 from codec.networks.transform import PATCH
 from codec.vlae import decoding, preview
@@ -39,7 +39,7 @@ class Opened:
 
     file: Container
     raster: CodedRaster | None
-    alpha: pillow.U8 | None
+    alpha: conversion.U8 | None
 
     def image(self, threads: int | None = None) -> Image.Image:
         """Return the image, with its metadata in ``info``.
@@ -88,7 +88,7 @@ class Opened:
             raise ValueError("expected a lossy file")
         samples = lossy_decoder.reduced(self.raster.model, self.raster.samples, header.quality, header.channels)
         alpha = None if self.alpha is None else np.asarray(Image.fromarray(self.alpha).reduce(PATCH))
-        return pillow.to_pillow(Pixels(header.mode, samples, alpha, self.file.metadata, codable=True))
+        return conversion.to_pillow(Pixels(header.mode, samples, alpha, self.file.metadata, codable=True))
 
 
 def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:
@@ -127,12 +127,12 @@ def stored_image(file: Container) -> Image.Image:
     """
     entries = metadata.info_of(file.metadata)
     image = png.open_png(file.payload, (file.header.width, file.header.height), file.header.mode)
-    _check_samples(file.header, *pillow.planes(image))
+    _check_samples(file.header, *conversion.planes(image))
     image.info.update(entries)
     return image
 
 
-def unpack_alpha(file: Container) -> pillow.U8 | None:
+def unpack_alpha(file: Container) -> conversion.U8 | None:
     """Return the alpha channel, uint8 array (H, W), of a coded file, or None. Its metadata is checked, too.
 
     These checks are cheap, so they come before the decoding of pixels.
@@ -167,7 +167,7 @@ def coded_image(
     file: Container,
     model: Model,
     values: Raster,
-    alpha: pillow.U8 | None,
+    alpha: conversion.U8 | None,
     *,
     exact: bool = True,
     threads: int | None = None,
@@ -197,10 +197,10 @@ def coded_image(
         values = model.kind.samples_of(values)
     if exact:
         _check_samples(header, values, alpha)
-    return pillow.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))
+    return conversion.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))
 
 
-def _check_samples(header: Header, samples: pillow.U8, alpha: pillow.U8 | None) -> None:
-    crc = pillow.samples_crc(samples, alpha)
+def _check_samples(header: Header, samples: conversion.U8, alpha: conversion.U8 | None) -> None:
+    crc = conversion.samples_crc(samples, alpha)
     if crc != header.samples_crc:
         raise CorruptDataError(f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}")

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from codec import api
 from codec.api import Info
 from codec.format import container
-from codec.image_files import pillow
+from codec.image_files import conversion, loading
 from codec.images import decoder, metrics
 from codec.images.decoder import Opened
 from codec.ledger import account
@@ -122,7 +122,7 @@ def measure(
     """
     check_samples(importance)
     if not isinstance(image, PillowImage.Image):
-        image = pillow.load_image(image)
+        image = loading.load_image(image)
     begin = time.perf_counter()
     data = api.compress(image, threads=threads, **options)
     encode_s = time.perf_counter() - begin
@@ -150,8 +150,8 @@ def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
 
 def _likeness(image: PillowImage.Image, decoded: PillowImage.Image) -> dict[str, Any]:
     """Return the fields of a measurement that compare the decoded image with the original."""
-    shown = image if decoded.mode == image.mode else pillow.without_palette(image)
-    (original, alpha), (back, _) = (pillow.planes(i) for i in (shown, decoded))
+    shown = image if decoded.mode == image.mode else conversion.without_palette(image)
+    (original, alpha), (back, _) = (conversion.planes(i) for i in (shown, decoded))
     psnr = metrics.psnr(original, back, alpha)
     if alpha is not None:  # what it hides counts as equal
         back = np.where(alpha[:, :, None] > 0, back, original)

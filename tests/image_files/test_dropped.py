@@ -16,7 +16,7 @@ import codec
 from codec.commands import cli
 from codec.errors import ImageError
 from codec.format import metadata
-from codec.image_files import file_parts, pillow
+from codec.image_files import conversion, file_parts, loading, writing
 
 XMP = b"<?xpacket begin='\xef\xbb\xbf'?><x:xmpmeta xmlns:x='adobe:ns:meta/'>caf\xc3\xa9</x:xmpmeta><?xpacket end='w'?>"
 ORIENTED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -47,9 +47,9 @@ def exif(resolution=False):
 
 def named(data):
     """Return the names of a file's dropped metadata, after checking that all ways to get them agree."""
-    names = pillow.load_image(data).info.get("dropped", ())
+    names = loading.load_image(data).info.get("dropped", ())
     with Image.open(BytesIO(data)) as image:
-        assert metadata.info_of(pillow.from_pillow(image).metadata).get("dropped", ()) == names
+        assert metadata.info_of(conversion.from_pillow(image).metadata).get("dropped", ()) == names
     with Image.open(BytesIO(data)) as image:
         file = codec.compress(image, lossless=True)
     assert codec.info(file).dropped == codec.info(codec.compress(data, lossless=True)).dropped == names
@@ -190,7 +190,7 @@ def test_damage_leads_to_no_other_error(data, draw):
     for at in draw.draw(st.lists(st.integers(0, len(broken) - 1), max_size=4)):
         broken[at] = draw.draw(st.integers(0, 255))
     with suppress(ImageError):
-        pillow.load_image(bytes(broken))
+        loading.load_image(bytes(broken))
 
 
 def test_names_are_bounded():
@@ -253,7 +253,7 @@ def test_exif_in_text_and_in_tags_is_kept():
 
 def test_exif_with_directories_is_written_to_tiff(tmp_path, capfd):
     image = codec.decompress(codec.compress(jpeg(exif=exif(), icc_profile=b"a profile", xmp=XMP), lossless=True))
-    pillow.save_image(image, tmp_path / "a.tif")
+    writing.save_image(image, tmp_path / "a.tif")
     with Image.open(tmp_path / "a.tif") as back:
         found, first = back.getexif(), Image.Exif()
         first.load(exif())
@@ -272,26 +272,26 @@ def test_tiff_is_exact_by_libtiff_too(mode, size, monkeypatch):
     shape = (size[1], size[0], len(Image.new(mode, (1, 1)).getbands()))
     samples = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     image = Image.fromarray(samples.squeeze(2) if shape[2] == 1 else samples).convert(mode)
-    data = pillow.image_bytes(image, "TIFF")
+    data = writing.image_bytes(image, "TIFF")
     for libtiff in (True, False):
         monkeypatch.setattr(TiffImagePlugin, "READ_LIBTIFF", libtiff)
-        back = pillow.load_image(data)
+        back = loading.load_image(data)
         assert back.mode == mode
         assert back.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
 
 
 def test_exif_that_tiff_cannot_have_is_named():
     image = picture()
-    assert pillow.left_out(image, "a.tif") == ()
+    assert writing.left_out(image, "a.tif") == ()
     image.info["exif"] = exif()
-    assert pillow.left_out(image, "a.tif") == ()
+    assert writing.left_out(image, "a.tif") == ()
     with_thumbnail = exif()[6:]
     end = 10 + 12 * int.from_bytes(with_thumbnail[8:10], "big")
     second = struct.pack(">HHHIHH", 1, 259, 3, 1, 6, 0) + bytes(4)
     image.info["exif"] = (
         with_thumbnail[:end] + struct.pack(">I", len(with_thumbnail)) + with_thumbnail[end + 4 :] + second
     )
-    assert pillow.left_out(image, "a.tif") == ("thumbnail of EXIF",)
+    assert writing.left_out(image, "a.tif") == ("thumbnail of EXIF",)
     overlapping = (
         b"MM\0*\0\0\0\x08"
         + struct.pack(">H", 3)
@@ -300,8 +300,8 @@ def test_exif_that_tiff_cannot_have_is_named():
     )
     for damaged in (b"Exif\0\0garbage", exif()[:30], exif()[:-1], overlapping, b"II*\0\xff\xff\xff\xff"):
         image.info["exif"] = damaged
-        assert pillow.left_out(image, "a.tif") == ("EXIF",)
-        assert np.array_equal(np.asarray(pillow.load_image(pillow.image_bytes(image, "TIFF"))), np.asarray(image))
+        assert writing.left_out(image, "a.tif") == ("EXIF",)
+        assert np.array_equal(np.asarray(loading.load_image(writing.image_bytes(image, "TIFF"))), np.asarray(image))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -317,7 +317,7 @@ def test_values_of_exif_come_back_byte_by_byte(order, tmp_path):
         bodies += value
     image = picture()
     image.info["exif"] = head + entries + bytes(4) + bodies
-    pillow.save_image(image, tmp_path / "a.tif")
+    writing.save_image(image, tmp_path / "a.tif")
     with Image.open(tmp_path / "a.tif") as back:
         for tag, (_, value) in values.items():
             assert value in (tmp_path / "a.tif").read_bytes()
@@ -330,7 +330,7 @@ def test_values_of_exif_come_back_byte_by_byte(order, tmp_path):
 def test_tiff_is_exact_by_another_reader():
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
-    found = tifffile.imread(BytesIO(pillow.image_bytes(picture(), "TIFF")))
+    found = tifffile.imread(BytesIO(writing.image_bytes(picture(), "TIFF")))
     assert np.array_equal(found, np.asarray(picture()))
 
 
@@ -342,8 +342,8 @@ def test_xmp_of_any_encoding_is_kept_and_written(tmp_path, encoding):
     packet = XMP.decode()[XMP.decode().index("<x:") :].encode(encoding)
     image = codec.decompress(codec.compress(jpeg(xmp=packet), lossless=True))
     assert image.info["xmp"] == packet
-    assert pillow.left_out(image, "a.png") == ()
-    pillow.save_image(image, tmp_path / "a.png")
+    assert writing.left_out(image, "a.png") == ()
+    writing.save_image(image, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as back:
         assert back.info["xmp"].decode("utf-8").lstrip("\ufeff") == packet.decode(encoding).lstrip("\ufeff")
 
@@ -364,16 +364,16 @@ def test_xmp_that_png_cannot_have_is_left_out_with_a_word(tmp_path, capfd, packe
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-@pytest.mark.parametrize("length", [pillow.PROFILE_LIMIT_BYTES - 1, pillow.PROFILE_LIMIT_BYTES, 1_200_000])
+@pytest.mark.parametrize("length", [writing.PROFILE_LIMIT_BYTES - 1, writing.PROFILE_LIMIT_BYTES, 1_200_000])
 def test_a_long_profile_is_written_where_it_can_be_read(tmp_path, suffix, length):
     profile = np.random.default_rng(0).bytes(length)
     image = picture()
     image.info["icc_profile"] = profile
-    pillow.save_image(image, tmp_path / f"a{suffix}")
+    writing.save_image(image, tmp_path / f"a{suffix}")
     with Image.open(tmp_path / f"a{suffix}") as back:
         back.load()
         kept = back.info.get("icc_profile") == profile
-    assert pillow.left_out(image, f"a{suffix}") == (() if kept else ("ICC profile",))
+    assert writing.left_out(image, f"a{suffix}") == (() if kept else ("ICC profile",))
     assert kept == (suffix != ".png" or length <= PngImagePlugin.MAX_TEXT_CHUNK)
 
 

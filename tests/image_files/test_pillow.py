@@ -14,7 +14,7 @@ from PIL import Image
 from codec.errors import CorruptDataError, ImageError
 from codec.format import metadata, png
 from codec.format.headers import CODED_MODES, MODES
-from codec.image_files import pillow
+from codec.image_files import conversion, loading, writing
 from codec.system import outputs
 
 SIZES = [(1, 1), (1, 9), (9, 1), (5, 3), (40, 17)]
@@ -52,10 +52,10 @@ def assert_same(a, b):
 @pytest.mark.parametrize("mode", CODED_MODES)
 def test_to_pillow_inverts_from_pillow(mode, size):
     image = noise(mode, size)
-    pixels = pillow.from_pillow(image)
+    pixels = conversion.from_pillow(image)
     assert pixels.codable
     assert pixels.samples.shape == (size[1], size[0], 3 if "RGB" in mode else 1)
-    assert_same(pillow.to_pillow(pixels), image)
+    assert_same(conversion.to_pillow(pixels), image)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -85,7 +85,7 @@ def test_palette_with_alpha_survives():
 def test_transparent_colours_are_stored_not_lost(mode, key):
     image = noise(mode, (20, 20))
     image.info["transparency"] = key
-    assert not pillow.from_pillow(image).codable
+    assert not conversion.from_pillow(image).codable
     assert png.open_png(png.png_bytes(image), image.size, mode).info["transparency"] == key
 
 
@@ -98,9 +98,9 @@ def test_png_carries_no_metadata():
 def test_colour_under_alpha_0_is_kept():
     array = np.full((4, 4, 4), 90, dtype=np.uint8)
     array[:, :, 3] = 0
-    pixels = pillow.from_pillow(Image.fromarray(array))
+    pixels = conversion.from_pillow(Image.fromarray(array))
     assert (pixels.samples == 90).all()
-    assert np.asarray(pillow.to_pillow(pixels)).tolist() == array.tolist()
+    assert np.asarray(conversion.to_pillow(pixels)).tolist() == array.tolist()
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
@@ -194,7 +194,7 @@ def test_metadata_over_the_limit_is_refused():
     image = noise("RGB")
     image.info["icc_profile"] = bytes(metadata.LIMIT_BYTES + 1)
     with pytest.raises(ImageError, match="icc_profile: expected at most"):
-        pillow.from_pillow(image)
+        conversion.from_pillow(image)
 
 
 def with_metadata(mode="RGB"):
@@ -208,7 +208,7 @@ def with_metadata(mode="RGB"):
 
 def test_orientation_is_metadata_and_pixels_are_not_rotated():
     image = with_metadata()
-    back = pillow.to_pillow(pillow.from_pillow(image))
+    back = conversion.to_pillow(conversion.from_pillow(image))
     assert back.getexif()[0x0112] == 6
     assert_same(back, image)
     assert back.info == image.info
@@ -216,9 +216,9 @@ def test_orientation_is_metadata_and_pixels_are_not_rotated():
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
 def test_saved_files_keep_metadata(tmp_path, suffix):
-    image = pillow.to_pillow(pillow.from_pillow(with_metadata()))
-    pillow.save_image(image, tmp_path / f"a{suffix}")
-    back = pillow.load_image(tmp_path / f"a{suffix}")
+    image = conversion.to_pillow(conversion.from_pillow(with_metadata()))
+    writing.save_image(image, tmp_path / f"a{suffix}")
+    back = loading.load_image(tmp_path / f"a{suffix}")
     found = metadata.collect(back)
     assert found["icc_profile"] == b"a colour profile"
     assert found["xmp"] == b"<x:xmpmeta/>"
@@ -228,31 +228,31 @@ def test_saved_files_keep_metadata(tmp_path, suffix):
         assert_same(back, image)
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [(s, m) for s, (_, modes) in pillow.OUTPUTS.items() for m in modes])
+@pytest.mark.parametrize(("suffix", "mode"), [(s, m) for s, (_, modes) in writing.OUTPUTS.items() for m in modes])
 def test_saved_files_are_exact(tmp_path, suffix, mode):
     image = noise(mode, (40, 17))
-    pillow.save_image(image, tmp_path / f"a{suffix}")
-    assert_same(pillow.load_image(tmp_path / f"a{suffix}"), image)
+    writing.save_image(image, tmp_path / f"a{suffix}")
+    assert_same(loading.load_image(tmp_path / f"a{suffix}"), image)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.gif", "a.vlae", "a"])
 def test_other_outputs_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="expected a lossless format"):
-        pillow.save_image(noise("RGB"), tmp_path / name)
+        writing.save_image(noise("RGB"), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [(".bmp", "RGBA"), (".webp", "L"), (".ppm", "L"), (".pgm", "RGB")])
 def test_outputs_that_would_change_the_image_are_refused(tmp_path, suffix, mode):
     with pytest.raises(ValueError, match="does not keep this image exactly"):
-        pillow.save_image(noise(mode), tmp_path / f"a{suffix}")
+        writing.save_image(noise(mode), tmp_path / f"a{suffix}")
 
 
 def test_an_image_that_the_format_cannot_hold_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.webp"
     path.write_bytes(b"old")
     with pytest.raises(ImageError, match="cannot be written as WEBP"):
-        pillow.save_image(Image.new("RGB", (20_000, 1)), path)
+        writing.save_image(Image.new("RGB", (20_000, 1)), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -284,7 +284,7 @@ def test_write_file_replaces_a_links_target_and_no_device(tmp_path):
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "PA", "La", "RGBa", "RGBX"])
 def test_other_modes_are_refused(mode):
     with pytest.raises(ImageError, match=f"got {mode}$"):
-        pillow.from_pillow(Image.new(mode, (2, 2)))
+        conversion.from_pillow(Image.new(mode, (2, 2)))
 
 
 def png16(colour, channels):
@@ -308,34 +308,34 @@ def png16(colour, channels):
 )
 def test_more_than_8_bits_are_refused_not_cut(data):
     with pytest.raises(ImageError, match="expected"):
-        pillow.load_image(data)
+        loading.load_image(data)
     with pytest.raises(ImageError, match="expected"):
-        pillow.from_pillow(Image.open(BytesIO(data)))
+        conversion.from_pillow(Image.open(BytesIO(data)))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
 def test_animations_are_refused(kind):
     data = file_of(noise("RGB", seed=1), kind, save_all=True, append_images=[noise("RGB", seed=2)])
     with pytest.raises(ImageError, match="expected 1 frame, got 2"):
-        pillow.load_image(data)
+        loading.load_image(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", bytes(1000), b"VLAE" + bytes(60)])
 def test_what_is_no_image_is_refused(data):
     with pytest.raises(ImageError, match="not an image"):
-        pillow.load_image(data)
+        loading.load_image(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF"])
 def test_a_truncated_image_is_refused(kind):
     data = file_of(noise("L", (64, 64)), kind)
     with pytest.raises(ImageError):
-        pillow.load_image(data[: len(data) // 2])
+        loading.load_image(data[: len(data) // 2])
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        pillow.load_image(tmp_path / "none.png")
+        loading.load_image(tmp_path / "none.png")
 
 
 def test_pixel_limit_and_its_override():
@@ -343,18 +343,18 @@ def test_pixel_limit_and_its_override():
     bomb = png.SIGNATURE + chunk(b"IHDR", body) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     before = Image.MAX_IMAGE_PIXELS
     with pytest.raises(ImageError, match="over the limit of 178956970"):
-        pillow.load_image(bomb)
+        loading.load_image(bomb)
     data = file_of(noise("RGB", (5, 3)))
     with pytest.raises(ImageError, match="over the limit of 14"):
-        pillow.load_image(data, 14)
+        loading.load_image(data, 14)
     with pytest.raises(ImageError, match="over the limit of 7"):
-        pillow.load_image(data, 7)
-    assert pillow.load_image(data, 15).size == (5, 3)
+        loading.load_image(data, 7)
+    assert loading.load_image(data, 15).size == (5, 3)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_samples_crc_is_that_of_colour_then_alpha():
     samples = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     alpha = np.array([[1, 2], [3, 4]], dtype=np.uint8)
-    assert pillow.samples_crc(samples, None) == zlib.crc32(bytes(range(12))) % 2**31
-    assert pillow.samples_crc(samples, alpha) == zlib.crc32(bytes(range(12)) + bytes([1, 2, 3, 4])) % 2**31
+    assert conversion.samples_crc(samples, None) == zlib.crc32(bytes(range(12))) % 2**31
+    assert conversion.samples_crc(samples, alpha) == zlib.crc32(bytes(range(12)) + bytes([1, 2, 3, 4])) % 2**31

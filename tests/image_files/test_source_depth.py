@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from codec.errors import ImageError
-from codec.image_files import pillow, source_depth
+from codec.image_files import conversion, loading, source_depth
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Pillow's, of IM
 
@@ -26,18 +26,18 @@ def drawn(channels, dtype=np.uint8, bits=None):
 def refusal(data):
     """Return the one line with which a file is refused, from its bytes and as an image that Pillow opened."""
     with pytest.raises(ImageError) as caught:
-        pillow.load_image(data)
+        loading.load_image(data)
     assert "\n" not in str(caught.value)
     if "not an image" not in str(caught.value):
         with pytest.raises(ImageError, match="expected"):
-            pillow.from_pillow(Image.open(BytesIO(data)))
+            conversion.from_pillow(Image.open(BytesIO(data)))
     return str(caught.value)
 
 
 def assert_whole(data, samples):
     """Check that a file is taken, sample by sample."""
-    assert np.array_equal(np.asarray(pillow.load_image(data)), samples)
-    pillow.from_pillow(Image.open(BytesIO(data)))
+    assert np.array_equal(np.asarray(loading.load_image(data)), samples)
+    conversion.from_pillow(Image.open(BytesIO(data)))
 
 
 def saved(kind, samples, **options):
@@ -59,8 +59,8 @@ def test_a_format_that_nobody_knows_is_refused():
     image = Image.new("RGB", SIZE)
     image.format = "HEIF"
     with pytest.raises(ImageError, match="expected a format that tells what it holds, got HEIF"):
-        pillow.from_pillow(image)
-    assert pillow.from_pillow(image.copy()).mode == "RGB"
+        conversion.from_pillow(image)
+    assert conversion.from_pillow(image.copy()).mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA"])
@@ -179,7 +179,7 @@ def test_avif_of_more_than_8_bits_is_refused(channels, bits):
     samples = drawn(channels, np.uint8 if bits == 8 else np.uint16, bits)
     data = bytes(imagecodecs.avif_encode(samples, bitspersample=bits, speed=10))
     if bits == 8:
-        pillow.load_image(data)
+        loading.load_image(data)
     else:
         assert f"expected 8 bits a sample, got {bits}" in refusal(data)
 
@@ -336,7 +336,7 @@ def test_bmp_with_bytes_that_pillow_leaves_out_is_refused():
     assert "expected 3 channels, got 4" in refusal(bmp(32, colours.tobytes(), masks=(*RGBA8[:3], 0), compression=3))
     rows = bytes(2 * SIZE[0] * SIZE[1])
     assert "expected 3 channels, got 4" in refusal(bmp(16, rows, masks=(0x7C00, 0x3E0, 0x1F, 0x8000), compression=3))
-    pillow.load_image(bmp(16, rows, masks=(0x7C00, 0x3E0, 0x1F, 0), compression=3))
+    loading.load_image(bmp(16, rows, masks=(0x7C00, 0x3E0, 0x1F, 0), compression=3))
     data = bmp(32, colours[::-1].tobytes(), masks=RGBA8, compression=3)
     assert_whole(data, colours[:, :, [2, 1, 0, 3]])
 
@@ -370,7 +370,7 @@ def ico(*entries):
 
 
 def test_icons_of_more_are_refused():
-    assert pillow.load_image(ico((SIZE, 32, png(8, 6, 4)))).mode == "RGBA"
+    assert loading.load_image(ico((SIZE, 32, png(8, 6, 4)))).mode == "RGBA"
     assert "got 16" in refusal(ico((SIZE, 64, png(16, 6, 4))))
     assert "transparent" in refusal(ico((SIZE, 24, png(8, 2, 3, chunk(b"tRNS", bytes(6))))))
     assert "largest size" in refusal(ico((SIZE, 32, png(8, 6, 4)), (SIZE, 8, png(8, 0, 1))))
@@ -380,7 +380,7 @@ def test_icons_of_more_are_refused():
 
 def test_mac_icons_of_more_are_refused():
     data = saved("ICNS", drawn(3))
-    assert pillow.load_image(data).mode == "RGB"
+    assert loading.load_image(data).mode == "RGB"
     deep = png(16, 6, 4)
     assert "got 16" in refusal(b"icns" + struct.pack(">I4sI", 16 + len(deep), b"icp4", 8 + len(deep)) + deep)
 
@@ -392,10 +392,10 @@ def test_cursors_with_a_mask_are_refused():
 
 def test_grey_png_of_few_bits_with_a_transparent_grey_is_refused():
     transparent = chunk(b"tRNS", struct.pack(">H", 5))
-    assert pillow.load_image(png(4, 0, 1)).mode == "L"
+    assert loading.load_image(png(4, 0, 1)).mode == "L"
     assert "expected a transparent grey of 8 bits, got 4" in refusal(png(4, 0, 1, transparent))
-    assert pillow.load_image(png(8, 0, 1, transparent)).info["transparency"] == 5
-    assert pillow.load_image(png(1, 0, 1, transparent)).info["transparency"] == 255
+    assert loading.load_image(png(8, 0, 1, transparent)).info["transparency"] == 5
+    assert loading.load_image(png(1, 0, 1, transparent)).info["transparency"] == 255
 
 
 def test_images_of_bands_or_tables_or_long_colours_are_refused():
@@ -404,7 +404,7 @@ def test_images_of_bands_or_tables_or_long_colours_are_refused():
     assert "expected 1 channels, got 2" in refusal(struct.pack(">64i", *areas) + bytes(240))
     xpm = b'/* XPM */\nstatic char *a[] = {\n"1 1 1 1",\n"a c #%s",\n"a"\n};\n'
     assert "expected colours of 6 digits" in refusal(xpm % b"0123456789ab")
-    assert pillow.load_image(xpm % b"012345").convert("RGB").getpixel((0, 0)) == (1, 0x23, 0x45)
+    assert loading.load_image(xpm % b"012345").convert("RGB").getpixel((0, 0)) == (1, 0x23, 0x45)
 
 
 def test_blp_with_a_plane_of_alpha_is_refused():
@@ -412,7 +412,7 @@ def test_blp_with_a_plane_of_alpha_is_refused():
     tables = struct.pack("<32I", *[20 + 128 + 1024], *[0] * 15, *[120], *[0] * 15)
     assert "plane" in refusal(head + tables + bytes(1024 + 120))
     whole = b"BLP2" + struct.pack("<ibbbbII", 1, 1, 0, 0, 0, *SIZE) + tables + bytes(1024 + 120)
-    assert pillow.load_image(whole).mode == "RGB"
+    assert loading.load_image(whole).mode == "RGB"
 
 
 @pytest.mark.parametrize("kind", sorted(source_depth.CHECKS))

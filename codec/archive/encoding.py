@@ -6,7 +6,8 @@ See `codec.archive.blocks` and FORMAT.md, "Archives".
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from PIL import Image
 
@@ -14,10 +15,12 @@ from codec.archive.plan import Named, Source, small_pixels
 from codec.errors import ImageError
 from codec.format.archive_index import Block, ChainEntry, ImageEntry
 from codec.format.headers import CodingHeader
+from codec.frozen.model import Model
 from codec.image_files import loading
 from codec.image_files.conversion import Pixels
-from codec.images.choice import pixels_for, reach
-from codec.images.fidelities import Chain, Encoder, chosen_model
+from codec.image_files.wide_image import WideImage
+from codec.images.choice import file_of, pixels_for
+from codec.images.fidelities import Chain, Encoder, File, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
 from codec.images.small import models_for
 from codec.system.workers import Report
@@ -61,8 +64,7 @@ def encode_block(
     named = chosen_model(model, goal)
     models = [named] * len(images) if named else models_for(images, lambda image: _if_small(*image, goal), goal)
     for (name, source), chosen in zip(reversed(images), reversed(models), strict=True):
-        image, pixels = _loaded(name, source, goal)
-        file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, chosen), goal)
+        file = _file_of(name, source, goal, partial(_encoder_of, threads, dict(chains), chosen))
         parts, coding = file.container, file.container.coding
         if coding is not None and file.chain is not None:
             chains[coding.model] = file.chain
@@ -78,18 +80,30 @@ def encode_block(
     return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
 
 
-def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]:
-    """Return an image, and its samples that are coded."""
-    image = source if isinstance(source, Image.Image) else loading.load_image(source)
+def _encoder_of(
+    threads: int | None, chains: Mapping[int, Chain], model: Model | None, image: Image.Image, pixels: Pixels
+) -> Encoder:
+    return Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, model)
+
+
+def _file_of(name: str, source: Source, goal: Goal, encoder_of: Callable[[Image.Image, Pixels], Encoder]) -> File:
+    image = loading.picture_of(source)
     try:
-        return image, pixels_for(image, goal)
+        return file_of(image, goal, encoder_of)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
 def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:
     """Return the samples of an image if it is small. It is not kept, because a block may have thousands of images."""
-    return None if small_pixels(source) is None else _loaded(name, source, goal)[1]
+    if small_pixels(source) is None:
+        return None
+    image = loading.picture_of(source)
+    try:
+        wide = loading.wide_of(image)
+        return None if wide is not None or isinstance(image, WideImage) else pixels_for(image, goal)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _chain_entry(coding: CodingHeader, chain: Chain) -> ChainEntry:

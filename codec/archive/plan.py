@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 
-from PIL import Image
-
 from codec.format.archive_index import BLOCK_IMAGES
 from codec.image_files import loading
+from codec.image_files.wide_image import Picture
 from codec.images.small import SMALL_PIXELS
 
-Source = Image.Image | str | os.PathLike[str] | bytes
+Source = Picture | str | os.PathLike[str] | bytes
 """An image, or the path or the bytes of its file."""
 Named = tuple[str, Source]
 """An image with its name."""

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from codec.archive import plan
@@ -21,13 +23,14 @@ from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
+from codec.image_files.wide_image import from_array
 from codec.images.fidelities import check_model
 from codec.images.goals import Goal, goal_of
 from codec.system import sources, workers
 from codec.system.outputs import open_to_add, output, sync, undoing
 from codec.system.workers import Report
 
-Source = Image.Image | sources.Source
+Source = Image.Image | NDArray[Any] | sources.Source
 """Type of an image's source: the image itself, or the path or the bytes of its file."""
 Dropped = dict[str, tuple[str, ...]]
 """Names of dropped metadata, by the name of the image. Only images whose files have such metadata are in it."""
@@ -63,7 +66,7 @@ def create_archive(
     ----------
     path : path or binary file
         Where the archive is written.
-    images : mapping of str to PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
+    images : mapping of str to PIL.Image.Image, uint16 array, path, bytes, bytearray, memoryview or binary file
         The images, or sources of their files, by their names in the archive and in its order.
     force : bool
         Whether to replace an existing file.
@@ -189,6 +192,8 @@ def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: i
 
 def _sendable(name: str, image: Source) -> plan.Source:
     """Return an image, or its file, in a form that can be sent to another process."""
+    if isinstance(image, np.ndarray):
+        return from_array(image)
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
     return sources.data_of(image, f"image {name!r}", "a Pillow image, ")

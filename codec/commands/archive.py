@@ -92,13 +92,13 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
 @_archive
 def list_(archive_name: str) -> None:
     """Print what ARCHIVE says of its images, without decoding them."""
-    from codec.api import FIDELITY_NAMES
+    from codec.api import fidelity_name
 
     with _opened(archive_name) as images:
         for name, entry in images.entries.items():
             header = entry.header
             size, degree = f"{header.width}x{header.height}", header.degree or ""
-            click.echo(f"{FIDELITY_NAMES[header.fidelity]:13} {degree:>3} {header.mode:4} {size:>11} {name}")
+            click.echo(f"{fidelity_name(header):13} {degree:>3} {header.mode:7} {size:>11} {name}")
         _warn(images.ignored_bytes)
 
 

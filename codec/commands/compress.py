@@ -60,7 +60,8 @@ def compress(
         return
     facts = api.info(data, max_pixels=max_pixels)
     if facts.mode != image.mode:
-        what = "palette" if image.mode == "P" else "transparent colour"
+        what = {"P": "palette", "CMYK": "inks"}.get(image.mode, "transparent colour")
+        what = f"mode {image.mode} of 16 bits a sample" if ";16" in image.mode else what
         say(f"{file}: its {what} became {facts.mode}, --lossless keeps it")
     kind = f"lossy, quality {facts.quality}" if facts.quality else facts.fidelity
     if lossy and not facts.quality:

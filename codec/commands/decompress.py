@@ -29,27 +29,26 @@ from codec.commands.options import (
 @threads_option
 @max_pixels_option
 def decompress(file: str, output: str | None, force: bool, quiet: bool, **options: Any) -> None:
-    """Decompress FILE to an image; the format is that of the output's suffix, by default PNG."""
+    """Decompress FILE to an image; the format is that of the output's suffix, by default PNG, and TIFF for CMYK."""
     if options["sample"] is not None and not options["latents_only"]:
         raise click.UsageError("--sample: expected --latents-only, too")
-    target = target_of(file, output, ".png", force)
-
     from codec import api
     from codec.image_files import writing
 
-    if not is_stream(target):
-        writing.check_output(target)
     data = read(file)
     facts = api.info(data, max_pixels=options["max_pixels"])
+    target = target_of(file, output, writing.suffix_for(facts.mode), force)
+    if not is_stream(target):
+        writing.check_output(target)
     if facts.latents is not None:
         prepare(quiet, for_lossy=facts.quality is not None)
     with progress_bar(quiet) as progress:
-        image = api.decompress(data, progress=progress, **options)
+        image = api.decoded(data, progress=progress, **options)
     if is_stream(target):
         write(target, writing.image_bytes(image), force)
     else:
         writing.save_image(image, target, force=force)
     if not quiet:
-        say(f"{file} -> {target}: {image.width}x{image.height} {image.mode}")
+        say(f"{file} -> {target}: {facts.width}x{facts.height} {facts.mode}")
         if left_out := writing.left_out(image, target):
             say(f"vlae: {target}: not written: {', '.join(left_out)}")

@@ -5,26 +5,31 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from codec.errors import ImageError, RequestError
 from codec.format import metadata
-from codec.format.headers import MODES, PIXEL_LIMIT
-from codec.image_files import dropped, source_depth, tiff
+from codec.format.headers import MODES, PIXEL_LIMIT, WIDE_MODES
+from codec.image_files import deep_files, dropped, kept, source_depth, tiff
 from codec.image_files.file_parts import whole
+from codec.image_files.wide_image import INKS_MODE, Picture, WideImage, from_array
 from codec.system.sources import Source, data_of
 
 _limit_lock = threading.Lock()
 
 
-def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
-    """Return a loaded image. ``info["dropped"]`` has the names of the file's metadata that the codec drops.
+def load_image(source: Source, max_pixels: int | None = None) -> Picture:
+    """Return a loaded image, with 16 bits a sample if its file has more than 8.
+
+    ``info["dropped"]`` has the names of the file's metadata that the codec drops.
 
     Parameters
     ----------
@@ -51,7 +56,7 @@ def load_image(source: Source, max_pixels: int | None = None) -> Image.Image:
     return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
 
 
-def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
+def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
     with _pixel_limit(max_pixels or PIXEL_LIMIT):
         try:
             image = Image.open(file)
@@ -62,8 +67,83 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
         except Exception as error:
             # A damaged header can make Pillow's plugins raise any exception.
             raise ImageError(f"{name}: cannot be read: {error}") from error
-        image.info.update(metadata.info_of_entries(check(image, name, max_pixels)))
+        deep = _deep_of(image, name, max_pixels)
+        if deep is None:
+            image.info.update(metadata.info_of_entries(check(image, name, max_pixels)))
+        return deep or image
+
+
+def picture_of(image: Source | Picture | NDArray[Any], max_pixels: int | None = None) -> Picture:
+    """Return an image that may also be an array, see `codec.image_files.wide_image.from_array`, or a source of a file.
+
+    The errors are those of `load_image`.
+    """
+    if isinstance(image, Picture):
         return image
+    return from_array(image) if isinstance(image, np.ndarray) else load_image(image, max_pixels)
+
+
+def with_kept(image: Picture, kinds: Collection[str] | None, max_pixels: int | None = None) -> Picture:
+    """Return an image with only some kinds of its metadata.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image or WideImage
+    kinds : collection of str or None
+        Some of `codec.format.metadata.KINDS`. None keeps all.
+    max_pixels : int, optional
+        As in `load_image`.
+
+    Raises
+    ------
+    RequestError
+        There is no such kind.
+    ImageError
+        See `check`.
+    """
+    keys = metadata.kept_keys(kinds)
+    if kinds is None:
+        return image
+    wide = wide_of(image, max_pixels)
+    if wide is not None:
+        return WideImage(wide.samples, {key: value for key, value in wide.info.items() if key in keys})
+    if isinstance(image, WideImage):
+        raise TypeError("image: expected a Pillow image")
+    entries = check(image, "image", max_pixels)
+    copy = image.copy()  # a copy knows no file whose metadata could be read again
+    copy.info = {key: value for key, value in copy.info.items() if key == "transparency"}
+    copy.info.update(metadata.info_of_entries({key: entry for key, entry in entries.items() if key in keys}))
+    return copy
+
+
+def wide_of(image: Picture, max_pixels: int | None = None) -> WideImage | None:
+    """Return an image as a wide one, or None if it has 8 bits a sample and no inks.
+
+    Samples of more than 8 bits, which Pillow would cut, are read from the image's file if it is not loaded yet. The
+    other parameter and the errors are those of `check`.
+    """
+    if isinstance(image, WideImage):
+        return image
+    deep = _deep_of(image, "image", max_pixels)
+    if deep is None and (image.mode == INKS_MODE or image.mode.startswith("I;16")):
+        entries = check(image, "image", max_pixels)
+        samples = np.asarray(image)
+        samples = samples if image.mode == INKS_MODE else samples.astype(np.uint16)[:, :, None]
+        return WideImage(samples, metadata.info_of_entries(entries))
+    return deep
+
+
+def _deep_of(image: Image.Image, name: str, max_pixels: int | None) -> WideImage | None:
+    _check_size(image, name, max_pixels)
+    with _telling(name):
+        data = _file_of(image)
+        samples = deep_files.read(image, data)
+    if samples is None:
+        return None
+    _check_frames(image, name)
+    with _telling(name):
+        image.load()  # reads texts that stand behind the samples
+    return WideImage(samples, metadata.info_of_entries(_entries_of(image, data)))
 
 
 @contextmanager
@@ -81,34 +161,65 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 def check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, bytes]:
     """Load an image, and return its metadata by the keys of `metadata.TAGS`.
 
-    Raise ImageError if loading would change or lose samples.
+    Raises
+    ------
+    ImageError
+        The image is over the limit, cannot be read, has an unsupported mode, or loading would change or lose samples.
+    RequestError
+        The image is closed, and was not loaded before.
     """
+    _check_size(image, name, max_pixels)
+    _check_mode(image, name)
+    with _telling(name):
+        data = _file_of(image)
+        fault = source_depth.fault(image, data)
+    if fault:
+        raise ImageError(f"{name}: {fault}")
+    _check_frames(image, name)
+    with _telling(name):
+        image.load()
+    _check_mode(image, name)  # some icons have their true mode only after loading
+    return _entries_of(image, data)
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
     limit = max_pixels or PIXEL_LIMIT
     if image.width * image.height > limit:
         raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
     if image.width * image.height == 0:
         raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
-    if image.mode not in MODES:
-        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
     if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
         raise RequestError(f"{name}: is closed, and was not loaded before")
-    try:
-        data = _file_of(image)
-        fault = source_depth.fault(image, data)
+
+
+def _check_mode(image: Image.Image, name: str) -> None:
+    if image.mode == "F":
+        raise ImageError(f"{name}: expected whole numbers, got samples of floating point")
+    if image.mode not in (*MODES, INKS_MODE) and not image.mode.startswith("I;16"):
+        raise ImageError(f"{name}: expected mode {', '.join((*MODES, *WIDE_MODES))}, got {image.mode}")
+
+
+def _check_frames(image: Image.Image, name: str) -> None:
+    with _telling(name):
         frames = getattr(image, "n_frames", 1)
-        if not fault:
-            image.load()
-    except Exception as error:
-        # Damaged data can make Pillow's plugins raise any exception.
-        raise ImageError(f"{name}: cannot be read: {error}") from error
-    if fault:
-        raise ImageError(f"{name}: {fault}")
     if frames > 1:
         raise ImageError(f"{name}: expected 1 frame, got {frames}")
-    if image.mode not in MODES:  # some icons have their true mode only after loading
-        raise ImageError(f"{name}: expected mode {', '.join(MODES)}, got {image.mode}")
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Make an ImageError of any exception that damaged data makes the readers raise."""
+    try:
+        yield
+    except Exception as error:
+        reason = error if isinstance(error, ImageError) else f"cannot be read: {error}"
+        raise ImageError(f"{name}: {reason}") from error
+
+
+def _entries_of(image: Image.Image, data: bytes) -> dict[str, bytes]:
+    """Return the metadata of a loaded image whose file is ``data``, by the keys of `metadata.TAGS`."""
     # From TIFF tags, Pillow would make EXIF with text as ASCII and with guessed types. So we copy the tags ourselves.
-    entries = metadata.collect(image, tiff.exif_of(data) if image.format == "TIFF" else None)
+    entries = kept.collect(image, data, tiff.exif_of(data) if image.format == "TIFF" else None)
     before = image.info.get("dropped")  # it may also be a text of a PNG with this key
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
@@ -126,13 +237,13 @@ def _file_of(image: Image.Image) -> bytes:
     return b"" if accepts and not accepts(data[:16]) else data
 
 
-def pixel_count(source: Image.Image | str | os.PathLike[str] | bytes) -> int | None:
+def pixel_count(source: Picture | str | os.PathLike[str] | bytes) -> int | None:
     """Return width times height of an image or of an image's file, of which only the header is read.
 
     It is None for what is no file or no image. To load that raises the right error.
     """
-    if isinstance(source, Image.Image):
-        return source.width * source.height
+    if isinstance(source, Picture):
+        return source.size[0] * source.size[1]
     if not isinstance(source, bytes) and not Path(source).is_file():  # from a pipe the bytes would be gone
         return None
     try:

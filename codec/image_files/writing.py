@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from codec.errors import ImageError, RequestError
 from codec.format import metadata
-from codec.format.headers import MODES
-from codec.image_files import tiff
+from codec.format.headers import MODES, WIDE_MODES
+from codec.format.wide_png import QUICK, wide_png_bytes
+from codec.image_files import png_metadata, tiff
+from codec.image_files.exif_tags import orientation
+from codec.image_files.wide_image import DEEP_MODES, INKS_MODE, Picture
 from codec.system.outputs import write_file
 
 OUTPUTS = {
-    ".png": ("PNG", MODES),
+    ".png": ("PNG", (*MODES, *DEEP_MODES)),
     ".webp": ("WEBP", ("RGB", "RGBA")),
-    ".tif": ("TIFF", MODES),
-    ".tiff": ("TIFF", MODES),
+    ".tif": ("TIFF", (*MODES, *WIDE_MODES)),
+    ".tiff": ("TIFF", (*MODES, *WIDE_MODES)),
     ".bmp": ("BMP", ("L", "RGB", "P", "1")),
     ".ppm": ("PPM", ("RGB",)),
     ".pgm": ("PPM", ("L",)),
@@ -27,10 +31,10 @@ OUTPUTS = {
 }
 """Suffix, Pillow's name of the format, and the modes that the format keeps exactly."""
 
-PROFILE_LIMIT_BYTES = PngImagePlugin.MAX_TEXT_CHUNK
-"""Pillow refuses a PNG with a longer ICC profile."""
 
-_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+def suffix_for(mode: str) -> str:
+    """Return the suffix of the format in which images of a mode are written by default."""
+    return ".tif" if mode == INKS_MODE else ".png"
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -42,12 +46,12 @@ def check_output(path: str | os.PathLike[str]) -> None:
         )
 
 
-def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool = False) -> None:
+def save_image(image: Picture, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write an image exactly, in the format of the path's suffix, with the metadata that the format can hold.
 
     Parameters
     ----------
-    image : PIL.Image.Image
+    image : PIL.Image.Image or WideImage
     path : path
     force : bool
         Whether to replace an existing file.
@@ -65,81 +69,84 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, force: bool 
     suffix = Path(path).suffix.lower()
     kind, modes = OUTPUTS[suffix]
     if image.mode not in modes or ("transparency" in image.info and kind != "PNG"):
-        raise RequestError(f"output {Path(path).name}: {suffix} does not keep this image exactly, .png does")
+        best = suffix_for(image.mode)
+        raise RequestError(f"output {Path(path).name}: {suffix} does not keep this image exactly, {best} does")
     write_file(path, image_bytes(image, kind), force=force)
 
 
-def image_bytes(image: Image.Image, kind: str = "PNG") -> bytes:
+def image_bytes(image: Picture, kind: str | None = None) -> bytes:
     """Return the file of an image in a lossless format, with the metadata that the format can hold.
 
     Parameters
     ----------
-    image : PIL.Image.Image
-    kind : str
-        Pillow's name of the format, one of those in `OUTPUTS`.
+    image : PIL.Image.Image or WideImage
+    kind : str, optional
+        Pillow's name of the format, one of those in `OUTPUTS`. By default that of `suffix_for`.
 
     Raises
     ------
     ImageError
         The format cannot hold the image.
     """
-    buffer = BytesIO()
+    kind = kind or OUTPUTS[suffix_for(image.mode)][0]
+    entries = _writable(image.info, kind)
     try:
         if kind == "TIFF":
-            return tiff.tiff_bytes(image, _writable(image, kind))
-        image.save(buffer, kind, **_options(image, kind))
+            return tiff.tiff_bytes(image, entries)
+        if kind == "PNG":
+            return png_metadata.with_metadata(_png(image), entries)
+        return _saved(image.public() if not isinstance(image, Image.Image) else image, kind, **_options(entries, kind))
     except Exception as error:
         # For sizes that do not fit, Pillow's plugins raise OSError, ValueError or struct.error.
         raise ImageError(f"image: cannot be written as {kind}: {error}") from error
+
+
+def _png(image: Picture) -> bytes:
+    if isinstance(image, Image.Image):
+        return _saved(image, "PNG", icc_profile=None, exif=b"")
+    return wide_png_bytes(image.samples, filters=QUICK, level=6)
+
+
+def _saved(image: Any, kind: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def left_out(image: Image.Image, path: str | os.PathLike[str]) -> tuple[str, ...]:
+def left_out(image: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return the names of an image's metadata that a file at a path cannot hold. Without a known suffix it is a PNG."""
-    kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[".png"])
-    written = _writable(image, kind)
-    names = [_NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
-    if kind == "TIFF" and "exif" in written and tiff.has_thumbnail(written["exif"]):
+    kind, _ = OUTPUTS.get(Path(path).suffix.lower(), OUTPUTS[suffix_for(image.mode)])
+    written = _writable(image.info, kind)
+    names = [metadata.NAMES[key] for key in metadata.KEPT if image.info.get(key) and key not in written]
+    exif = image.info.get("exif", b"")
+    if "exif" not in written and orientation(exif) > 1:
+        names.append("orientation: the image is not upright")
+    if kind == "TIFF" and "exif" in written and tiff.has_thumbnail(exif):
         names.append("thumbnail of EXIF")
     return tuple(names)
 
 
-def _writable(image: Image.Image, kind: str) -> dict[str, bytes]:
+def _writable(info: Mapping[Any, Any], kind: str) -> dict[str, bytes]:
     """Return the metadata of an image that a format can hold and Pillow can read again."""
-    entries: dict[str, bytes] = {key: image.info[key] for key in metadata.KEPT if image.info.get(key)}
+    entries: dict[str, bytes] = {key: info[key] for key in metadata.KEPT if info.get(key)}
     if kind == "PNG":
-        if len(entries.get("icc_profile", b"")) > PROFILE_LIMIT_BYTES:
-            del entries["icc_profile"]
-        if "xmp" in entries:
-            entries["xmp"] = _utf8(entries["xmp"])
+        return png_metadata.writable(entries)
+    keys: dict[str, tuple[str, ...]] = {
+        "TIFF": ("icc_profile", "exif", "xmp", "photoshop", "resolution"),
+        "WEBP": ("icc_profile", "exif", "xmp"),
+        "BMP": ("resolution",),
+    }
     if kind == "TIFF" and "exif" in entries and not tiff.takes(entries["exif"]):
         del entries["exif"]
-    return {key: value for key, value in entries.items() if value} if kind in ("PNG", "WEBP", "TIFF") else {}
+    return {key: value for key, value in entries.items() if key in keys.get(kind, ())}
 
 
-def _utf8(xmp: bytes) -> bytes:
-    """Return an XMP packet in UTF-8; b"" if its encoding is none that XMP may have, or not the one that it names."""
-    for encoding in ("utf-8", "utf-32", "utf-16", "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
-        try:
-            text = xmp.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        start = text.lstrip("\ufeff")
-        if "\0" not in text and (encoding == "utf-8" or (start.startswith("<") and not start.startswith("<?xml "))):
-            return text.encode()
-    return b""
-
-
-def _options(image: Image.Image, kind: str) -> dict[str, Any]:
-    entries: dict[str, Any] = _writable(image, kind)
-    xmp = entries.pop("xmp", None)
-    # Pillow takes a profile from `info` unless the option is given.
-    options = {"icc_profile": None} | entries
-    if kind == "PNG" and xmp:
-        text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
-        return options | {"pnginfo": text}
+def _options(entries: Mapping[str, bytes], kind: str) -> dict[str, Any]:
     if kind == "WEBP":
-        # Without `exact`, WebP clears the colours under alpha 0.
-        return options | {"xmp": xmp or b"", "lossless": True, "exact": True}
-    return options if kind == "PNG" else {}
+        # Pillow takes metadata from `info` unless the options are given. Without `exact`, WebP clears the colours under
+        # alpha 0.
+        own = {key: entries.get(key, b"") for key in ("icc_profile", "exif", "xmp")}
+        return own | {"lossless": True, "exact": True}
+    if kind == "BMP":
+        return {"dpi": metadata.info_of_entries(entries).get("dpi", (0, 0))}
+    return {}

@@ -10,12 +10,13 @@ from PIL import Image
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
-from codec.format.headers import HASH_BYTES, CodingHeader, Header
+from codec.format.headers import HASH_BYTES, WIDE_MODES, CodingHeader, Header
 from codec.frozen import shipped
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
 from codec.image_files import conversion
 from codec.image_files.conversion import Pixels
+from codec.image_files.wide_image import Picture
 from codec.images import lossy_decoder
 from codec.networks.transform import PATCH
 from codec.vlae import decoding, preview
@@ -41,7 +42,7 @@ class Opened:
     raster: CodedRaster | None
     alpha: conversion.U8 | None
 
-    def image(self, threads: int | None = None) -> Image.Image:
+    def image(self, threads: int | None = None) -> Picture:
         """Return the image, with its metadata in ``info``.
 
         Raises
@@ -50,7 +51,7 @@ class Opened:
             The samples do not have their checksum, or the PNG of a stored file is damaged.
         """
         if self.raster is None:
-            return stored_image(self.file)
+            return stored_image(self.file, threads)
         return coded_image(self.file, self.raster.model, self.raster.samples, self.alpha, threads=threads)
 
     def preview(self, seed: int | None = None, threads: int | None = None) -> Image.Image:
@@ -117,18 +118,30 @@ def opened(file: Container, *, threads: int | None = None, progress: Progress | 
     return Opened(replace(file, header=replace(file.header, samples_crc=samples_crc)), raster, alpha)
 
 
-def stored_image(file: Container) -> Image.Image:
+def stored_image(file: Container, threads: int | None = None) -> Picture:
     """Return the image of a stored file, with its metadata in ``info``.
 
     Raises
     ------
     CorruptDataError
-        The PNG or the metadata is damaged.
+        The payload or the metadata is damaged.
+    ModelError
+        The model of a part is missing, or has other weights.
     """
+    if file.header.mode in WIDE_MODES:
+        from codec.images import wide
+
+        return wide.samples_of(file, lambda part: _pillow_of(opened(part, threads=threads).image(threads)))
     entries = metadata.info_of(file.metadata)
     image = png.open_png(file.payload, (file.header.width, file.header.height), file.header.mode)
     _check_samples(file.header, *conversion.planes(image))
     image.info.update(entries)
+    return image
+
+
+def _pillow_of(image: Picture) -> Image.Image:
+    if not isinstance(image, Image.Image):
+        raise CorruptDataError(f"parts: expected a part of 8 bits a sample, got mode {image.mode}")
     return image
 
 

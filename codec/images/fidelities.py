@@ -199,9 +199,7 @@ class Encoder:
         return conversion.samples_crc(samples, self.pixels.alpha)
 
     @staticmethod
-    def _header(
-        fidelity: Fidelity, degree: int, mode: str, samples: U8, alpha: U8 | None
-    ) -> Header:
+    def _header(fidelity: Fidelity, degree: int, mode: str, samples: U8, alpha: U8 | None) -> Header:
         height, width, channels = samples.shape
         grey = mode in COLOURED_MODES and channels == 1
         return Header(fidelity, mode, degree, width, height, conversion.samples_crc(samples, alpha), grey)

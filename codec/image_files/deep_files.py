@@ -1,0 +1,173 @@
+"""Reading samples of more than 8 bits, which Pillow would cut, by imagecodecs and tifffile.
+
+Samples of less than 16 bits are scaled to 16. That can be undone exactly.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from codec.errors import ImageError
+from codec.image_files import source_depth
+
+U16 = NDArray[np.uint16]
+FULL = (1 << 16) - 1
+
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PPM_HEADER = re.compile(rb"(P[2356])" + 3 * (_GAP + rb"(\d+)") + rb"\s")
+_TURNS: dict[int, Callable[[U16], U16]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+"""What makes an array upright, by the TIFF tag of orientation. Pillow does the same with the samples of TIFF files."""
+
+
+def read(image: Image.Image, data: bytes) -> U16 | None:
+    """Return the samples of a file of more than 8 bits a sample, uint16 array (H, W, C). None if it has 8 or fewer.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image as Pillow opened it.
+    data : bytes
+        Its file.
+
+    Raises
+    ------
+    ImageError
+        The file holds samples that 16 bits do not hold, or is damaged.
+    """
+    reader = _READERS.get((image.format or "").upper())
+    found = reader(image, data) if reader and data else None
+    if found is None:
+        return None
+    samples = found[:, :, None] if found.ndim == 2 else found
+    if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4:
+        raise ImageError(f"expected 1 to 4 channels, got an array of {found.shape}")
+    return np.ascontiguousarray(samples)
+
+
+def scaled(values: NDArray[Any], largest: int) -> U16:
+    """Return samples of 0..``largest`` as samples of 0..65535."""
+    if values.size and int(values.max()) > largest:
+        raise ImageError(f"expected samples up to {largest}, got {values.max()}")
+    if largest == FULL:
+        return values.astype(np.uint16, copy=False)
+    return ((values.astype(np.uint32) * FULL + largest // 2) // largest).astype(np.uint16)
+
+
+def _png(image: Image.Image, data: bytes) -> U16 | None:
+    if data[24] != 16:
+        return None
+    from imagecodecs import png_decode
+
+    return np.asarray(png_decode(data))
+
+
+def _tiff(image: Image.Image, data: bytes) -> U16 | None:
+    tags = getattr(image, "tag_v2", {})
+    bits = set(tags.get(258, (1,)))
+    if max(bits) <= 8 or max(bits) > 16 or tags.get(262) not in (0, 1, 2) or set(tags.get(339, (1,))) != {1}:
+        return None
+    extra = tags.get(338, ())
+    colours = 3 if tags[262] == 2 else 1
+    if len(bits) > 1 or tags.get(277, 1) > colours + 1 or (tags.get(277, 1) > colours and tuple(extra) != (2,)):
+        return None
+    from tifffile import TiffFile
+
+    with TiffFile(BytesIO(data)) as file:
+        found = np.asarray(file.pages[0].asarray())
+    if found.ndim == 3 and tags.get(284) == 2:
+        found = np.moveaxis(found, 0, -1)
+    samples = scaled(found, (1 << max(bits)) - 1)
+    if tags[262] == 0 and samples.ndim == 2:
+        samples = FULL - samples
+    turn = _TURNS.get(tags.get(274, 1))
+    return turn(samples) if turn else samples
+
+
+def _jpeg2000(image: Image.Image, data: bytes) -> U16 | None:
+    depths = source_depth.jpeg2000_depths(data)
+    if max(depths) <= 8:
+        return None
+    from imagecodecs import jpeg2k_decode
+
+    if len(set(depths)) > 1 or max(depths) > 16:
+        raise ImageError(f"expected samples of one depth up to 16 bits, got {', '.join(map(str, depths))}")
+    return scaled(np.asarray(jpeg2k_decode(data)), (1 << depths[0]) - 1)
+
+
+def _avif(image: Image.Image, data: bytes) -> U16 | None:
+    depth = source_depth.avif_depth(data)
+    if not 8 < depth < 16:
+        return None
+    from imagecodecs import avif_decode
+
+    return scaled(np.asarray(avif_decode(data)), (1 << depth) - 1)
+
+
+def _ppm(image: Image.Image, data: bytes) -> U16 | None:
+    found = _PPM_HEADER.match(data)
+    if not found or int(found[4]) <= 255:
+        return None
+    magic, largest = found[1], int(found[4])
+    channels = 3 if magic in (b"P3", b"P6") else 1
+    width, height = image.size
+    if magic in (b"P5", b"P6"):
+        values = np.frombuffer(data, ">u2", width * height * channels, found.end())
+    else:
+        words = re.sub(rb"#[^\r\n]*", b" ", data[found.end() :]).split()
+        values = np.array([int(word) for word in words[: width * height * channels]])
+    return scaled(values.reshape(height, width, channels), largest)
+
+
+def _sgi(image: Image.Image, data: bytes) -> U16 | None:
+    _, rle, width_bytes, dimensions, width, height, channels = struct.unpack_from(">HBBHHHH", data)
+    if width_bytes != 2:
+        return None
+    channels = channels if dimensions == 3 else 1
+    height = height if dimensions > 1 else 1
+    if not rle:
+        planes = np.frombuffer(data, ">u2", channels * height * width, 512).reshape(channels, height, width)
+    else:
+        starts = struct.unpack_from(f">{channels * height}I", data, 512)
+        planes = np.stack([_sgi_row(data, start, width) for start in starts]).reshape(channels, height, width)
+    return np.moveaxis(planes[:, ::-1], 0, -1).astype(np.uint16)
+
+
+def _sgi_row(data: bytes, at: int, width: int) -> U16:
+    """Return a row of samples whose runs begin at a byte."""
+    row: list[int] = []
+    while len(row) < width:
+        (code,) = struct.unpack_from(">H", data, at)
+        count, at = code & 127, at + 2
+        if count == 0:
+            raise ImageError(f"expected {width} samples in a row, got {len(row)}")
+        literal = bool(code & 128)
+        row += struct.unpack_from(f">{count if literal else 1}H", data, at) * (1 if literal else count)
+        at += 2 * (count if literal else 1)
+    return np.array(row[:width], np.uint16)
+
+
+_READERS: dict[str, Callable[[Image.Image, bytes], U16 | None]] = {
+    "AVIF": _avif,
+    "JPEG2000": _jpeg2000,
+    "PNG": _png,
+    "PPM": _ppm,
+    "SGI": _sgi,
+    "TIFF": _tiff,
+}
+"""Functions that read the samples of a format, by Pillow's names."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 from PIL import Image
 
@@ -18,7 +19,8 @@ from codec.format.headers import CodingHeader
 from codec.frozen.model import Model
 from codec.image_files import loading
 from codec.image_files.conversion import Pixels
-from codec.image_files.wide_image import WideImage
+from codec.image_files.frames import Frame
+from codec.image_files.wide_image import Picture, WideImage
 from codec.images.choice import file_of, pixels_for
 from codec.images.fidelities import Chain, Encoder, File, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
@@ -61,6 +63,7 @@ def encode_block(
     codings: dict[int, CodingHeader] = {}
     entries: list[ImageEntry] = []
     chunks: list[bytes] = []
+    images = _without_frames(images)
     named = chosen_model(model, goal)
     models = [named] * len(images) if named else models_for(images, lambda image: _if_small(*image, goal), goal)
     for (name, source), chosen in zip(reversed(images), reversed(models), strict=True):
@@ -80,6 +83,19 @@ def encode_block(
     return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data
 
 
+def _without_frames(images: Sequence[Named]) -> list[Named]:
+    """Return images of which frames are loaded. The frames of a file are loaded together, because each needs others."""
+    found: list[Named] = []
+    for _, group in groupby(images, lambda image: image[1].source if isinstance(image[1], Frame) else image[0]):
+        members = list(group)
+        frames = [image for _, image in members if isinstance(image, Frame)]
+        if len(frames) == len(members):
+            found += zip([name for name, _ in members], loading.load_frames(frames), strict=True)
+        else:
+            found += members
+    return found
+
+
 def _encoder_of(
     threads: int | None, chains: Mapping[int, Chain], model: Model | None, image: Image.Image, pixels: Pixels
 ) -> Encoder:
@@ -87,18 +103,22 @@ def _encoder_of(
 
 
 def _file_of(name: str, source: Source, goal: Goal, encoder_of: Callable[[Image.Image, Pixels], Encoder]) -> File:
-    image = loading.picture_of(source)
+    image = _picture_of(source)
     try:
         return file_of(image, goal, encoder_of)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
+def _picture_of(source: Source) -> Picture:
+    return next(loading.load_frames([source])) if isinstance(source, Frame) else loading.picture_of(source)
+
+
 def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:
     """Return the samples of an image if it is small. It is not kept, because a block may have thousands of images."""
     if small_pixels(source) is None:
         return None
-    image = loading.picture_of(source)
+    image = _picture_of(source)
     try:
         wide = loading.wide_of(image)
         return None if wide is not None or isinstance(image, WideImage) else pixels_for(image, goal)

@@ -10,11 +10,12 @@ import os
 
 from codec.format.archive_index import BLOCK_IMAGES
 from codec.image_files import loading
+from codec.image_files.frames import Frame
 from codec.image_files.wide_image import Picture
 from codec.images.small import SMALL_PIXELS
 
-Source = Picture | str | os.PathLike[str] | bytes
-"""An image, or the path or the bytes of its file."""
+Source = Picture | Frame | str | os.PathLike[str] | bytes
+"""An image, or the path or the bytes of its file, or a frame of that."""
 Named = tuple[str, Source]
 """An image with its name."""
 

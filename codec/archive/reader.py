@@ -12,13 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import CorruptDataError, RequestError
+from codec.format import metadata
 from codec.format.archive_index import Block, ImageEntry
 from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
 from codec.image_files import writing
@@ -153,6 +154,20 @@ class Archive(Mapping[str, Image.Image | NDArray[np.uint16]]):
             self._reader = place.begin, BlockReader(place.block, self._file.read(place.block.length))
         image = self._reader[1].image(place.index)
         return image if isinstance(image, Image.Image) else image.public()
+
+    def metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield for each image its name, and its metadata as in Pillow's ``info``. No image is decoded.
+
+        Raises
+        ------
+        CorruptDataError
+            A block is damaged.
+        """
+        for begin, block in self.blocks():
+            self._file.seek(begin)
+            _, files = block.split(self._file.read(block.length))
+            for entry, file in zip(block.images, files, strict=True):
+                yield entry.name, metadata.info_of(file.metadata)
 
     def extract(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -90,16 +91,41 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
 
 @archive.command("list")
 @_archive
-def list_(archive_name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the durations of frames.")
+def list_(archive_name: str, as_json: bool) -> None:
     """Print what ARCHIVE says of its images, without decoding them."""
     from codec.api import fidelity_name
 
     with _opened(archive_name) as images:
-        for name, entry in images.entries.items():
+        if as_json:
+            _list_json(images)
+        for name, entry in images.entries.items() if not as_json else ():
             header = entry.header
             size, degree = f"{header.width}x{header.height}", header.degree or ""
             click.echo(f"{fidelity_name(header):13} {degree:>3} {header.mode:7} {size:>11} {name}")
         _warn(images.ignored_bytes)
+
+
+def _list_json(images: Archive) -> None:
+    from codec.api import fidelity_name
+
+    for name, info in images.metadata():
+        header = images.entries[name].header
+        click.echo(
+            json.dumps(
+                {
+                    "name": name,
+                    "fidelity": fidelity_name(header),
+                    "max_error": header.max_error,
+                    "quality": header.quality,
+                    "mode": header.mode,
+                    "width": header.width,
+                    "height": header.height,
+                    "duration_ms": info.get("duration"),
+                    "dropped": info.get("dropped", ()),
+                }
+            )
+        )
 
 
 @archive.command()
@@ -194,7 +220,7 @@ def image_progress(quiet: bool, total: int) -> Iterator[Report]:
             nonlocal done
             done += images
             if show is not None:
-                show(done, total)
+                show(done, max(done, total))  # a file of several frames becomes several images
 
         yield report
 
@@ -205,7 +231,7 @@ def _say(
     """Print what was added, which metadata was dropped, and which files of folders were left out."""
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
-        say(f"{name}: {len(images)} images more{length}")
+        say(f"{name}: {len(images)} files more{length}")
         counts = Counter(what for names in dropped.values() for what in names)
         if counts:
             lost = ", ".join(f"{what} ({count} images)" for what, count in counts.most_common())

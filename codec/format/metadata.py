@@ -200,6 +200,9 @@ def info_of_entries(entries: Mapping[str, bytes]) -> dict[str, Any]:
 def entries_of_info(info: Mapping[Any, Any]) -> dict[str, bytes]:
     """Return the entries that stand in an ``info`` under our keys. The inverse of `info_of_entries`."""
     entries = {key: info[key] for key in KEPT if isinstance(info.get(key), bytes)}
+    duration = info.get("duration")
+    if isinstance(duration, int) and duration > 0:
+        entries["duration"] = varint(duration)
     names = info.get("dropped")  # it may also be a text of a PNG with this key
     if isinstance(names, tuple):
         entries["dropped"] = pack_names(names)

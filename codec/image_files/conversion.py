@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from codec.errors import ImageError
 from codec.format import metadata
-from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, SAMPLES_CRC_BITS
+from codec.format.headers import BITS_MODE, CODED_MODES, COLOURED_MODES, MODES, SAMPLES_CRC_BITS
 from codec.image_files import loading
 
 U8 = NDArray[np.uint8]
@@ -64,7 +65,10 @@ def from_pillow(image: Image.Image, max_pixels: int | None = None) -> Pixels:
     ValueError
         The image was not loaded, and its file is closed.
     """
+    loading.check_frames(image)
     entries = loading.check(image, "image", max_pixels)
+    if image.mode not in MODES:
+        raise ImageError(f"image: expected mode {', '.join(MODES)}, got {image.mode}")
     samples, alpha = planes(image)
     keyed = image.mode in ("1", "L", "RGB") and "transparency" in image.info
     codable = image.mode in CODED_MODES and not keyed

@@ -17,9 +17,12 @@ from PIL import Image
 
 from codec.errors import ImageError
 from codec.image_files import source_depth
+from codec.image_files.exif_tags import ORIENTATION
 
 U16 = NDArray[np.uint16]
 FULL = (1 << 16) - 1
+WHITE_IS_ZERO, SEPARATE, UNASSOCIATED_ALPHA = 0, 2, 2
+"""TIFF's numbers of inverted grey, of channels that stand apart, and of alpha that colours are not multiplied by."""
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PPM_HEADER = re.compile(rb"(P[2356])" + 3 * (_GAP + rb"(\d+)") + rb"\s")
@@ -72,31 +75,60 @@ def scaled(values: NDArray[Any], largest: int) -> U16:
 def _png(image: Image.Image, data: bytes) -> U16 | None:
     if data[24] != 16:
         return None
+    if image.tell():
+        raise ImageError("expected frames of 8 bits a sample, got 16")
     from imagecodecs import png_decode
 
     return np.asarray(png_decode(data))
 
 
 def _tiff(image: Image.Image, data: bytes) -> U16 | None:
-    tags = getattr(image, "tag_v2", {})
-    bits = set(tags.get(258, (1,)))
-    if max(bits) <= 8 or max(bits) > 16 or tags.get(262) not in (0, 1, 2) or set(tags.get(339, (1,))) != {1}:
+    return read_tiff(data, image.tell(), image.width * image.height)
+
+
+def read_tiff(data: bytes, page: int, max_pixels: int) -> U16 | None:
+    """Return the samples of a page of a TIFF file, uint16 array (H, W[, C]); None if they are none of 9 to 16 bits.
+
+    Parameters
+    ----------
+    data : bytes
+    page : int
+        Number of the page, from 0.
+    max_pixels : int
+        Limit on width times height.
+
+    Raises
+    ------
+    ImageError
+        The page is over the limit.
+    """
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return None
-    extra = tags.get(338, ())
-    colours = 3 if tags[262] == 2 else 1
-    if len(bits) > 1 or tags.get(277, 1) > colours + 1 or (tags.get(277, 1) > colours and tuple(extra) != (2,)):
-        return None
-    from tifffile import TiffFile
+    from tifffile import TiffFile, TiffPage
 
     with TiffFile(BytesIO(data)) as file:
-        found = np.asarray(file.pages[0].asarray())
-    if found.ndim == 3 and tags.get(284) == 2:
-        found = np.moveaxis(found, 0, -1)
-    samples = scaled(found, (1 << max(bits)) - 1)
-    if tags[262] == 0 and samples.ndim == 2:
+        found = file.pages[page]
+        if not isinstance(found, TiffPage) or not _is_deep(found):
+            return None
+        if found.imagewidth * found.imagelength > max_pixels:
+            raise ImageError(f"{found.imagewidth}x{found.imagelength} pixels are over the limit of {max_pixels}")
+        samples = scaled(np.asarray(found.asarray()), (1 << found.bitspersample) - 1)
+        if samples.ndim == 3 and found.planarconfig == SEPARATE:
+            samples = np.moveaxis(samples, 0, -1)
+        turn = _TURNS.get(found.tags.valueof(ORIENTATION, 1))
+    if found.photometric == WHITE_IS_ZERO:
         samples = FULL - samples
-    turn = _TURNS.get(tags.get(274, 1))
     return turn(samples) if turn else samples
+
+
+def _is_deep(page: Any) -> bool:
+    """Return whether a page has unsigned samples of 9 to 16 bits, of grey or RGB with or without alpha."""
+    colours = {WHITE_IS_ZERO: 1, 1: 1, 2: 3}.get(page.photometric)
+    if not 8 < page.bitspersample <= 16 or page.sampleformat != 1 or colours is None or "SubIFDs" in page.tags:
+        return False
+    further = page.samplesperpixel - colours
+    plain = further == 0 or (further == 1 and page.photometric != WHITE_IS_ZERO)
+    return plain and list(page.extrasamples) == [UNASSOCIATED_ALPHA] * further
 
 
 def _jpeg2000(image: Image.Image, data: bytes) -> U16 | None:

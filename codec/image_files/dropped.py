@@ -13,6 +13,7 @@ from PIL import Image
 from codec.format import metadata
 from codec.image_files.exif_tags import has_resolution
 from codec.image_files.file_parts import END_OF_JPEG, boxes, jpeg_segments, png_chunks, psd_sections, riff_chunks
+from codec.image_files.frames import WITH_OTHERS
 from codec.image_files.kept import EXTENDED_XMP, png_text
 
 TRAILING = "trailing data"
@@ -58,6 +59,8 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
             found.update(look(image, data, kept))
         except (struct.error, LookupError, ValueError):
             found.add("what a damaged header says")
+    if (image.format or "") in WITH_OTHERS and getattr(image, "n_frames", 1) > 1:
+        found.add("further pictures of the file")
     return found - {""}
 
 

@@ -52,6 +52,8 @@ def collect(image: Image.Image, data: bytes = b"", exif: bytes | None = None) ->
     xmp = info.get("xmp") or info.get(XMP_TEXT)
     found: dict[str, Any] = metadata.entries_of_info(info)
     found.pop("dropped", None)
+    if image.format is not None:  # only frames, which are copies, have a duration
+        found.pop("duration", None)
     found |= {
         "icc_profile": info.get("icc_profile"),
         "exif": info.get("exif") or _exif(image) if exif is None else exif,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,10 +21,15 @@ from codec.format import metadata
 from codec.format.headers import MODES, PIXEL_LIMIT, WIDE_MODES
 from codec.image_files import deep_files, dropped, kept, source_depth, tiff
 from codec.image_files.file_parts import whole
+from codec.image_files.frames import Frame, frame_count
 from codec.image_files.wide_image import INKS_MODE, Picture, WideImage, from_array
 from codec.system.sources import Source, data_of
 
 _limit_lock = threading.Lock()
+
+
+class UnknownImageError(ImageError):
+    """A file is no image that Pillow knows."""
 
 
 def load_image(source: Source, max_pixels: int | None = None) -> Picture:
@@ -56,21 +62,44 @@ def load_image(source: Source, max_pixels: int | None = None) -> Picture:
     return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
 
 
+def _opened(file: BinaryIO, name: str, limit: int) -> Image.Image:
+    try:
+        return Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: over the limit of {limit} pixels") from error
+    except UnidentifiedImageError as error:
+        raise UnknownImageError(f"{name}: not an image that Pillow knows") from error
+    except Exception as error:
+        # A damaged header can make Pillow's plugins raise any exception.
+        raise ImageError(f"{name}: cannot be read: {error}") from error
+
+
 def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
     with _pixel_limit(max_pixels or PIXEL_LIMIT):
         try:
-            image = Image.open(file)
-        except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: over the limit of {max_pixels or PIXEL_LIMIT} pixels") from error
-        except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not an image that Pillow knows") from error
-        except Exception as error:
-            # A damaged header can make Pillow's plugins raise any exception.
-            raise ImageError(f"{name}: cannot be read: {error}") from error
+            image = _opened(file, name, max_pixels or PIXEL_LIMIT)
+        except UnknownImageError:
+            if found := _unknown_tiff(file, name, max_pixels):
+                return found
+            raise
+        check_frames(image, name)
         deep = _deep_of(image, name, max_pixels)
         if deep is None:
-            image.info.update(metadata.info_of_entries(check(image, name, max_pixels)))
+            entries = check(image, name, max_pixels)
+            image.info.pop("dropped", None)  # a text of a PNG with this key
+            image.info.update(metadata.info_of_entries(entries))
         return deep or image
+
+
+def _unknown_tiff(file: BinaryIO, name: str, max_pixels: int | None) -> WideImage | None:
+    """Return the image of a TIFF file that Pillow does not know, of 16 bits a sample; None if it is no such file."""
+    data = whole(file)
+    with _telling(name):
+        samples = deep_files.read_tiff(data, 0, max_pixels or PIXEL_LIMIT)
+    if samples is None:
+        return None
+    entries = {"exif": tiff.exif_of(data) or b"", **tiff.profiles_of(data)}
+    return WideImage(samples, {key: entry for key, entry in entries.items() if entry})
 
 
 def picture_of(image: Source | Picture | NDArray[Any], max_pixels: int | None = None) -> Picture:
@@ -124,6 +153,7 @@ def wide_of(image: Picture, max_pixels: int | None = None) -> WideImage | None:
     """
     if isinstance(image, WideImage):
         return image
+    check_frames(image)
     deep = _deep_of(image, "image", max_pixels)
     if deep is None and (image.mode == INKS_MODE or image.mode.startswith("I;16")):
         entries = check(image, "image", max_pixels)
@@ -140,10 +170,53 @@ def _deep_of(image: Image.Image, name: str, max_pixels: int | None) -> WideImage
         samples = deep_files.read(image, data)
     if samples is None:
         return None
-    _check_frames(image, name)
     with _telling(name):
         image.load()  # reads texts that stand behind the samples
     return WideImage(samples, metadata.info_of_entries(_entries_of(image, data)))
+
+
+def load_frames(frames: Sequence[Frame]) -> Iterator[Picture]:
+    """Yield the pictures of a file's frames, each with its ``info["duration"]`` in milliseconds where it has one.
+
+    The metadata of the file is that of its first frame; the others have its ICC profile only.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Frames of one file, in ascending order.
+
+    Raises
+    ------
+    ImageError, OSError
+        See `load_image`.
+    """
+    source = frames[0].source
+    name = "image" if isinstance(source, bytes) else Path(source).name
+    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file, _pixel_limit(PIXEL_LIMIT):
+        image = _opened(file, name, PIXEL_LIMIT)
+        for frame in frames:
+            own = f"{name}: frame {frame.number + 1}"
+            with _telling(own):
+                image.seek(frame.number)
+            yield _frame_of(image, own)
+
+
+def _frame_of(image: Image.Image, name: str) -> Picture:
+    """Return the frame at which an image stands."""
+    deep = _deep_of(image, name, None)
+    entries = check(image, name, None) if deep is None else metadata.entries_of_info(deep.info)
+    if image.tell() and image.format != "TIFF":
+        entries = {key: entry for key, entry in entries.items() if key == "icc_profile"}
+    info = metadata.info_of_entries(entries)
+    duration = image.info.get("duration")
+    if isinstance(duration, int | float) and duration >= 0.5:
+        info["duration"] = round(duration)
+    if deep is not None:
+        return WideImage(deep.samples, info)
+    copy = image.copy()
+    copy.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    copy.info.update(info)
+    return copy
 
 
 @contextmanager
@@ -175,7 +248,6 @@ def check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, by
         fault = source_depth.fault(image, data)
     if fault:
         raise ImageError(f"{name}: {fault}")
-    _check_frames(image, name)
     with _telling(name):
         image.load()
     _check_mode(image, name)  # some icons have their true mode only after loading
@@ -188,7 +260,8 @@ def _check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
         raise ImageError(f"{name}: {image.width}x{image.height} pixels are over the limit of {limit}")
     if image.width * image.height == 0:
         raise ImageError(f"{name}: {image.width}x{image.height}: has no pixels")
-    if getattr(image, "tile", None) and getattr(image, "fp", image) is None:
+    decodes = getattr(image, "_decoder", None) is not None  # plugins of whole animations need the file no longer
+    if getattr(image, "tile", None) and getattr(image, "fp", image) is None and not decodes:
         raise RequestError(f"{name}: is closed, and was not loaded before")
 
 
@@ -199,11 +272,12 @@ def _check_mode(image: Image.Image, name: str) -> None:
         raise ImageError(f"{name}: expected mode {', '.join((*MODES, *WIDE_MODES))}, got {image.mode}")
 
 
-def _check_frames(image: Image.Image, name: str) -> None:
+def check_frames(image: Image.Image, name: str = "image") -> None:
+    """Raise ImageError if an image has several frames of which none is the image."""
     with _telling(name):
-        frames = getattr(image, "n_frames", 1)
+        frames = frame_count(image)
     if frames > 1:
-        raise ImageError(f"{name}: expected 1 frame, got {frames}")
+        raise ImageError(f"{name}: expected 1 frame, got {frames}, which vlae archive create takes")
 
 
 @contextmanager
@@ -219,7 +293,7 @@ def _telling(name: str) -> Iterator[None]:
 def _entries_of(image: Image.Image, data: bytes) -> dict[str, bytes]:
     """Return the metadata of a loaded image whose file is ``data``, by the keys of `metadata.TAGS`."""
     # From TIFF tags, Pillow would make EXIF with text as ASCII and with guessed types. So we copy the tags ourselves.
-    entries = kept.collect(image, data, tiff.exif_of(data) if image.format == "TIFF" else None)
+    entries = kept.collect(image, data, tiff.exif_of(data, image.tell()) if image.format == "TIFF" else None)
     before = image.info.get("dropped")  # it may also be a text of a PNG with this key
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
@@ -237,17 +311,28 @@ def _file_of(image: Image.Image) -> bytes:
     return b"" if accepts and not accepts(data[:16]) else data
 
 
-def pixel_count(source: Picture | str | os.PathLike[str] | bytes) -> int | None:
+def pixel_count(source: Picture | Frame | str | os.PathLike[str] | bytes) -> int | None:
     """Return width times height of an image or of an image's file, of which only the header is read.
 
     It is None for what is no file or no image. To load that raises the right error.
     """
     if isinstance(source, Picture):
         return source.size[0] * source.size[1]
+    return _looked_at(source.source if isinstance(source, Frame) else source, lambda image: image.width * image.height)
+
+
+def frames_of(source: str | os.PathLike[str] | bytes) -> list[Frame]:
+    """Return the frames of an image's file if it has several, else an empty list. No frame is decoded."""
+    count = _looked_at(source, partial(frame_count, takes_all=True)) or 1
+    return [Frame(source, number) for number in range(count)] if count > 1 else []
+
+
+def _looked_at(source: str | os.PathLike[str] | bytes, look: Callable[[Image.Image], int]) -> int | None:
+    """Return what a function finds of an image that is opened but not loaded; None for what is no file or no image."""
     if not isinstance(source, bytes) and not Path(source).is_file():  # from a pipe the bytes would be gone
         return None
     try:
         with _pixel_limit(PIXEL_LIMIT), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return image.width * image.height
+            return look(image)
     except Exception:  # a damaged header can make Pillow's plugins raise any exception
         return None

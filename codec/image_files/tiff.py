@@ -162,18 +162,27 @@ def _head(order: str) -> bytes:
     return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
 
 
-def exif_of(data: bytes) -> bytes | None:
-    """Return the tags of a TIFF file that do not describe its layout, as EXIF. None if the file's tags are damaged.
+def exif_of(data: bytes, page: int = 0) -> bytes | None:
+    """Return the tags of a TIFF file's page that do not describe its layout, as EXIF. None if they are damaged.
 
     The result is b"" if there are no such tags. The orientation is left out, because Pillow turns the samples of TIFF.
     """
     try:
-        tags = _read(data)
+        tags = _read(data, page)
     except ValueError:
         return None
     for tag in (LAYOUT_TAGS | {ORIENTATION}) & set(tags.values):
         del tags.values[tag]
     return b"Exif\0\0" + _head(tags.order) + tags.pack(8) if tags.values or tags.inner else b""
+
+
+def profiles_of(data: bytes) -> dict[str, bytes]:
+    """Return the ICC profile and the XMP of a TIFF file, by the keys of our entries; an empty dict if it is damaged."""
+    try:
+        values = _read(data).values
+    except ValueError:
+        return {}
+    return {key: values[tag][2] for key, tag in (("icc_profile", ICC_PROFILE), ("xmp", XMP)) if tag in values}
 
 
 def takes(exif: bytes) -> bool:
@@ -190,14 +199,17 @@ def has_thumbnail(exif: bytes) -> bool:
     return _read(exif).following != 0
 
 
-def _read(exif: bytes) -> _Directory:
-    """Return the directories of EXIF; ValueError if it is damaged."""
+def _read(exif: bytes, page: int = 0) -> _Directory:
+    """Return the directories of EXIF, or of a page of a TIFF file; ValueError if they are damaged."""
     data = re.sub(rb"^(Exif\0\0){1,2}", b"", exif)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
         raise ValueError("exif: expected a TIFF header")
     try:
         (start,) = struct.unpack_from(f"{order}I", data, 4)
+        for _ in range(page):
+            (count,) = struct.unpack_from(f"{order}H", data, start)
+            (start,) = struct.unpack_from(f"{order}I", data, start + 2 + 12 * count)
         return _directory(data, order, start, (EXIF, GPS))
     except struct.error as error:
         raise ValueError(f"exif: cut: {error}") from error

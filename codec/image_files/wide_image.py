@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from codec.errors import ImageError
 from codec.format.headers import SAMPLES_CRC_BITS, WIDE_MODES
@@ -83,6 +83,8 @@ class WideImage:
         return image
 
     def _of_inks(self) -> Image.Image:
+        from PIL import ImageCms
+
         image = Image.fromarray(self.samples, INKS_MODE)
         info = dict(self.info)
         profile = info.pop("icc_profile", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,6 @@ from codec.commands.options import archive_options, force_option, is_lossy, proc
 
 if TYPE_CHECKING:
     from codec.archive.reader import Archive
-    from codec.system.workers import Report
 
 _archive = click.argument("archive_name", metavar="ARCHIVE")
 _sources = click.argument("sources", metavar="FILES|FOLDERS", nargs=-1, required=True)
@@ -65,7 +64,7 @@ def create(
         image_progress(quiet, len(images)) as report,
     ):
         dropped = create_archive(to, images, force=force, processes=processes, report=report, **options)
-    _say(quiet, output, images, left_out, dropped)
+    _say(quiet, output, report.done, left_out, dropped)
 
 
 @archive.command()
@@ -86,7 +85,7 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
     prepare(quiet, for_lossy=lossy)
     with image_progress(quiet, len(images)) as report:
         dropped = add_to_archive(archive_name, images, processes=processes, report=report, **options)
-    _say(quiet, archive_name, images, left_out, dropped)
+    _say(quiet, archive_name, report.done, left_out, dropped)
 
 
 @archive.command("list")
@@ -210,28 +209,37 @@ def prepare_for(images: Archive, quiet: bool) -> None:
 
 
 @contextmanager
-def image_progress(quiet: bool, total: int) -> Iterator[Report]:
+def image_progress(quiet: bool, total: int) -> Iterator[ImageCount]:
     """Yield a callable that shows progress. It is called with the number of images done since its last call."""
-    done = 0
-
     with progress_bar(quiet, "image") as show:
-
-        def report(images: int) -> None:
-            nonlocal done
-            done += images
-            if show is not None:
-                show(done, max(done, total))  # a file of several frames becomes several images
-
-        yield report
+        yield ImageCount(show, total)
 
 
-def _say(
-    quiet: bool, name: str, images: Mapping[str, object], left_out: list[str], dropped: dict[str, tuple[str, ...]]
-) -> None:
+class ImageCount:
+    """Counts images, and shows how many are done. A file of several frames becomes several images.
+
+    Attributes
+    ----------
+    done : int
+    """
+
+    def __init__(self, show: Callable[[int, int], None] | None, total: int) -> None:
+        self.done = 0
+        self._show = show
+        self._total = total
+
+    def __call__(self, images: int) -> None:
+        """Count images that are done."""
+        self.done += images
+        if self._show is not None:
+            self._show(self.done, max(self.done, self._total))
+
+
+def _say(quiet: bool, name: str, count: int, left_out: list[str], dropped: dict[str, tuple[str, ...]]) -> None:
     """Print what was added, which metadata was dropped, and which files of folders were left out."""
     if not quiet:
         length = "" if is_stream(name) else f", {Path(name).stat().st_size} bytes in all"
-        say(f"{name}: {len(images)} files more{length}")
+        say(f"{name}: {count} images more{length}")
         counts = Counter(what for names in dropped.values() for what in names)
         if counts:
             lost = ", ".join(f"{what} ({count} images)" for what, count in counts.most_common())

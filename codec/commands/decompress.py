@@ -35,11 +35,11 @@ def decompress(file: str, output: str | None, force: bool, quiet: bool, **option
     from codec import api
     from codec.image_files import writing
 
+    if output is not None and not is_stream(target_of(file, output, "", force)):
+        writing.check_output(output)
     data = read(file)
     facts = api.info(data, max_pixels=options["max_pixels"])
     target = target_of(file, output, writing.suffix_for(facts.mode), force)
-    if not is_stream(target):
-        writing.check_output(target)
     if facts.latents is not None:
         prepare(quiet, for_lossy=facts.quality is not None)
     with progress_bar(quiet) as progress:

@@ -41,7 +41,7 @@ def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, lev
 
     height, width, channels = samples.shape
     if channels > 2 and samples.dtype == np.uint16 and (samples[:, :, :3] == samples[:, :, :1]).all():
-        samples = np.delete(samples, (1, 2), axis=2)
+        samples = samples[:, :, 2:]
     rows = [
         _rows(png_encode(samples.squeeze(axis=2) if samples.shape[2] == 1 else samples, 1, filter=f)) for f in filters
     ]

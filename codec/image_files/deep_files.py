@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import ImageError
+from codec.file_metadata.exif_tags import ORIENTATION
 from codec.image_files import source_depth
-from codec.image_files.exif_tags import ORIENTATION
 
 U16 = NDArray[np.uint16]
 FULL = (1 << 16) - 1
@@ -106,7 +107,7 @@ def read_tiff(data: bytes, page: int, max_pixels: int) -> U16 | None:
         return None
     from tifffile import TiffFile, TiffPage
 
-    with TiffFile(BytesIO(data)) as file:
+    with _without_log(), TiffFile(BytesIO(data)) as file:
         found = file.pages[page]
         if not isinstance(found, TiffPage) or not _is_deep(found):
             return None
@@ -121,10 +122,22 @@ def read_tiff(data: bytes, page: int, max_pixels: int) -> U16 | None:
     return turn(samples) if turn else samples
 
 
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep tifffile from writing about damage to standard error."""
+    from tifffile import logger
+
+    before, logger().disabled = logger().disabled, True
+    try:
+        yield
+    finally:
+        logger().disabled = before
+
+
 def _is_deep(page: Any) -> bool:
     """Return whether a page has unsigned samples of 9 to 16 bits, of grey or RGB with or without alpha."""
     colours = {WHITE_IS_ZERO: 1, 1: 1, 2: 3}.get(page.photometric)
-    if not 8 < page.bitspersample <= 16 or page.sampleformat != 1 or colours is None or "SubIFDs" in page.tags:
+    if not 8 < page.bitspersample <= 16 or page.sampleformat != 1 or colours is None or page.is_reduced:
         return False
     further = page.samplesperpixel - colours
     plain = further == 0 or (further == 1 and page.photometric != WHITE_IS_ZERO)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from codec.errors import ImageError, RequestError
+from codec.file_metadata import dropped, kept
+from codec.file_metadata.file_parts import whole
 from codec.format import metadata
 from codec.format.headers import MODES, PIXEL_LIMIT, WIDE_MODES
-from codec.image_files import deep_files, dropped, kept, source_depth, tiff
-from codec.image_files.file_parts import whole
-from codec.image_files.frames import Frame, frame_count
+from codec.image_files import deep_files, source_depth, tiff
+from codec.image_files.frames import WITH_OTHERS, Frame, frame_count
 from codec.image_files.wide_image import INKS_MODE, Picture, WideImage, from_array
 from codec.system.sources import Source, data_of
 
@@ -296,6 +297,8 @@ def _entries_of(image: Image.Image, data: bytes) -> dict[str, bytes]:
     entries = kept.collect(image, data, tiff.exif_of(data, image.tell()) if image.format == "TIFF" else None)
     before = image.info.get("dropped")  # it may also be a text of a PNG with this key
     names = {*(before if isinstance(before, tuple) else ()), *dropped.names(image, data, entries)}
+    if image.format in WITH_OTHERS and frame_count(image, takes_all=True) > 1:
+        names.add("further pictures of the file")
     entries["dropped"] = metadata.pack_names(sorted(names, key=str.lower))
     return {key: value for key, value in entries.items() if value}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from codec.image_files.file_parts import JPEG2000_MAGICS, PNG_MAGIC, boxes, png_chunks
+from codec.file_metadata.file_parts import JPEG2000_MAGICS, PNG_MAGIC, boxes, png_chunks
 
 WHOLE = frozenset({
     "DCX", "FLI", "FTEX", "GBR", "GIF", "IMT", "JPEG", "MPO", "MSP", "PCX", "PIXAR", "QOI", "SPIDER", "TGA", "VLAE",
@@ -133,8 +133,8 @@ def _tiff(image: Image.Image, data: bytes) -> str:
         return "expected unsigned samples, got others"
     if 1 in extra:
         return "expected alpha apart from the colours, got colours that are multiplied by it"
-    if 330 in tags or 50706 in tags:  # the first image of a raw photograph is a thumbnail
-        return "expected 1 image, got images within the image"
+    if 50706 in tags or (330 in tags and tags.get(254, 0) & 1):
+        return "expected the image itself, got a smaller copy of a raw photograph"
     return _deep(max(bits)) or _channels(len(image.getbands()), tags.get(277, 1))
 
 

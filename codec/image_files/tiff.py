@@ -15,10 +15,10 @@ from itertools import accumulate
 
 from PIL import Image
 
+from codec.file_metadata.exif_tags import LAYOUT_TAGS, ORIENTATION
+from codec.file_metadata.kept import METRE
 from codec.format.headers import CHANNELS
 from codec.format.metadata import unpack_resolution
-from codec.image_files.exif_tags import LAYOUT_TAGS, ORIENTATION
-from codec.image_files.kept import METRE
 from codec.image_files.wide_image import Picture, WideImage
 
 STRIP_BYTES = 1 << 20

@@ -92,7 +92,7 @@ class WideImage:
             try:
                 own = ImageCms.ImageCmsProfile(BytesIO(profile))
                 converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            except ImageCms.PyCMSError as error:
+            except (ImageCms.PyCMSError, OSError) as error:
                 raise ImageError(f"image: cannot be converted by its ICC profile: {error}") from error
         else:
             converted = image.convert("RGB")

@@ -11,11 +11,12 @@ from typing import Any
 from PIL import Image
 
 from codec.errors import ImageError, RequestError
+from codec.file_metadata import png_metadata
+from codec.file_metadata.exif_tags import orientation
 from codec.format import metadata
 from codec.format.headers import MODES, WIDE_MODES
 from codec.format.wide_png import QUICK, wide_png_bytes
-from codec.image_files import png_metadata, tiff
-from codec.image_files.exif_tags import orientation
+from codec.image_files import tiff
 from codec.image_files.wide_image import DEEP_MODES, INKS_MODE, Picture
 from codec.system.outputs import write_file
 

@@ -7,9 +7,9 @@ from typing import IO, Any
 from PIL import Image
 
 from codec.errors import CodecError
+from codec.file_metadata import kept
 from codec.format import metadata
 from codec.format.headers import MODES
-from codec.image_files import kept
 
 OPTIONS = ("lossless", "max_error", "quality", "target_bpp", "target_size", "min_psnr", "effort")
 """Options of ``Image.save`` that are parameters of `codec.compress`."""

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codec.errors import CorruptDataError, ImageError
+from codec.file_metadata import kept
 from codec.format import metadata, png
 from codec.format.deflate import deflate
 from codec.format.fields import varint
 from codec.format.headers import CODED_MODES, MODES, WIDE_MODES
-from codec.image_files import conversion, kept, loading, writing
+from codec.image_files import conversion, loading, writing
 from codec.image_files.wide_image import WideImage
 from codec.system import outputs
 

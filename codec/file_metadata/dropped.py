@@ -1,4 +1,4 @@
-"""The names of the metadata that an image file has and the codec drops. `codec.image_files.kept` has what is kept.
+"""The names of the metadata that an image file has and the codec drops. `codec.file_metadata.kept` has what is kept.
 
 Each name is short, and stands for all data of its kind in the file.
 """
@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
 
+from codec.file_metadata.exif_tags import has_resolution
+from codec.file_metadata.file_parts import END_OF_JPEG, boxes, jpeg_segments, png_chunks, psd_sections, riff_chunks
+from codec.file_metadata.kept import EXTENDED_XMP, png_text
 from codec.format import metadata
-from codec.image_files.exif_tags import has_resolution
-from codec.image_files.file_parts import END_OF_JPEG, boxes, jpeg_segments, png_chunks, psd_sections, riff_chunks
-from codec.image_files.frames import WITH_OTHERS
-from codec.image_files.kept import EXTENDED_XMP, png_text
 
 TRAILING = "trailing data"
+SUB_IFDS = 330
 
 _PNG = {
     b"tIME": "time",
     b"bKGD": "background",
     b"": TRAILING,
 }
-_PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"IEND"}
+_PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"IEND", b"acTL", b"fcTL", b"fdAT"}
 _PNG_KEPT = {b"pHYs": "resolution", b"gAMA": "gAMA", b"cHRM": "cHRM", b"sRGB": "sRGB", b"cICP": "cICP"}
 """Chunks that are kept unless they are damaged, with their keys."""
 _WEBP_PIXELS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
@@ -50,7 +50,7 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
     data : bytes
         The image's file, or b"" if it is no longer available. Then only the image's own attributes are looked at.
     kept : mapping
-        The metadata that is kept, from `codec.image_files.kept.collect`.
+        The metadata that is kept, from `codec.file_metadata.kept.collect`.
     """
     found = set(_of_info(image, kept))
     look = _LOOKS.get((image.format or "").upper())
@@ -59,8 +59,6 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
             found.update(look(image, data, kept))
         except (struct.error, LookupError, ValueError):
             found.add("what a damaged header says")
-    if (image.format or "") in WITH_OTHERS and getattr(image, "n_frames", 1) > 1:
-        found.add("further pictures of the file")
     return found - {""}
 
 
@@ -163,6 +161,11 @@ def _jpeg2000(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
             yield "ICC profile"
 
 
+def _tiff(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
+    if SUB_IFDS in getattr(image, "tag_v2", {}):
+        yield "images within the image"
+
+
 def _gif(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
     for mark, name in ((b"\x21\xff\x0bXMP DataXMP", "XMP"), (b"\x21\xff\x0bICCRGBG1012", "ICC profile")):
         if mark in data:
@@ -243,6 +246,7 @@ _LOOKS: dict[str, Callable[[Image.Image, bytes, Kept], Iterator[str]]] = {
     "QOI": _qoi,
     "SGI": _sgi,
     "TGA": _tga,
+    "TIFF": _tiff,
     "WEBP": _webp,
 }
-"""Functions that yield the names for each format, by Pillow's names. TIFF needs none: its tags are kept as EXIF."""
+"""Functions that yield the names for each format, by Pillow's names. TIFF's other tags are kept as EXIF."""

@@ -15,8 +15,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, features
 import codec
 from codec.commands import cli
 from codec.errors import ImageError
+from codec.file_metadata import file_parts, png_metadata
 from codec.format import metadata
-from codec.image_files import conversion, file_parts, loading, png_metadata, writing
+from codec.image_files import conversion, loading, writing
 
 XMP = b"<?xpacket begin='\xef\xbb\xbf'?><x:xmpmeta xmlns:x='adobe:ns:meta/'>caf\xc3\xa9</x:xmpmeta><?xpacket end='w'?>"
 ORIENTED = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

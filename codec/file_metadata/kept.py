@@ -13,10 +13,10 @@ from typing import Any
 from PIL import Image, JpegImagePlugin
 
 from codec.errors import ImageError
+from codec.file_metadata.exif_tags import LAYOUT_TAGS, ORIENTATION, has_resolution
+from codec.file_metadata.file_parts import jpeg_segments, png_chunks
 from codec.format import metadata
 from codec.format.metadata import LATIN, LIMIT_BYTES, UNICODE
-from codec.image_files.exif_tags import LAYOUT_TAGS, ORIENTATION, has_resolution
-from codec.image_files.file_parts import jpeg_segments, png_chunks
 
 Entries = dict[str, bytes]
 

@@ -42,9 +42,8 @@ def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, lev
     height, width, channels = samples.shape
     if channels > 2 and samples.dtype == np.uint16 and (samples[:, :, :3] == samples[:, :, :1]).all():
         samples = samples[:, :, 2:]
-    rows = [
-        _rows(png_encode(samples.squeeze(axis=2) if samples.shape[2] == 1 else samples, 1, filter=f)) for f in filters
-    ]
+    array = np.ascontiguousarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+    rows = [_rows(png_encode(array, 1, filter=each)) for each in filters]
     bodies = [_deflated(data, level, strategy) for data in rows for strategy in _STRATEGIES]
     head = struct.pack(">IIBB3x", width, height, 8 * samples.itemsize, _COLOUR_TYPES[samples.shape[2]])
     return SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", min(bodies, key=len)) + chunk(b"IEND", b"")

@@ -146,11 +146,6 @@ def _avif(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
     top = dict(boxes(data))
     if b"tmap" in top.get(b"ftyp", b""):
         yield "gain map"
-    begin = data.find(b"colrnclx")
-    if begin >= 0:
-        primaries, transfer = struct.unpack_from(">HH", data, begin + 8)
-        if primaries not in (1, 2) or transfer not in (1, 2, 6, 13):
-            yield "cICP"
 
 
 def _jpeg2000(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:

@@ -191,7 +191,18 @@ def _gif(image: Image.Image, data: bytes) -> Entries:
     return {"comments": metadata.pack_comments([comment])} if isinstance(comment, bytes) and comment else {}
 
 
+def _avif(image: Image.Image, data: bytes) -> Entries:
+    """Return the colour space that an AVIF file names, unless it is like sRGB. Its samples are RGB of full range."""
+    begin = data.find(b"colrnclx")
+    if begin < 0:
+        return {}
+    primaries, transfer = struct.unpack_from(">HH", data, begin + 8)
+    usual = primaries in (1, 2) and transfer in (1, 2, 6, 13)
+    return {} if usual or max(primaries, transfer) > 255 else {"cICP": bytes([primaries, transfer, 0, 1])}
+
+
 _READERS: dict[str, Callable[[Image.Image, bytes], Entries]] = {
+    "AVIF": _avif,
     "GIF": _gif,
     "JPEG": _jpeg,
     "MPO": _jpeg,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -18,9 +19,13 @@ from PIL import Image
 
 from codec.errors import ImageError
 from codec.file_metadata.exif_tags import ORIENTATION
+from codec.file_metadata.file_parts import PNG_MAGIC, png_chunks
+from codec.format.wide_png import chunk
 from codec.image_files import source_depth
 
 U16 = NDArray[np.uint16]
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row of each pass of an interlaced PNG, and the steps to the next ones."""
 FULL = (1 << 16) - 1
 WHITE_IS_ZERO, SEPARATE, UNASSOCIATED_ALPHA = 0, 2, 2
 """TIFF's numbers of inverted grey, of channels that stand apart, and of alpha that colours are not multiplied by."""
@@ -78,9 +83,38 @@ def _png(image: Image.Image, data: bytes) -> U16 | None:
         return None
     if image.tell():
         raise ImageError("expected frames of 8 bits a sample, got 16")
+    return _png_decoded(data) if data[28] == 0 else _interlaced(data)
+
+
+def _png_decoded(data: bytes) -> U16:
     from imagecodecs import png_decode
 
-    return np.asarray(png_decode(data))
+    found: U16 = png_decode(data)
+    return found[:, :, None] if found.ndim == 2 else found
+
+
+def _interlaced(data: bytes) -> U16:
+    """Return the samples of an interlaced PNG: each of its seven passes is a PNG of its own, of every n-th pixel."""
+    parts = list(png_chunks(data))
+    width, height, _, colour_type = struct.unpack_from(">IIBB", data, 16)
+    rows = zlib.decompress(b"".join(body for kind, body in parts if kind == b"IDAT"))
+    before = [chunk(kind, body) for kind, body in parts if kind == b"tRNS"]
+    pixel_bytes = 2 * {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    found, at = None, 0
+    for x, y, across, down in _PASSES:
+        columns, lines = -(-(width - x) // across), -(-(height - y) // down)
+        if columns <= 0 or lines <= 0:
+            continue
+        end = at + lines * (1 + columns * pixel_bytes)
+        head = chunk(b"IHDR", struct.pack(">IIBB3x", columns, lines, 16, colour_type))
+        body = chunk(b"IDAT", zlib.compress(rows[at:end], 0))
+        samples = _png_decoded(b"".join([PNG_MAGIC, head, *before, body, chunk(b"IEND", b"")]))
+        found = np.zeros((height, width, samples.shape[2]), np.uint16) if found is None else found
+        found[y::down, x::across] = samples
+        at = end
+    if found is None or at != len(rows):
+        raise ImageError("cannot be read: its passes have another length")
+    return found
 
 
 def _tiff(image: Image.Image, data: bytes) -> U16 | None:

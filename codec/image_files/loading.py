@@ -251,8 +251,17 @@ def check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, by
         raise ImageError(f"{name}: {fault}")
     with _telling(name):
         image.load()
+        _scale_key(image, data)
     _check_mode(image, name)  # some icons have their true mode only after loading
     return _entries_of(image, data)
+
+
+def _scale_key(image: Image.Image, data: bytes) -> None:
+    """Scale the transparent grey of a PNG of 2 or 4 bits, as Pillow scales its samples but not this one."""
+    key = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and data[24:25] in (b"\2", b"\4"):
+        largest = (1 << data[24]) - 1
+        image.info["transparency"] = min(key, largest) * 255 // largest
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:

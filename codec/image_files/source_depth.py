@@ -109,11 +109,7 @@ def _jpeg2000(image: Image.Image, data: bytes) -> str:
 
 
 def _png(image: Image.Image, data: bytes) -> str:
-    depth, colour = data[24:26]
-    if colour == 0 and depth in (2, 4) and any(kind == b"tRNS" for kind, _ in png_chunks(data)):
-        # Pillow scales the samples to 8 bits, but not the transparent grey.
-        return f"expected a transparent grey of 8 bits, got {depth}"
-    return _deep(depth)
+    return _deep(data[24])
 
 
 def _icon_png(data: bytes) -> str:

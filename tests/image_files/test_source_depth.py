@@ -6,6 +6,7 @@ from io import BytesIO
 
 import imagecodecs
 import numpy as np
+import png as pypng
 import pytest
 import tifffile
 from PIL import Image, UnidentifiedImageError, features
@@ -166,7 +167,7 @@ def test_tiff_of_8_bits_is_taken(channels, options):
     assert_whole(buffer.getvalue(), samples)
 
 
-def test_tiff_of_pages_and_of_images_within_images_is_refused():
+def test_tiff_of_pages_is_refused_and_images_within_the_image_are_named():
     buffer = BytesIO()
     tifffile.imwrite(buffer, np.stack([drawn(3)] * 2), photometric="rgb")
     assert "expected 1 frame, got 2" in refusal(buffer.getvalue())
@@ -174,7 +175,12 @@ def test_tiff_of_pages_and_of_images_within_images_is_refused():
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(drawn(3), photometric="rgb", subifds=1)
         writer.write(drawn(3), photometric="rgb")
-    assert "images within the image" in refusal(buffer.getvalue())
+    assert loading.load_image(buffer.getvalue()).info["dropped"] == ("images within the image",)
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(drawn(3), photometric="rgb", subifds=1, subfiletype=1)
+        writer.write(drawn(3, np.uint16), photometric="rgb")
+    assert "got a smaller copy of a raw photograph" in refusal(buffer.getvalue())
 
 
 @pytest.mark.parametrize(("fine", "steps"), [(True, 257), (True, 256), (False, 250)])
@@ -191,7 +197,6 @@ def test_tiff_with_a_palette_of_16_bits_is_refused(fine, steps):
 @pytest.mark.parametrize(("greyscale", "alpha"), [(True, False), (True, True), (False, False), (False, True)])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_png_is_taken_at_8_bits_and_at_16(greyscale, alpha, bits):
-    pypng = pytest.importorskip("png")
     channels = (1 if greyscale else 3) + alpha
     samples = drawn(channels, np.uint16 if bits == 16 else np.uint8)
     buffer = BytesIO()
@@ -201,6 +206,26 @@ def test_png_is_taken_at_8_bits_and_at_16(greyscale, alpha, bits):
         assert_whole(buffer.getvalue(), samples)
     else:
         assert_deep(buffer.getvalue(), samples)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 1), (12, 10), (33, 17)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_interlaced_png_of_16_bits_is_taken(size, channels, capfd):
+    samples = np.random.default_rng(0).integers(0, 65536, (size[1], size[0], channels)).astype(np.uint16)
+    buffer = BytesIO()
+    writer = pypng.Writer(*size, greyscale=channels < 3, alpha=channels % 2 == 0, bitdepth=16, interlace=True)
+    writer.write(buffer, samples.reshape(size[1], -1).tolist())
+    assert np.array_equal(loading.load_image(buffer.getvalue()).samples, samples)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ImageError):
+        loading.load_image(buffer.getvalue().replace(b"IDAT", b"IDOT"))
+
+
+def test_a_transparent_colour_of_16_bits_becomes_alpha():
+    data = png(16, 2, 3, chunk(b"tRNS", bytes(6)))
+    found = loading.load_image(data).samples
+    assert found.shape[2] == 4
+    assert np.array_equal(found[:, :, 3] == 0, (found[:, :, :3] == 0).all(axis=2))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
@@ -430,10 +455,12 @@ def test_cursors_with_a_mask_are_refused():
     assert "cursor" in refusal(head + bmp(24, bytes(360 * 2))[14:22] + struct.pack("<i", 20) + bmp(24, bytes(760))[26:])
 
 
-def test_grey_png_of_few_bits_with_a_transparent_grey_is_refused():
+def test_grey_png_of_few_bits_keeps_its_transparent_grey():
     transparent = chunk(b"tRNS", struct.pack(">H", 5))
     assert loading.load_image(png(4, 0, 1)).mode == "L"
-    assert "expected a transparent grey of 8 bits, got 4" in refusal(png(4, 0, 1, transparent))
+    for image in (loading.load_image(png(4, 0, 1, transparent)), Image.open(BytesIO(png(4, 0, 1, transparent)))):
+        conversion.from_pillow(image)
+        assert image.info["transparency"] == 5 * 17
     assert loading.load_image(png(8, 0, 1, transparent)).info["transparency"] == 5
     assert loading.load_image(png(1, 0, 1, transparent)).info["transparency"] == 255
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import ImageError
-from codec.image_files import pillow
+from codec.image_files import loading
 
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -107,7 +107,7 @@ def load_images(path: Path) -> Iterator[tuple[Path, Image.Image]]:
 
 def _load(file: Path) -> Image.Image | None:
     try:
-        return pillow.load_image(file)
+        return loading.load_image(file)
     except ImageError as error:
         print(f"left out: {error}", file=sys.stderr)
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from codec.image_files import pillow
+from codec.image_files import loading
 
 CROP_PX = 160
 """Sides of a box. All sheets together stay below 3 MB."""
@@ -85,7 +85,7 @@ def framed(photo: Image.Image) -> Image.Image:
 
 
 def _photo(folder: Path, name: str) -> Image.Image:
-    return pillow.load_image(folder / name).convert("RGB")
+    return loading.load_image(folder / name).convert("RGB")
 
 
 def _of_file(title: str, name: str, corner: tuple[int, int], remarks: tuple[str, str]) -> Subject:

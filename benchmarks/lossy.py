@@ -11,7 +11,7 @@ from PIL import Image
 
 import codec
 from benchmarks.common import OURS
-from codec.image_files import pillow
+from codec.image_files import loading
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ def _decode_jxl(data: bytes) -> Image.Image:
 CODECS = {
     OURS: LossyCodec(OURS, (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), _encode_ours, _decode_ours),
     "jpeg": LossyCodec(
-        "JPEG 4:2:0 optimised", (5, 10, 20, 30, 40, 50, 65, 75, 85, 90, 95), _encode_jpeg, pillow.load_image
+        "JPEG 4:2:0 optimised", (5, 10, 20, 30, 40, 50, 65, 75, 85, 90, 95), _encode_jpeg, loading.load_image
     ),
-    "webp": LossyCodec("WebP method 6", (0, 5, 10, 20, 35, 50, 65, 75, 85, 92, 96), _encode_webp, pillow.load_image),
+    "webp": LossyCodec("WebP method 6", (0, 5, 10, 20, 35, 50, 65, 75, 85, 92, 96), _encode_webp, loading.load_image),
     # libavif tunes still images for the eye. By PSNR, the variant that is tuned for PSNR is the harder rival.
-    "avif": LossyCodec("AVIF 4:4:4 speed 6", (5, 10, 20, 30, 40, 50, 60, 70, 80, 90), _encode_avif, pillow.load_image),
+    "avif": LossyCodec("AVIF 4:4:4 speed 6", (5, 10, 20, 30, 40, 50, 60, 70, 80, 90), _encode_avif, loading.load_image),
     "avif-psnr": LossyCodec(
         "AVIF 4:4:4 speed 6 tuned for PSNR",
         (5, 10, 20, 30, 40, 50, 60, 70, 80, 88),
         _encode_avif_psnr,
-        pillow.load_image,
+        loading.load_image,
     ),
     # The plugin takes qualities, not distances. These are libjxl's distances 24 to 0.4.
     "jxl": LossyCodec("JPEG XL effort 7", (1, 5, 15, 22, 30, 50, 70, 80, 88, 93, 97), _encode_jxl, _decode_jxl),

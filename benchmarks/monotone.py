@@ -21,7 +21,7 @@ from benchmarks.common import markdown_table
 from benchmarks.drawn import DRAWINGS
 from codec.format import container
 from codec.format.headers import MAX_QUALITY
-from codec.image_files import pillow
+from codec.image_files import conversion
 from codec.images.choice import reach
 from codec.images.fidelities import Encoder, File
 from codec.images.goals import DEFAULT_EFFORT, goal_of
@@ -45,13 +45,13 @@ class Remembering(Encoder):
 
 def curve(image: Image.Image, qualities: Iterable[int]) -> list[tuple[int, float]]:
     """Return for each quality the bytes of the whole file, and the PSNR in dB of the visible samples."""
-    pixels = pillow.from_pillow(image)
+    pixels = conversion.from_pillow(image)
     encoder = Remembering(image, pixels, None, DEFAULT_EFFORT, None, None)
-    samples, alpha = pillow.planes(image)
+    samples, alpha = conversion.planes(image)
     points = []
     for quality in qualities:
         data = container.pack(reach(encoder, goal_of(quality=quality)).whole())
-        points.append((len(data), psnr(samples, pillow.planes(codec.decompress(data))[0], alpha)))
+        points.append((len(data), psnr(samples, conversion.planes(codec.decompress(data))[0], alpha)))
     return points
 
 

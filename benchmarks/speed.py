@@ -43,8 +43,8 @@ import json, resource, sys
 import codec
 action, source, target, threads, fidelity = sys.argv[1:]
 if action == "compress":
-    from codec.image_files import pillow
-    data = codec.compress(pillow.load_image(source), threads=int(threads), **json.loads(fidelity))
+    from codec.image_files import loading
+    data = codec.compress(loading.load_image(source), threads=int(threads), **json.loads(fidelity))
     open(target, "wb").write(data)
 else:
     codec.decompress(open(source, "rb").read(), threads=int(threads))

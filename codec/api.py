@@ -5,14 +5,19 @@ The kernels and their compiler are imported when `compress` or `decompress` is c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from codec.format import container, metadata
-from codec.format.headers import Fidelity, Latents
-from codec.image_files import pillow
+from codec.format.headers import Fidelity, Header, Latents
+from codec.image_files import loading
+from codec.image_files.conversion import Pixels
+from codec.image_files.wide_image import Picture, WideImage
 from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.system.sources import Source, data_of, whole
 from codec.vlae.pipeline import Progress
@@ -25,6 +30,11 @@ FIDELITY_NAMES = {
 }
 
 
+def fidelity_name(header: Header) -> str:
+    """Return the name of a file's fidelity, for people. An image in coded parts is lossless."""
+    return FIDELITY_NAMES[Fidelity.LOSSLESS if header.parts else header.fidelity]
+
+
 @dataclass(frozen=True)
 class Info:
     """What a file says of itself. Nothing is decoded for it.
@@ -34,7 +44,7 @@ class Info:
     fidelity : str
         "stored" (as PNG, exact), "lossless", "near-lossless" or "lossy".
     mode : str
-        Pillow's name of the image's mode.
+        The image's mode, one of `codec.format.headers.MODES` or `WIDE_MODES`.
     width, height : int
         Pixels.
     channels : int
@@ -86,7 +96,7 @@ class Info:
 
 
 def compress(
-    image: Image.Image | Source,
+    image: Image.Image | WideImage | NDArray[Any] | Source,
     *,
     lossless: bool = False,
     max_error: int | None = None,
@@ -97,26 +107,30 @@ def compress(
     effort: int = DEFAULT_EFFORT,
     latents: Latents | None = None,
     model: str | None = None,
+    keep: Collection[str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> bytes:
     """Return the bytes of an image's file. The inverse of `decompress`.
 
-    ICC profile, EXIF and XMP are kept. `Info.dropped` names the other metadata of the image's file.
+    Metadata of the kinds in `codec.format.metadata.KINDS` is kept. `Info.dropped` names the other metadata of the
+    image's file.
 
     One of the first six parameters says what the file is to be. Without any, it is lossy at the default quality. The
     caller may get a better file than asked for: a lossless, near-lossless or stored (PNG) file, if it is shorter and no
     worse, or if no other file is possible; a stored file, if it has hardly any length; or a file of a lower quality, if
     that is closer to the image. Samples that alpha hides do not count: a lossy file may hold other colours there. The
     image of a lossy file has no palette and no transparent colour: P becomes RGB or RGBA, RGB with a transparent colour
-    becomes RGBA, and L becomes LA.
+    becomes RGBA, and L becomes LA. Samples of 16 bits become samples of 8 bits there, and CMYK becomes RGB, by the
+    image's ICC profile if it has one. With ``lossless`` or ``max_error`` both come back exactly.
 
     Parameters
     ----------
-    image : PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
+    image : PIL.Image.Image, uint16 array, path, bytes, bytearray, memoryview or binary file
         A Pillow image, or the source of an image's file; a str is a path. If a Pillow image is not loaded yet, its file
-        is looked at, too. A copy of a Pillow image has no file, and is taken as it is in memory.
+        is looked at, too. A copy of a Pillow image has no file, and is taken as it is in memory. An array (H, W) or
+        (H, W, C) has 16 bits a sample; C is 1, 2, 3 or 4, for grey, grey with alpha, RGB, RGB with alpha.
     lossless : bool
         Every sample comes back.
     max_error : int
@@ -142,6 +156,8 @@ def compress(
     model : str, optional
         With ``lossless``: the name of a model for certain images, see ``vlae models``. By default the model is taken
         that is estimated to make the shortest file.
+    keep : collection of str, optional
+        The kinds of metadata to keep, of `codec.format.metadata.KINDS`; none in an empty one. By default all are kept.
     threads : int, optional
         Largest number of threads. The file is the same for any number.
     progress : callable, optional
@@ -163,7 +179,7 @@ def compress(
     OSError
         The image's file cannot be read.
     """
-    from codec.images.choice import pixels_for, reach
+    from codec.images.choice import file_of
     from codec.images.fidelities import Encoder, chosen_model
     from codec.images.small import models_for
 
@@ -180,13 +196,15 @@ def compress(
         raise TypeError(f"latents: expected Latents, got {type(latents).__name__}")
     named = chosen_model(model, goal)
     threads, max_pixels = _at_least_1("threads", threads), _at_least_1("max_pixels", max_pixels)
-    if not isinstance(image, Image.Image):
-        image = pillow.load_image(image, max_pixels)
-    pixels = pixels_for(image, goal, max_pixels)
-    if named is None and latents is None:
-        (named,) = models_for([image], lambda _: pixels, goal)
-    file = reach(Encoder(image, pixels, latents, effort, threads, progress, model=named), goal)
-    return container.pack(file.whole())
+    picture = loading.with_kept(loading.picture_of(image, max_pixels), keep, max_pixels)
+
+    def encoder_of(shown: Image.Image, pixels: Pixels) -> Encoder:
+        chosen = named
+        if named is None and latents is None:
+            (chosen,) = models_for([shown], lambda _: pixels, goal)
+        return Encoder(shown, pixels, latents, effort, threads, progress, model=chosen)
+
+    return container.pack(file_of(picture, goal, encoder_of, max_pixels).whole())
 
 
 def _at_least_1(name: str, value: int | None) -> int | None:
@@ -201,10 +219,11 @@ def decompress(
     threads: int | None = None,
     progress: Progress | None = None,
     max_pixels: int | None = None,
-) -> Image.Image:
+) -> Image.Image | NDArray[np.uint16]:
     """Return the image of a file, with its metadata in ``info``. The inverse of `compress`.
 
-    If metadata of the original's file was dropped, ``info["dropped"]`` has its names.
+    If metadata of the original's file was dropped, ``info["dropped"]`` has its names. Pillow holds no colours of 16
+    bits a sample. So such an image (and grey with alpha) is an array, uint16 (H, W, C), and `decoded` has its metadata.
 
     Parameters
     ----------
@@ -237,6 +256,25 @@ def decompress(
         A parameter has a wrong type.
     OSError
         The file cannot be read.
+    """
+    image = decoded(
+        data, latents_only=latents_only, sample=sample, threads=threads, progress=progress, max_pixels=max_pixels
+    )
+    return image if isinstance(image, Image.Image) else image.public()
+
+
+def decoded(
+    data: Source,
+    *,
+    latents_only: bool = False,
+    sample: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    max_pixels: int | None = None,
+) -> Picture:
+    """Return the image of a file, as a `WideImage` if it has 16 bits a sample or inks.
+
+    The parameters and errors are those of `decompress`.
     """
     from codec.images import decoder
 
@@ -279,7 +317,7 @@ def info(data: Source, *, max_pixels: int | None = None) -> Info:
     channels = header.image_channels
     entries = metadata.unpack(file.metadata)
     return Info(
-        fidelity=FIDELITY_NAMES[header.fidelity],
+        fidelity=fidelity_name(header),
         mode=header.mode,
         width=header.width,
         height=header.height,

@@ -9,14 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import replace
 
-from PIL import Image
-
 from codec.entropy.rans import Message
 from codec.errors import CorruptDataError
 from codec.format.archive_index import Block, telling
 from codec.format.container import holds
 from codec.format.headers import Latents
 from codec.frozen.model import Model
+from codec.image_files.wide_image import Picture
 from codec.images import decoder
 from codec.vlae import decoding, lanes
 from codec.vlae.image import Image as Raster
@@ -52,7 +51,7 @@ class BlockReader:
         self._left: dict[int, tuple[int, list[Message]]] = {}
         """The place of each chain, by the number of its model: the next image, and the messages that hold it."""
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """Return an image of the block, by its number in the block.
 
         Raises
@@ -65,7 +64,7 @@ class BlockReader:
         entry, file = self.block.images[index], self._files[index]
         with telling(repr(entry.name)):
             if file.coding is None:
-                return decoder.stored_image(file)
+                return decoder.stored_image(file, self.threads)
             alpha = decoder.unpack_alpha(file)
             return decoder.Opened(file, self.raster(index), alpha).image(self.threads)
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from PIL import Image
-
 from codec.archive.reader import Archive
 
 
@@ -34,8 +32,9 @@ class ArchiveDataset:
     path : path
         The archive. It must not change as long as the data set is used.
     transform : callable, optional
-        Called with each image, a `PIL.Image.Image` with its metadata in ``info``. What it returns is the item. To be
-        pickled with the data set, it must be a function of a module, or an object that can be pickled.
+        Called with each image, a `PIL.Image.Image` with its metadata in ``info``, or an array as `codec.decompress`
+        returns them. What it returns is the item. To be pickled with the data set, it must be a function of a module,
+        or an object that can be pickled.
 
     Attributes
     ----------
@@ -49,7 +48,7 @@ class ArchiveDataset:
         The archive cannot be opened, see `codec.Archive`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], transform: Callable[[Image.Image], Any] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], transform: Callable[[Any], Any] | None = None) -> None:
         self._path = Path(path).absolute()
         self.transform = transform
         with Archive(self._path) as archive:

@@ -6,7 +6,10 @@ See `codec.archive.blocks` and FORMAT.md, "Archives".
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import groupby
 
 from PIL import Image
 
@@ -14,10 +17,13 @@ from codec.archive.plan import Named, Source, small_pixels
 from codec.errors import ImageError
 from codec.format.archive_index import Block, ChainEntry, ImageEntry
 from codec.format.headers import CodingHeader
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
-from codec.images.choice import pixels_for, reach
-from codec.images.fidelities import Chain, Encoder, chosen_model
+from codec.frozen.model import Model
+from codec.image_files import loading
+from codec.image_files.conversion import Pixels
+from codec.image_files.frames import Frame
+from codec.image_files.wide_image import Picture, WideImage
+from codec.images.choice import file_of, pixels_for
+from codec.images.fidelities import Chain, Encoder, File, chosen_model
 from codec.images.goals import DEFAULT_EFFORT, Goal
 from codec.images.small import models_for
 from codec.system.workers import Report
@@ -64,13 +70,13 @@ def encode_block(
     codings: dict[int, CodingHeader] = {}
     entries: list[ImageEntry] = []
     chunks: list[bytes] = []
+    images = _without_frames(images)
     named = chosen_model(model, goal)
     models = [named] * len(images) if named else models_for(images, lambda image: _if_small(*image, goal), goal)
     for (name, source), chosen in zip(reversed(images), reversed(models), strict=True):
         report(1)
         try:
-            image, pixels = _loaded(name, source, goal)
-            file = reach(Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, chosen), goal)
+            file = _file_of(name, source, goal, partial(_encoder_of, threads, dict(chains), chosen))
         except (ImageError, OSError) as error:
             refused[name] = error
             continue
@@ -88,19 +94,45 @@ def encode_block(
     return Block(zlib.crc32(data), shared, tuple(reversed(entries))), data, refused
 
 
-def _loaded(name: str, source: Source, goal: Goal) -> tuple[Image.Image, Pixels]:
-    """Return an image, and its samples that are coded."""
-    image = source if isinstance(source, Image.Image) else pillow.load_image(source)
+def _without_frames(images: Sequence[Named]) -> list[Named]:
+    """Return images of which frames are loaded. The frames of a file are loaded together, because each needs others."""
+    found: list[Named] = []
+    for _, group in groupby(images, lambda image: image[1].source if isinstance(image[1], Frame) else image[0]):
+        members = list(group)
+        frames = [image for _, image in members if isinstance(image, Frame)]
+        if len(frames) == len(members):
+            with suppress(ImageError, OSError):  # then each is loaded alone, and those that fail are left out
+                members = list(zip([name for name, _ in members], loading.load_frames(frames), strict=True))
+        found += members
+    return found
+
+
+def _encoder_of(
+    threads: int | None, chains: Mapping[int, Chain], model: Model | None, image: Image.Image, pixels: Pixels
+) -> Encoder:
+    return Encoder(image, pixels, None, DEFAULT_EFFORT, threads, None, chains, model)
+
+
+def _file_of(name: str, source: Source, goal: Goal, encoder_of: Callable[[Image.Image, Pixels], Encoder]) -> File:
+    image = _picture_of(source)
     try:
-        return image, pixels_for(image, goal)
+        return file_of(image, goal, encoder_of)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from error
 
 
+def _picture_of(source: Source) -> Picture:
+    return next(loading.load_frames([source])) if isinstance(source, Frame) else loading.picture_of(source)
+
+
 def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:
     """Return the samples of an image if it is small. It is not kept, because a block may have thousands of images."""
+    if small_pixels(source) is None:
+        return None
     try:
-        return None if small_pixels(source) is None else _loaded(name, source, goal)[1]
+        image = _picture_of(source)
+        wide = loading.wide_of(image)
+        return None if wide is not None or isinstance(image, WideImage) else pixels_for(image, goal)
     except (ImageError, OSError):  # it will be left out
         return None
 

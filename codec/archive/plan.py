@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 
-from PIL import Image
-
 from codec.format.archive_index import BLOCK_IMAGES
-from codec.image_files import pillow
+from codec.image_files import loading
+from codec.image_files.frames import Frame
+from codec.image_files.wide_image import Picture
 from codec.images.small import SMALL_PIXELS
 
-Source = Image.Image | str | os.PathLike[str] | bytes
-"""An image, or the path or the bytes of its file."""
+Source = Picture | Frame | str | os.PathLike[str] | bytes
+"""An image, or the path or the bytes of its file, or a frame of that."""
 Named = tuple[str, Source]
 """An image with its name."""
 
@@ -51,5 +51,5 @@ def blocks_of(images: list[Named], count: int | None) -> list[list[Named]]:
 
 def small_pixels(source: Source) -> int | None:
     """Return the number of pixels of an image if it is small, else None. Nothing is decoded."""
-    pixels = pillow.pixel_count(source)
+    pixels = loading.pixel_count(source)
     return None if pixels is None or pixels >= SMALL_PIXELS else pixels

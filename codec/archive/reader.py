@@ -12,14 +12,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import CorruptDataError, RequestError
+from codec.format import metadata
 from codec.format.archive_index import Block, ImageEntry
 from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
-from codec.image_files import pillow
+from codec.image_files import writing
 from codec.system import workers
 from codec.system.targets import check_folder, check_free
 from codec.system.workers import Report
@@ -48,11 +51,12 @@ class _Task:
     force: bool
 
 
-class Archive(Mapping[str, Image.Image]):
+class Archive(Mapping[str, Image.Image | NDArray[np.uint16]]):
     """An archive that is open for reading: a mapping from names to images, in the order in which they were added.
 
     An image is decoded when it is asked for. If all are asked for in order, each is decoded once. Images have their
-    metadata in ``info``. Each thread needs an `Archive` of its own.
+    metadata in ``info``. Those that Pillow cannot hold are arrays, as `codec.decompress` returns them. Each thread
+    needs an `Archive` of its own.
 
     Parameters
     ----------
@@ -130,7 +134,7 @@ class Archive(Mapping[str, Image.Image]):
         """Return whether there is an image of this name. Nothing is decoded."""
         return name in self._places
 
-    def __getitem__(self, name: str) -> Image.Image:
+    def __getitem__(self, name: str) -> Image.Image | NDArray[np.uint16]:
         """Return the image of a name, decoded.
 
         Raises
@@ -148,7 +152,22 @@ class Archive(Mapping[str, Image.Image]):
 
             self._file.seek(place.begin)
             self._reader = place.begin, BlockReader(place.block, self._file.read(place.block.length))
-        return self._reader[1].image(place.index)
+        image = self._reader[1].image(place.index)
+        return image if isinstance(image, Image.Image) else image.public()
+
+    def metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield for each image its name, and its metadata as in Pillow's ``info``. No image is decoded.
+
+        Raises
+        ------
+        CorruptDataError
+            A block is damaged.
+        """
+        for begin, block in self.blocks():
+            self._file.seek(begin)
+            _, files = block.split(self._file.read(block.length))
+            for entry, file in zip(block.images, files, strict=True):
+                yield entry.name, metadata.info_of(file.metadata)
 
     def extract(
         self,
@@ -159,14 +178,14 @@ class Archive(Mapping[str, Image.Image]):
         processes: int | None = None,
         report: Report = lambda images: None,
     ) -> list[Path]:
-        """Write images as PNG below a folder, and return their paths.
+        """Write images as PNG, and CMYK as TIFF, below a folder, and return their paths.
 
         Parameters
         ----------
         folder : path
             The folder is made if it is missing.
         names : iterable of str, optional
-            Names of the images, by default all. ``.png`` is added to names that do not end with it.
+            Names of the images, by default all. The suffix is added to names that do not end with it.
         force : bool
             Whether to replace existing files.
         processes : int, optional
@@ -191,7 +210,7 @@ class Archive(Mapping[str, Image.Image]):
         for name in wanted:
             if name not in self._places:
                 raise RequestError(f"name {name!r}: not in the archive")
-            target = _target(Path(folder), name)
+            target = _target(Path(folder), name, writing.suffix_for(self.entries[name].header.mode))
             if target in targets:
                 raise RequestError(f"output {target}: would be that of {targets[target]!r} and of {name!r}")
             check_free(target, force)
@@ -266,9 +285,9 @@ class Archive(Mapping[str, Image.Image]):
         }
 
 
-def _target(folder: Path, name: str) -> Path:
+def _target(folder: Path, name: str, suffix: str) -> Path:
     """Return the path of an image's file below a folder."""
-    target = folder / (name if name.lower().endswith(".png") else f"{name}.png")
+    target = folder / (name if name.lower().endswith(suffix) else f"{name}{suffix}")
     if not target.resolve().is_relative_to(folder.resolve()):
         raise RequestError(f"output {target}: a link leads out of {folder}")
     return target
@@ -307,5 +326,5 @@ def _decode_block(task: _Task, threads: int | None, report: Callable[[int], None
         image = reader.image(index)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            pillow.save_image(image, target, force=task.force)
+            writing.save_image(image, target, force=task.force)
         report(1)

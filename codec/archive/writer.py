@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from codec.archive import plan
@@ -21,13 +24,16 @@ from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
+from codec.image_files import loading
+from codec.image_files.frames import frame_name
+from codec.image_files.wide_image import from_array
 from codec.images.fidelities import check_model
 from codec.images.goals import Goal, goal_of
 from codec.system import sources, workers
 from codec.system.outputs import open_to_add, output, sync, undoing
 from codec.system.workers import Report
 
-Source = Image.Image | sources.Source
+Source = Image.Image | NDArray[Any] | sources.Source
 """Type of an image's source: the image itself, or the path or the bytes of its file."""
 Dropped = dict[str, tuple[str, ...]]
 """Names of dropped metadata, by the name of the image. Only images whose files have such metadata are in it."""
@@ -73,8 +79,9 @@ def create_archive(
     ----------
     path : path or binary file
         Where the archive is written.
-    images : mapping of str to PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
-        The images, or sources of their files, by their names in the archive and in its order.
+    images : mapping of str to PIL.Image.Image, uint16 array, path, bytes, bytearray, memoryview or binary file
+        The images, or sources of their files, by their names in the archive and in its order. A file of several frames
+        becomes several images: frame 1 of ``a.gif`` has the name ``a.gif/0001``, and its duration in ``info``.
     force : bool
         Whether to replace an existing file.
     lossless : bool
@@ -163,11 +170,12 @@ def add_to_archive(
         _lock(file)
         sections = read_sections(file)
         known = {image.name for section in sections for b in section.blocks for image in b.images}
-        for name in images:
+        added = [name for task in tasks for name, _ in task.images]
+        for name in added:
             if name in known:
                 raise RequestError(f"name {name!r}: is in the archive")
-        if len(known) + len(images) > IMAGE_LIMIT:
-            raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images, got {len(known) + len(images)}")
+        if len(known) + len(added) > IMAGE_LIMIT:
+            raise UnsupportedError(f"archive: expected at most {IMAGE_LIMIT} images, got {len(known) + len(added)}")
         end = sections[-1].end
         file.truncate(end)
         file.seek(end)
@@ -197,12 +205,28 @@ def _tasks(images: Mapping[str, Source], goal: Goal, model: str | None, block: i
         raise RequestError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(images)}")
     for name in images:
         check_name(name)
-    named = [(name, _sendable(name, image)) for name, image in images.items()]
+    named = [each for name, image in images.items() for each in _with_frames(name, _sendable(name, image))]
+    if len(named) > IMAGE_LIMIT:
+        raise RequestError(f"images: expected 1 to {IMAGE_LIMIT}, got {len(named)}")
+    for name, count in Counter(name for name, _ in named).items():
+        check_name(name)
+        if count > 1:
+            raise RequestError(f"name {name!r}: would be that of a frame and of a file")
     return [_Task(images, goal, model) for images in plan.blocks_of(named, block)]
+
+
+def _with_frames(name: str, source: plan.Source) -> list[plan.Named]:
+    """Return a named image, or the frames of its file if it has several."""
+    if not isinstance(source, str | os.PathLike | bytes):
+        return [(name, source)]
+    frames = loading.frames_of(source)
+    return [(frame_name(name, frame.number), frame) for frame in frames] or [(name, source)]
 
 
 def _sendable(name: str, image: Source) -> plan.Source:
     """Return an image, or its file, in a form that can be sent to another process."""
+    if isinstance(image, np.ndarray):
+        return from_array(image)
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
     return sources.data_of(image, f"image {name!r}", "a Pillow image, ")

@@ -39,8 +39,8 @@ class Standing(Enum):
 def standing(way: Way, task: Task, max_pixels: int | None = None) -> Standing:
     """Return what is there at the path of a task's output.
 
-    A compressed file is whole if its checksum is right. A PNG is whole if it has the size of its source's image and
-    does not end early. Since it could be the original itself, it is never said to be outdated, unless it is empty.
+    A compressed file is whole if its checksum is right. An image is whole if it has the size of its source's image and,
+    as a PNG, does not end early. Since it could be the original itself, it is never said to be outdated, unless it is empty.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def standing(way: Way, task: Task, max_pixels: int | None = None) -> Standing:
         if whole is None:
             return Standing.ALIEN
         return Standing.FINISHED if whole and not older else Standing.OUTDATED
-    return Standing.FINISHED if not older and _is_whole_png(task.target, task.source) else Standing.ALIEN
+    return Standing.FINISHED if not older and _is_whole_image(task.target, task.source) else Standing.ALIEN
 
 
 def _is_older(target_ns: int, source_ns: int) -> bool:
@@ -81,15 +81,15 @@ def _is_whole_file(data: bytes, max_pixels: int | None) -> bool | None:
     return True
 
 
-def _is_whole_png(path: Path, source: Path) -> bool:
-    """Return whether a PNG has the size of the image of a compressed file, and its own end."""
+def _is_whole_image(path: Path, source: Path) -> bool:
+    """Return whether an image has the size of that of a compressed file and, if it is a PNG, its own end."""
     try:
         with source.open("rb") as file:
             header, _ = read_beginning(file)
-        with path.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
-            size = image.size
+        with path.open("rb") as file, Image.open(file, formats=["PNG", "TIFF"]) as image:
+            size, kind = image.size, image.format
             file.seek(-len(END_OF_PNG), os.SEEK_END)
-            return size == (header.width, header.height) and file.read() == END_OF_PNG
+            return size == (header.width, header.height) and (kind == "TIFF" or file.read() == END_OF_PNG)
     except CodecError:
         return False
     except Exception:  # a damaged header can make Pillow's plugins raise any exception

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from codec.errors import RequestError
+from codec.errors import CodecError, RequestError
+from codec.format.beginning import read_beginning
 from codec.format.headers import MAGIC
+from codec.image_files.writing import suffix_for
 from codec.system.folders import Found, find_files, find_images
 
 WILDCARDS = frozenset("*?[")
@@ -28,21 +30,32 @@ class Way:
     ----------
     name : str
         The function of `codec.api` that goes it.
-    suffix : str
-        Suffix of the outputs.
+    suffix_of : callable
+        Returns the suffix of the output of a file.
     find : callable
         Returns what a folder has for it.
     """
 
     name: str
-    suffix: str
+    suffix_of: Callable[[Path], str]
     find: Callable[[Path], Found]
 
 
-VLAE = ".vlae"
-"""Suffix of compressed files."""
-COMPRESS = Way("compress", VLAE, find_images)
-DECOMPRESS = Way("decompress", ".png", lambda folder: find_files(folder, VLAE, MAGIC))
+VLAE, PNG = ".vlae", ".png"
+"""Suffixes of compressed files, and of images whose file cannot be read."""
+
+
+def _image_suffix(path: Path) -> str:
+    """Return the suffix of the image of a compressed file. If that cannot be read, the work will say so."""
+    try:
+        with path.open("rb") as file:
+            return suffix_for(read_beginning(file)[0].mode)
+    except (OSError, CodecError):
+        return PNG
+
+
+COMPRESS = Way("compress", lambda path: VLAE, find_images)
+DECOMPRESS = Way("decompress", _image_suffix, lambda folder: find_files(folder, VLAE, MAGIC))
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ def _add(made: Plan, way: Way, path: Path, to: Path, of_folder: PurePath, of_fil
         places = [(image, of_folder / image.relative_to(path)) for image in found.images]
     else:
         places = [(path, of_file)]
-    made.tasks += [Task(image, to / place.with_suffix(way.suffix)) for image, place in places]
+    made.tasks += [Task(image, to / place.with_suffix(way.suffix_of(image))) for image, place in places]
 
 
 def _without_collisions(way: Way, tasks: list[Task]) -> list[Task]:

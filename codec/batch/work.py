@@ -14,7 +14,7 @@ from typing import Any
 from codec import api
 from codec.api import Info
 from codec.batch.plan import Task
-from codec.image_files import pillow
+from codec.image_files import loading, writing
 from codec.system.messages import text_of
 from codec.system.outputs import write_file
 
@@ -128,7 +128,7 @@ def skipped(task: Task) -> FileResult:
 
 def _compress(job: Job, threads: int | None, status: os.stat_result) -> dict[str, Any]:
     limit = job.options.get("max_pixels")
-    image = pillow.load_image(job.files.source, limit)
+    image = loading.load_image(job.files.source, limit)
     data = api.compress(image, threads=threads, **job.options)
     write_file(job.files.target, data, force=job.force, like=status)
     info = api.info(data, max_pixels=limit)
@@ -137,6 +137,6 @@ def _compress(job: Job, threads: int | None, status: os.stat_result) -> dict[str
 
 def _decompress(job: Job, threads: int | None, status: os.stat_result) -> dict[str, Any]:
     data = job.files.source.read_bytes()
-    image = api.decompress(data, threads=threads, **job.options)
-    pillow.save_image(image, job.files.target, force=job.force, like=status)
-    return {"mode": image.mode, "lost": pillow.left_out(image, job.files.target)}
+    image = api.decoded(data, threads=threads, **job.options)
+    writing.save_image(image, job.files.target, force=job.force, like=status)
+    return {"mode": image.mode, "lost": writing.left_out(image, job.files.target)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ from codec.system.messages import text_of
 
 if TYPE_CHECKING:
     from codec.archive.reader import Archive
-    from codec.system.workers import Report
 
 _archive = click.argument("archive_name", metavar="ARCHIVE")
 _sources = click.argument("sources", metavar="FILES|FOLDERS", nargs=-1, required=True)
@@ -69,7 +69,7 @@ def create(
         dropped = create_archive(
             to, images, force=force, processes=processes, report=report, refuse=refused.__setitem__, **options
         )
-    return _say(quiet, output, len(images), lines, dropped, refused)
+    return _say(quiet, output, report.done, lines, dropped, refused)
 
 
 @archive.command()
@@ -93,21 +93,46 @@ def add(archive_name: str, sources: tuple[str, ...], quiet: bool, processes: int
         dropped = add_to_archive(
             archive_name, images, processes=processes, report=report, refuse=refused.__setitem__, **options
         )
-    return _say(quiet, archive_name, len(images), lines, dropped, refused)
+    return _say(quiet, archive_name, report.done, lines, dropped, refused)
 
 
 @archive.command("list")
 @_archive
-def list_(archive_name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the durations of frames.")
+def list_(archive_name: str, as_json: bool) -> None:
     """Print what ARCHIVE says of its images, without decoding them."""
-    from codec.api import FIDELITY_NAMES
+    from codec.api import fidelity_name
 
     with _opened(archive_name) as images:
-        for name, entry in images.entries.items():
+        if as_json:
+            _list_json(images)
+        for name, entry in images.entries.items() if not as_json else ():
             header = entry.header
             size, degree = f"{header.width}x{header.height}", header.degree or ""
-            click.echo(f"{FIDELITY_NAMES[header.fidelity]:13} {degree:>3} {header.mode:4} {size:>11} {name}")
+            click.echo(f"{fidelity_name(header):13} {degree:>3} {header.mode:7} {size:>11} {name}")
         _warn(images.ignored_bytes)
+
+
+def _list_json(images: Archive) -> None:
+    from codec.api import fidelity_name
+
+    for name, info in images.metadata():
+        header = images.entries[name].header
+        click.echo(
+            json.dumps(
+                {
+                    "name": name,
+                    "fidelity": fidelity_name(header),
+                    "max_error": header.max_error,
+                    "quality": header.quality,
+                    "mode": header.mode,
+                    "width": header.width,
+                    "height": header.height,
+                    "duration_ms": info.get("duration"),
+                    "dropped": info.get("dropped", ()),
+                }
+            )
+        )
 
 
 @archive.command()
@@ -193,19 +218,30 @@ def prepare_for(images: Archive, quiet: bool) -> None:
 
 
 @contextmanager
-def image_progress(quiet: bool, total: int) -> Iterator[Report]:
+def image_progress(quiet: bool, total: int) -> Iterator[ImageCount]:
     """Yield a callable that shows progress. It is called with the number of images done since its last call."""
-    done = 0
-
     with progress_bar(quiet, "image") as show:
+        yield ImageCount(show, total)
 
-        def report(images: int) -> None:
-            nonlocal done
-            done += images
-            if show is not None:
-                show(done, total)
 
-        yield report
+class ImageCount:
+    """Counts images, and shows how many are done. A file of several frames becomes several images.
+
+    Attributes
+    ----------
+    done : int
+    """
+
+    def __init__(self, show: Callable[[int, int], None] | None, total: int) -> None:
+        self.done = 0
+        self._show = show
+        self._total = total
+
+    def __call__(self, images: int) -> None:
+        """Count images that are done."""
+        self.done += images
+        if self._show is not None:
+            self._show(self.done, max(self.done, self._total))
 
 
 def _say(

@@ -46,12 +46,12 @@ def _compress_one(file: str, request: Request, lossy: bool, parameters: dict[str
     """Compress a file or a stream, and return the exit code."""
     from codec import api
     from codec.batch.plan import VLAE
-    from codec.image_files import pillow
+    from codec.image_files import loading
 
     target = target_of(file, request.output, VLAE, request.force)
     status = status_of(file)
     source = read(file) if is_stream(file) else file
-    image = pillow.load_image(source, request.max_pixels)
+    image = loading.load_image(source, request.max_pixels)
     prepare(request.quiet, for_lossy=lossy, effort=parameters["effort"])
     with progress_bar(request.quiet) as progress:
         data = api.compress(image, threads=request.threads, progress=progress, **parameters)
@@ -88,7 +88,8 @@ def _lines(file: str, target: str, info: Info, mode: str, source_bytes: int, los
     """
     lines = []
     if info.mode != mode:
-        what = "palette" if mode == "P" else "transparent colour"
+        what = {"P": "palette", "CMYK": "inks"}.get(mode, "transparent colour")
+        what = f"mode {mode} of 16 bits a sample" if ";16" in mode else what
         lines.append(f"{file}: its {what} became {info.mode}, --lossless keeps it")
     kind = f"lossy, quality {info.quality}" if info.quality else info.fidelity
     if lossy and not info.quality:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def decompress(request: Request, **options: Any) -> int:
     """Decompress files to images.
 
-    The image of a single file is written beside it as PNG, or to OUT in the format of its suffix. Those of several
-    files, and of all below a folder, are written to DIR as PNG. Images that are there, whole and not older than their
-    files, are then skipped.
+    The image of a single file is written beside it as PNG (CMYK as TIFF), or to OUT in the format of its suffix. Those
+    of several files, and of all below a folder, are written to DIR likewise. Images that are there, whole and not older
+    than their files, are then skipped.
     """
     if options["sample"] is not None and not options["latents_only"]:
         raise click.UsageError("--sample: expected --latents-only, too")
@@ -47,25 +47,26 @@ def decompress(request: Request, **options: Any) -> int:
 def _decompress_one(file: str, request: Request, parameters: dict[str, Any]) -> int:
     """Decompress a file or a stream, and return the exit code."""
     from codec import api
-    from codec.image_files import pillow
+    from codec.image_files import writing
 
-    target = target_of(file, request.output, ".png", request.force)
-    if not is_stream(target):
-        pillow.check_output(target)
+    if request.output is not None and not is_stream(target_of(file, request.output, "", request.force)):
+        writing.check_output(request.output)
     status = status_of(file)
     data = read(file)
     with naming(file):
         info = api.info(data, max_pixels=request.max_pixels)
+        target = target_of(file, request.output, writing.suffix_for(info.mode), request.force)
         if info.latents is not None:
             prepare(request.quiet, for_lossy=info.quality is not None)
         with progress_bar(request.quiet) as progress:
-            image = api.decompress(data, threads=request.threads, progress=progress, **parameters)
+            image = api.decoded(data, threads=request.threads, progress=progress, **parameters)
     if is_stream(target):
-        write(target, pillow.image_bytes(image), request.force)
+        write(target, writing.image_bytes(image), request.force)
     else:
-        pillow.save_image(image, target, force=request.force, like=status)
+        writing.save_image(image, target, force=request.force, like=status)
     if not request.quiet:
-        for line in _lines(file, target, f"{image.width}x{image.height} {image.mode}", pillow.left_out(image, target)):
+        what = f"{info.width}x{info.height} {info.mode}"
+        for line in _lines(file, target, what, writing.left_out(image, target)):
             say(line)
     return 0
 

@@ -12,6 +12,7 @@ import click
 from codec.commands.console import check_source
 from codec.errors import RequestError
 from codec.format.headers import Latents
+from codec.format.metadata import KINDS
 from codec.images.goals import DEFAULT_EFFORT, DEFAULT_QUALITY, Kind, goal_of
 
 Command = Callable[..., int | None]
@@ -71,6 +72,10 @@ _LATENTS = (
     click.option("--no-latents", is_flag=True, help="Code the image without latents."),
     click.option("--no-bits-back", is_flag=True, help="Pay for the latents in full."),
 )
+_METADATA = (
+    click.option("--strip", is_flag=True, help="Keep no metadata."),
+    click.option("--keep", metavar="KINDS", help=f"Keep only these kinds of metadata: {','.join(KINDS)}."),
+)
 _EFFORT = click.option("--effort", type=int, default=DEFAULT_EFFORT, metavar="E", help="Effort, 1 to 3.")
 _BLOCK = click.option(
     "--block",
@@ -92,7 +97,7 @@ def _all(*options: Option) -> Option:
     return add
 
 
-file_options = _all(*_EXACT, *_SEARCHED, _EFFORT, model_option, *_LATENTS)
+file_options = _all(*_EXACT, *_SEARCHED, _EFFORT, model_option, *_LATENTS, *_METADATA)
 """The options of a file: its goal, and how it is made. `file_parameters` turns them into parameters."""
 archive_options = _all(*_EXACT, model_option, _BLOCK)
 """The options of an archive: the goal of its images, and the number of images in a block."""
@@ -140,6 +145,10 @@ def file_parameters(options: dict[str, Any]) -> dict[str, Any]:
     no_latents, no_bits_back = given.pop("no_latents"), given.pop("no_bits_back")
     if no_latents and no_bits_back:
         raise RequestError("--no-latents and --no-bits-back exclude each other")
+    strip, keep = given.pop("strip"), given.pop("keep")
+    if strip and keep is not None:
+        raise RequestError("--strip and --keep exclude each other")
+    given["keep"] = () if strip else keep and tuple(kind.strip() for kind in keep.split(","))
     return given | {"latents": Latents.NONE if no_latents else Latents.TWO_PART if no_bits_back else None}
 
 

@@ -1,7 +1,7 @@
 """The bytes of a file: header, description, chunks, checksums. Nothing here decodes a pixel.
 
     header | description | coding header | metadata | adaptation | alpha | payload     fidelity 1 to 3
-    header | description | samples_crc | metadata | PNG                                fidelity 0, stored
+    header | description | samples_crc | metadata | PNG or parts                       fidelity 0, stored
 
 All numbers are little-endian. The checksum ``file_crc`` covers all bytes but its own. It is tested before any other
 field is read, and limits are checked before anything is allocated.
@@ -55,7 +55,7 @@ class Container:
         Bytes of each lane's message. Empty in a stored file.
     metadata, adaptation, alpha : bytes
     payload : bytes
-        The messages of the lanes, or the PNG of a stored file.
+        The messages of the lanes, or the PNG or the parts of a stored file.
     """
 
     header: Header
@@ -67,13 +67,26 @@ class Container:
     payload: bytes
 
 
-def stored(header: Header, metadata: bytes, png: bytes) -> Container:
+def stored(header: Header, metadata: bytes, payload: bytes) -> Container:
     """Return the container of a stored file."""
-    return Container(header, None, (), metadata, b"", b"", png)
+    return Container(header, None, (), metadata, b"", b"", payload)
 
 
 def pack(container: Container) -> bytes:
     """Return the file's bytes; the inverse of `unpack`.
+
+    Raises
+    ------
+    ValueError
+        The parts contradict each other.
+    """
+    body = pack_body(container)
+    start = MAGIC + bytes([VERSION])
+    return start + _file_crc(start, body).to_bytes(CRC_BYTES, "little") + body
+
+
+def pack_body(container: Container) -> bytes:
+    """Return the bytes of a file behind its header; the inverse of `unpack_body`.
 
     Raises
     ------
@@ -87,9 +100,7 @@ def pack(container: Container) -> bytes:
         if len(container.payload) != sum(table):
             raise ValueError(f"payload: expected {sum(table)} bytes, got {len(container.payload)}")
     chunks = (container.metadata, container.adaptation, container.alpha, container.payload)
-    body = b"".join([*_heads(container), *chunks])
-    start = MAGIC + bytes([VERSION])
-    return start + _file_crc(start, body).to_bytes(CRC_BYTES, "little") + body
+    return b"".join([*_heads(container), *chunks])
 
 
 def _heads(container: Container) -> tuple[bytes, bytes]:
@@ -127,7 +138,24 @@ def unpack(data: bytes, max_pixels: int | None = None) -> Container:
             f"file: checksum {crc:#010x} differs from the recorded {recorded:#010x}, the file was damaged or cut",
             HEADER_BYTES - CRC_BYTES,
         )
-    heads = unpack_heads(reader, max_pixels or PIXEL_LIMIT)
+    return _unpack_from(data, reader, max_pixels or PIXEL_LIMIT)
+
+
+def unpack_body(data: bytes, max_pixels: int | None) -> Container:
+    """Return the parts of a file without its header, checked; the inverse of `pack_body`.
+
+    Raises
+    ------
+    CorruptDataError
+        The data is damaged, or its parts contradict each other.
+    UnsupportedError
+        The image is over ``max_pixels``.
+    """
+    return _unpack_from(data, Reader(data, what="part"), max_pixels)
+
+
+def _unpack_from(data: bytes, reader: Reader, max_pixels: int | None) -> Container:
+    heads = unpack_heads(reader, max_pixels)
     if heads.coding is None:
         end = reader.at + heads.lengths.metadata
         if len(data) <= end:

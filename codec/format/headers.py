@@ -36,12 +36,21 @@ class Latents(IntEnum):
 
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
 """Pillow's names of the modes. A description has the index."""
+WIDE_MODES = ("I;16", "LA;16", "RGB;16", "RGBA;16", "CMYK")
+"""Modes of more than 8 bits a sample or with four inks, of which only stored files are made. Pillow has the first and
+the last name; a description has the index in the byte ``kind``."""
+WIDE = 6
+"""What stands for all of `WIDE_MODES` in the mode of a stored image."""
+PARTS = 8
+"""Added to a ``kind`` if the payload has coded parts in place of a PNG."""
 EQUAL_COLOURS = 4
 """Added to the index of a mode with three colours if these are equal everywhere. Then one of them is coded."""
 COLOURED_MODES = ("RGB", "RGBA")
 CODED_MODES = MODES[:4]
 """Modes that models of photographs code. Palette indices and bits are no intensities: P is always stored, and 1 is
 stored or coded by a model of bits."""
+CHANNELS = {mode: len(mode.removesuffix(";16")) for mode in (*MODES, *WIDE_MODES)}
+"""Number of channels of each mode, with alpha."""
 BITS_MODE = "1"
 """Mode of black-and-white images. Only models of bits code it, and only losslessly."""
 
@@ -87,7 +96,7 @@ class Rules(NamedTuple):
 
 
 RULES = {
-    Fidelity.STORED: Rules(MODES, equal_colours=False),
+    Fidelity.STORED: Rules((*MODES, *WIDE_MODES), equal_colours=False),
     Fidelity.LOSSLESS: Rules((*CODED_MODES, BITS_MODE)),
     Fidelity.NEAR_LOSSLESS: Rules(CODED_MODES, largest_degree=MAX_ERROR, bits_back=False),
     Fidelity.LOSSY: Rules(CODED_MODES, largest_degree=MAX_QUALITY, adaptation=False),
@@ -102,16 +111,18 @@ class Header:
     ----------
     fidelity : Fidelity
     mode : str
-        One of `MODES`.
+        One of `MODES` or `WIDE_MODES`.
     degree : int
         The largest error of a near-lossless file, the quality of a lossy file, and 0 for others.
     width, height : int
         Pixels, at least 1.
     samples_crc : int
-        Checksum of the decoded samples, see `codec.image_files.pillow.samples_crc`. The first message of a coded file
-        holds it. It is 0 until that message is decoded.
+        Checksum of the decoded samples, see `codec.image_files.conversion.samples_crc`. The first message of a coded
+        file holds it. It is 0 until that message is decoded.
     grey : bool
         Whether the three colours of a coded image are equal everywhere, so that one of them is coded.
+    parts : bool
+        Whether the payload of an image of `WIDE_MODES` has coded parts in place of a PNG.
     """
 
     fidelity: Fidelity
@@ -121,6 +132,7 @@ class Header:
     height: int
     samples_crc: int = 0
     grey: bool = False
+    parts: bool = False
 
     @property
     def max_error(self) -> int | None:
@@ -145,17 +157,19 @@ class Header:
     @property
     def image_channels(self) -> int:
         """Number of the image's channels, with alpha."""
-        return (3 if self.mode in COLOURED_MODES else 1) + self.has_alpha
+        return CHANNELS[self.mode]
 
     @property
     def mode_number(self) -> int:
         """Number of the mode in a description. `mode_of` is the inverse."""
+        if self.mode in WIDE_MODES:
+            return WIDE
         return MODES.index(self.mode) + EQUAL_COLOURS * self.grey
 
     @property
     def has_alpha(self) -> bool:
         """Whether the image has alpha."""
-        return self.mode in ("LA", "RGBA")
+        return self.mode.removesuffix(";16") in ("LA", "RGBA")
 
     @property
     def has_alpha_chunk(self) -> bool:
@@ -236,6 +250,8 @@ def pack_description(description: Description) -> bytes:
     parts = [bytes([header.fidelity | header.mode_number << 2 | flags])]
     sides = header.width - 1, header.height - 1
     parts += map(varint, sides) if is_long else [(sides[0] | sides[1] << 12).to_bytes(3, "little")]
+    if header.mode in WIDE_MODES:
+        parts.append(bytes([WIDE_MODES.index(header.mode) + PARTS * header.parts]))
     if header.degree:
         parts.append(bytes([header.degree]))
     if coding:
@@ -256,10 +272,12 @@ def unpack_description(reader: Reader, max_pixels: int | None) -> Description:
     """
     form = reader.byte()
     fidelity = Fidelity(form & 3)
-    mode, grey = mode_of(form >> 2 & 7)
+    number = form >> 2 & 7
     width, height = _unpack_sides(reader, bool(form >> 7))
+    wide = fidelity == Fidelity.STORED and number == WIDE
+    mode, grey, parts = _unpack_kind(reader) if wide else (*mode_of(number), False)
     degree = reader.byte() if RULES[fidelity].largest_degree else 0
-    header = Header(fidelity, mode, degree, width, height, grey=grey)
+    header = Header(fidelity, mode, degree, width, height, grey=grey, parts=parts)
     check_header(header, max_pixels)
     coding, at = 0, reader.at
     if form >> 6 & 1:
@@ -275,6 +293,13 @@ def unpack_description(reader: Reader, max_pixels: int | None) -> Description:
     if fidelity != Fidelity.STORED:
         _check_coding(found)
     return found
+
+
+def _unpack_kind(reader: Reader) -> tuple[str, bool, bool]:
+    """Return a mode of `WIDE_MODES`, False, and whether the payload has parts."""
+    at, kind = reader.at, reader.byte()
+    require(kind < 2 * PARTS and kind % PARTS < len(WIDE_MODES), "kind", "one that is stored", kind, at)
+    return WIDE_MODES[kind % PARTS], False, kind >= PARTS
 
 
 def _unpack_sides(reader: Reader, is_long: bool) -> tuple[int, int]:

@@ -26,6 +26,11 @@ KINDS = {
     "RGBA": ((8, 6), *PALETTES),
     "P": PALETTES,
     "1": ((1, 0),),
+    "I;16": ((16, 0),),
+    "LA;16": ((16, 4),),
+    "RGB;16": ((16, 2), (16, 0)),
+    "RGBA;16": ((16, 6), (16, 4)),
+    "CMYK": ((8, 6),),
 }
 """The pairs of bit depth and colour type with which a PNG may stand for a mode. Modes of colours may have a palette,
 which is shorter if the colours are few."""
@@ -138,8 +143,8 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
     CorruptDataError
         The data is not a PNG, is damaged, has another size or kind, or has chunks that `png_bytes` never writes.
     """
-    _check_header(data, size, mode)
-    _check_chunks(data)
+    check_header(data, size, mode)
+    check_chunks(data)
     try:
         # `PngImageFile` opens no other format. Pillow's own pixel limit is not needed: the size was checked.
         image = PngImageFile(BytesIO(data))
@@ -198,7 +203,8 @@ def unpack_alpha(chunk: bytes, size: tuple[int, int]) -> U8:
     return np.asarray(open_png(chunk, size, "L"))
 
 
-def _check_header(data: bytes, size: tuple[int, int], mode: str) -> None:
+def check_header(data: bytes, size: tuple[int, int], mode: str) -> None:
+    """Raise CorruptDataError unless a PNG begins with a header of this size, and of a kind that stands for the mode."""
     start = len(SIGNATURE)
     if data[:start] != SIGNATURE or data[start : start + 8] != struct.pack(">I4s", 13, b"IHDR") or len(data) < 33:
         raise CorruptDataError("png: expected a signature and an IHDR chunk")
@@ -211,7 +217,8 @@ def _check_header(data: bytes, size: tuple[int, int], mode: str) -> None:
         raise CorruptDataError(f"png: expected no interlace and standard methods, got {rest}")
 
 
-def _check_chunks(data: bytes) -> None:
+def check_chunks(data: bytes) -> None:
+    """Raise CorruptDataError unless a PNG has only `CHUNKS`, of which the last is its end."""
     offset = len(SIGNATURE)
     name = b""
     while offset < len(data):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from codec.image_files.file_parts import JPEG2000_MAGICS, PNG_MAGIC, boxes, png_chunks
+from codec.file_metadata.file_parts import JPEG2000_MAGICS, PNG_MAGIC, boxes, png_chunks
 
 WHOLE = frozenset({
     "DCX", "FLI", "FTEX", "GBR", "GIF", "IMT", "JPEG", "MPO", "MSP", "PCX", "PIXAR", "QOI", "SPIDER", "TGA", "VLAE",
@@ -62,39 +62,54 @@ def _channels(expected: int, got: int) -> str:
     return f"expected {expected} channels, got {got}" if got > expected else ""
 
 
-def _avif(image: Image.Image, data: bytes) -> str:
-    """Look at the sequence headers of all pictures in the file, in any box: of colour, alpha and grids."""
+def avif_depth(data: bytes) -> int:
+    """Return the bits of a sample of an AVIF file: 8, 10, 12 or 16.
+
+    It looks at the sequence headers of all pictures in the file, in any box: of colour, alpha and grids.
+    """
     for found in re.finditer(rb"av1C\x81.(.)", data, re.DOTALL):
         flags = found[1][0]
         if flags & 0x40:
-            return _deep(12 if flags & 0x20 else 10)
+            return 12 if flags & 0x20 else 10
     # A sample transform combines pictures of 8 bits into one of 16.
-    return _deep(16) if re.search(rb"infe.{8,10}sato", data, re.DOTALL) else ""
+    return 16 if re.search(rb"infe.{8,10}sato", data, re.DOTALL) else 8
+
+
+def _avif(image: Image.Image, data: bytes) -> str:
+    return _deep(avif_depth(data))
+
+
+def _jpeg2000_parts(data: bytes) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+    """Return the codestreams of a JPEG 2000 file, and the boxes of its header."""
+    if not data.startswith(JPEG2000_MAGICS[1]):
+        return [data], []
+    outer = list(boxes(data))
+    header = [box for kind, body in outer if kind == b"jp2h" for box in boxes(body)]
+    return [body for kind, body in outer if kind == b"jp2c"], header
+
+
+def jpeg2000_depths(data: bytes) -> list[int]:
+    """Return the bits of a sample of each component of a JPEG 2000 file, and of the entries of its palettes."""
+    streams, header = _jpeg2000_parts(data)
+    (count,) = struct.unpack_from(">H", streams[0], 40)
+    depths = [*struct.unpack_from("Bxx" * count, streams[0], 42)]
+    for kind, body in header:
+        if kind == b"pclr":
+            depths += body[3 : 3 + body[2]]
+    return [(depth & 0x7F) + 1 for depth in depths]
 
 
 def _jpeg2000(image: Image.Image, data: bytes) -> str:
-    streams, header = [data], []
-    if data.startswith(JPEG2000_MAGICS[1]):
-        outer = list(boxes(data))
-        streams = [body for kind, body in outer if kind == b"jp2c"]
-        header = [box for kind, body in outer if kind == b"jp2h" for box in boxes(body)]
+    streams, header = _jpeg2000_parts(data)
     if len(streams) != 1:
         return _FRAMES
     (count,) = struct.unpack_from(">H", streams[0], 40)
-    depths = [*struct.unpack_from("Bxx" * count, streams[0], 42)]
-    palettes = [body for kind, body in header if kind == b"pclr"]
-    for body in palettes:
-        depths += body[3 : 3 + body[2]]
-    bands = count if palettes else len(image.getbands())
-    return _deep(max(depth & 0x7F for depth in depths) + 1) or _channels(bands, count)
+    bands = count if any(kind == b"pclr" for kind, _ in header) else len(image.getbands())
+    return _deep(max(jpeg2000_depths(data))) or _channels(bands, count)
 
 
 def _png(image: Image.Image, data: bytes) -> str:
-    depth, colour = data[24:26]
-    if colour == 0 and depth in (2, 4) and any(kind == b"tRNS" for kind, _ in png_chunks(data)):
-        # Pillow scales the samples to 8 bits, but not the transparent grey.
-        return f"expected a transparent grey of 8 bits, got {depth}"
-    return _deep(depth)
+    return _deep(data[24])
 
 
 def _icon_png(data: bytes) -> str:
@@ -114,8 +129,8 @@ def _tiff(image: Image.Image, data: bytes) -> str:
         return "expected unsigned samples, got others"
     if 1 in extra:
         return "expected alpha apart from the colours, got colours that are multiplied by it"
-    if 330 in tags or 50706 in tags:  # the first image of a raw photograph is a thumbnail
-        return "expected 1 image, got images within the image"
+    if 50706 in tags or (330 in tags and tags.get(254, 0) & 1):
+        return "expected the image itself, got a smaller copy of a raw photograph"
     return _deep(max(bits)) or _channels(len(image.getbands()), tags.get(277, 1))
 
 

@@ -11,17 +11,22 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from codec.errors import RequestError
+from codec.format import container, metadata
+from codec.format.container import Container
 from codec.format.headers import BITS_MODE, MAX_ERROR, MAX_QUALITY, SIDE_LIMIT
 from codec.format.png import fits_palette
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion, loading
+from codec.image_files.conversion import Pixels
+from codec.image_files.wide_image import Picture
+from codec.images import wide
 from codec.images.fidelities import Encoder, File
-from codec.images.goals import Goal, Kind
+from codec.images.goals import LOSSLESS, Goal, Kind
 from codec.images.rate_control import last_below
 
 BRIEF_BPP = 0.02
@@ -60,6 +65,45 @@ MOST_LOOKS = 24
 Lossy = Callable[[int], File]
 
 
+def file_of(
+    image: Picture,
+    goal: Goal,
+    encoder_of: Callable[[Image.Image, Pixels], Encoder],
+    max_pixels: int | None = None,
+) -> File:
+    """Return the shortest file of an image that meets a goal. A lossy goal turns 16 bits and inks into 8 bits and RGB.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image or WideImage
+    goal : Goal
+    encoder_of : callable
+        Returns the encoder of an image and its samples that are coded.
+    max_pixels : int, optional
+        Limit on width times height, in place of `codec.format.headers.PIXEL_LIMIT`.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read, or not be coded without changing it; or the named model does not code such images.
+    ModelError
+        The weights are missing or damaged.
+    ValueError
+        No file meets the goal.
+    """
+    found = loading.wide_of(image, max_pixels)
+    if found is not None and goal.kind == Kind.MAX_ERROR:
+
+        def encode(part: Image.Image) -> Container:
+            encoder = replace(encoder_of(part, conversion.from_pillow(part, max_pixels)), chains=None)
+            return reach(encoder, LOSSLESS).whole()
+
+        stored = wide.stored(found, metadata.pack(metadata.entries_of_info(found.info)), encode)
+        return File(stored, math.inf, container.file_bytes(stored))
+    shown = cast("Image.Image", image) if found is None else found.shown()
+    return reach(encoder_of(shown, pixels_for(shown, goal, max_pixels)), goal)
+
+
 def pixels_for(image: Image.Image, goal: Goal, max_pixels: int | None = None) -> Pixels:
     """Return the samples of an image that are coded. A lossy goal turns a palette or a transparent colour into RGB(A).
 
@@ -68,10 +112,10 @@ def pixels_for(image: Image.Image, goal: Goal, max_pixels: int | None = None) ->
     ImageError
         The image cannot be read, or not be coded without changing it.
     """
-    pixels = pillow.from_pillow(image, max_pixels)
+    pixels = conversion.from_pillow(image, max_pixels)
     if pixels.codable or pixels.mode == BITS_MODE or goal.kind == Kind.MAX_ERROR:
         return pixels
-    shown = pillow.from_pillow(pillow.without_palette(image), max_pixels)
+    shown = conversion.from_pillow(conversion.without_palette(image), max_pixels)
     return replace(shown, metadata=pixels.metadata)
 
 

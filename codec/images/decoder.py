@@ -10,12 +10,13 @@ from PIL import Image
 from codec.errors import CorruptDataError, ModelError, UnsupportedError
 from codec.format import metadata, png
 from codec.format.container import Container
-from codec.format.headers import HASH_BYTES, CodingHeader, Header
+from codec.format.headers import HASH_BYTES, WIDE_MODES, CodingHeader, Header
 from codec.frozen import shipped
 from codec.frozen.likelihood import Raster
 from codec.frozen.model import Model
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion
+from codec.image_files.conversion import Pixels
+from codec.image_files.wide_image import Picture
 from codec.images import lossy_decoder
 from codec.networks.transform import PATCH
 from codec.vlae import decoding, preview
@@ -39,9 +40,9 @@ class Opened:
 
     file: Container
     raster: CodedRaster | None
-    alpha: pillow.U8 | None
+    alpha: conversion.U8 | None
 
-    def image(self, threads: int | None = None) -> Image.Image:
+    def image(self, threads: int | None = None) -> Picture:
         """Return the image, with its metadata in ``info``.
 
         Raises
@@ -50,7 +51,7 @@ class Opened:
             The samples do not have their checksum, or the PNG of a stored file is damaged.
         """
         if self.raster is None:
-            return stored_image(self.file)
+            return stored_image(self.file, threads)
         return coded_image(self.file, self.raster.model, self.raster.samples, self.alpha, threads=threads)
 
     def preview(self, seed: int | None = None, threads: int | None = None) -> Image.Image:
@@ -88,7 +89,7 @@ class Opened:
             raise ValueError("expected a lossy file")
         samples = lossy_decoder.reduced(self.raster.model, self.raster.samples, header.quality, header.channels)
         alpha = None if self.alpha is None else np.asarray(Image.fromarray(self.alpha).reduce(PATCH))
-        return pillow.to_pillow(Pixels(header.mode, samples, alpha, self.file.metadata, codable=True))
+        return conversion.to_pillow(Pixels(header.mode, samples, alpha, self.file.metadata, codable=True))
 
 
 def opened(file: Container, *, threads: int | None = None, progress: Progress | None = None) -> Opened:
@@ -117,22 +118,34 @@ def opened(file: Container, *, threads: int | None = None, progress: Progress | 
     return Opened(replace(file, header=replace(file.header, samples_crc=samples_crc)), raster, alpha)
 
 
-def stored_image(file: Container) -> Image.Image:
+def stored_image(file: Container, threads: int | None = None) -> Picture:
     """Return the image of a stored file, with its metadata in ``info``.
 
     Raises
     ------
     CorruptDataError
-        The PNG or the metadata is damaged.
+        The payload or the metadata is damaged.
+    ModelError
+        The model of a part is missing, or has other weights.
     """
+    if file.header.mode in WIDE_MODES:
+        from codec.images import wide
+
+        return wide.samples_of(file, lambda part: _pillow_of(opened(part, threads=threads).image(threads)))
     entries = metadata.info_of(file.metadata)
     image = png.open_png(file.payload, (file.header.width, file.header.height), file.header.mode)
-    _check_samples(file.header, *pillow.planes(image))
+    _check_samples(file.header, *conversion.planes(image))
     image.info.update(entries)
     return image
 
 
-def unpack_alpha(file: Container) -> pillow.U8 | None:
+def _pillow_of(image: Picture) -> Image.Image:
+    if not isinstance(image, Image.Image):
+        raise CorruptDataError(f"parts: expected a part of 8 bits a sample, got mode {image.mode}")
+    return image
+
+
+def unpack_alpha(file: Container) -> conversion.U8 | None:
     """Return the alpha channel, uint8 array (H, W), of a coded file, or None. Its metadata is checked, too.
 
     These checks are cheap, so they come before the decoding of pixels.
@@ -167,7 +180,7 @@ def coded_image(
     file: Container,
     model: Model,
     values: Raster,
-    alpha: pillow.U8 | None,
+    alpha: conversion.U8 | None,
     *,
     exact: bool = True,
     threads: int | None = None,
@@ -197,10 +210,10 @@ def coded_image(
         values = model.kind.samples_of(values)
     if exact:
         _check_samples(header, values, alpha)
-    return pillow.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))
+    return conversion.to_pillow(Pixels(header.mode, values, alpha, file.metadata, codable=True))
 
 
-def _check_samples(header: Header, samples: pillow.U8, alpha: pillow.U8 | None) -> None:
-    crc = pillow.samples_crc(samples, alpha)
+def _check_samples(header: Header, samples: conversion.U8, alpha: conversion.U8 | None) -> None:
+    crc = conversion.samples_crc(samples, alpha)
     if crc != header.samples_crc:
         raise CorruptDataError(f"samples: expected checksum {header.samples_crc:#010x}, got {crc:#010x}")

@@ -24,8 +24,8 @@ from codec.format.headers import COLOURED_MODES, HASH_BYTES, SIDE_LIMIT, CodingH
 from codec.frozen.layout import BITS
 from codec.frozen.model import Model
 from codec.frozen.shipped import model_for, named_model, weights_path
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion
+from codec.image_files.conversion import U8, Pixels
 from codec.images import lossy_encoder, metrics
 from codec.images.goals import EFFORTS, LOSSLESS, Goal
 from codec.images.hidden import filled
@@ -146,14 +146,14 @@ class Encoder:
         """
         pixels = self.pixels
         if pixels.mode not in model.kind.modes or (
-            model.kind is BITS and not pillow.is_black_and_white(pixels.samples)
+            model.kind is BITS and not conversion.is_black_and_white(pixels.samples)
         ):
             raise ImageError(f"image: model {model.name} codes {model.kind.name}, got mode {pixels.mode}")
         if max(pixels.samples.shape) > SIDE_LIMIT or pixels.keyed:
             return self.stored
         return self._by(model, Fidelity.LOSSLESS, 0, pixels.samples // model.kind.white)
 
-    def _by(self, model: Model, fidelity: Fidelity, error: int, values: pillow.U8) -> File:
+    def _by(self, model: Model, fidelity: Fidelity, error: int, values: U8) -> File:
         options = self._options(model, lambda decoded: self._samples_crc(model.kind.samples_of(decoded)))
         steps = SEARCH_STEPS[self.effort - 1]
         encoded = encoding.encode(model, values, error, self.latents, steps=steps, **options)
@@ -166,7 +166,7 @@ class Encoder:
         coded = lossy_encoder.encode(model, self._visible, quality, self.latents, effort=self.effort, **options)
         return self._coded(Fidelity.LOSSY, quality, model, coded.encoded, coded.samples)
 
-    def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: pillow.U8) -> File:
+    def _coded(self, fidelity: Fidelity, degree: int, model: Model, encoded: Encoded, samples: U8) -> File:
         pixels, before = self.pixels, self._chain(model)
         messages = (*encoded.messages, *before.messages[encoded.lanes :])
         lane_table = lanes.lane_table(messages)
@@ -195,26 +195,26 @@ class Encoder:
         begins = {"checksum": checksum} if self.chains is None else {"onto": self._chain(model).messages}
         return {"threads": self.threads, "progress": self.progress, **begins}
 
-    def _samples_crc(self, samples: pillow.U8) -> int:
-        return pillow.samples_crc(samples, self.pixels.alpha)
+    def _samples_crc(self, samples: U8) -> int:
+        return conversion.samples_crc(samples, self.pixels.alpha)
 
     @staticmethod
-    def _header(fidelity: Fidelity, degree: int, mode: str, samples: pillow.U8, alpha: pillow.U8 | None) -> Header:
+    def _header(fidelity: Fidelity, degree: int, mode: str, samples: U8, alpha: U8 | None) -> Header:
         height, width, channels = samples.shape
         grey = mode in COLOURED_MODES and channels == 1
-        return Header(fidelity, mode, degree, width, height, pillow.samples_crc(samples, alpha), grey)
+        return Header(fidelity, mode, degree, width, height, conversion.samples_crc(samples, alpha), grey)
 
     @cached_property
-    def _visible(self) -> pillow.U8:
+    def _visible(self) -> U8:
         """The samples, except where alpha hides them completely. There they are replaced by others that cost less."""
         if self.pixels.alpha is None:
             return self.pixels.samples
-        return pillow.without_equal(filled(self.pixels.samples, self.pixels.alpha > 0))
+        return conversion.without_equal(filled(self.pixels.samples, self.pixels.alpha > 0))
 
     @cached_property
     def stored(self) -> File:
         """The stored file of the image, with its palette."""
-        samples, alpha = pillow.planes(self.image)
+        samples, alpha = conversion.planes(self.image)
         header = self._header(Fidelity.STORED, 0, self.image.mode, samples, alpha)
         stored = container.stored(header, self.pixels.metadata, png.png_bytes(self.image))
         return File(stored, math.inf, container.file_bytes(stored))

@@ -19,8 +19,8 @@ from codec.format.headers import Latents
 from codec.frozen.layout import BITS
 from codec.frozen.model import Model
 from codec.frozen.shipped import model_for, named_model
-from codec.image_files import pillow
-from codec.image_files.pillow import Pixels
+from codec.image_files import conversion
+from codec.image_files.conversion import Pixels
 from codec.images.goals import LOSSLESS, Goal
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def _group_of(pixels: Pixels, goal: Goal) -> _Group | None:
     if height * width >= SMALL_PIXELS or pixels.keyed or (pixels.codable and goal != LOSSLESS):
         return None
     size = (height * width).bit_length() // 2
-    if pixels.mode in BITS.modes and pillow.is_black_and_white(pixels.samples):
+    if pixels.mode in BITS.modes and conversion.is_black_and_white(pixels.samples):
         return _Group(BLACK_AND_WHITE, size)
     return _Group(COLOURS, size) if pixels.codable else None
 
@@ -111,7 +111,7 @@ def _costs(model: Model, pixels: Pixels) -> _Costs:
         ways = Latents.NONE, Latents.BITS_BACK
         usual += [estimate(model_for(0), pixels.samples, how, dry=False) for how in ways]
     if model.kind is BITS:
-        usual.append(8 * len(png.png_bytes(pillow.to_pillow(pixels))))
+        usual.append(8 * len(png.png_bytes(conversion.to_pillow(pixels))))
     values = pixels.samples // model.kind.white
     chained = estimate(model, values, Latents.BITS_BACK, dry=False)
     alone = min(estimate(model, values, how) for how in (Latents.NONE, Latents.TWO_PART))

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from codec import api
 from codec.api import Info
 from codec.format import container
-from codec.image_files import pillow
+from codec.image_files import conversion, loading
+from codec.image_files.wide_image import Picture, WideImage
 from codec.images import decoder, metrics
 from codec.images.decoder import Opened
 from codec.ledger import account
@@ -88,7 +90,7 @@ Visit = Callable[[Measurement, PillowImage.Image, Opened], None]
 
 
 def measure(
-    image: PillowImage.Image | Source,
+    image: PillowImage.Image | NDArray[Any] | Source,
     *,
     threads: int | None = None,
     name: str = "",
@@ -101,7 +103,7 @@ def measure(
 
     Parameters
     ----------
-    image : PIL.Image.Image, path, bytes, bytearray, memoryview or binary file
+    image : PIL.Image.Image, uint16 array, path, bytes, bytearray, memoryview or binary file
     threads : int, optional
     name : str
         Name of the measurement.
@@ -121,19 +123,20 @@ def measure(
         See `codec.compress`; or ``importance`` is out of range.
     """
     check_samples(importance)
-    if not isinstance(image, PillowImage.Image):
-        image = pillow.load_image(image)
+    picture = loading.picture_of(image)
     begin = time.perf_counter()
-    data = api.compress(image, threads=threads, **options)
+    data = api.compress(picture, threads=threads, **options)
     encode_s = time.perf_counter() - begin
     begin = time.perf_counter()
     opened = decoder.opened(container.unpack(data), threads=threads)
     decoded = opened.image(threads)
     decode_s = time.perf_counter() - begin
     ledger = _ledger(opened, 8 * len(data), importance=importance, threads=threads, progress=progress)
-    found = Measurement(name, api.info(data), ledger, **_likeness(image, decoded), encode_s=encode_s, decode_s=decode_s)
+    found = Measurement(
+        name, api.info(data), ledger, **_likeness(picture, decoded), encode_s=encode_s, decode_s=decode_s
+    )
     if visit is not None:
-        visit(found, image, opened)
+        visit(found, picture if isinstance(picture, PillowImage.Image) else picture.shown(), opened)
     return found
 
 
@@ -148,15 +151,26 @@ def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
     return contents.whole(FILE_ROWS, parts, payload_bits, file_bits)
 
 
-def _likeness(image: PillowImage.Image, decoded: PillowImage.Image) -> dict[str, Any]:
+def _likeness(image: Picture, decoded: Picture) -> dict[str, Any]:
     """Return the fields of a measurement that compare the decoded image with the original."""
-    shown = image if decoded.mode == image.mode else pillow.without_palette(image)
-    (original, alpha), (back, _) = (pillow.planes(i) for i in (shown, decoded))
+    wide = loading.wide_of(image)
+    if isinstance(decoded, WideImage):
+        original = decoded if wide is None else wide
+        difference = np.abs(original.samples.astype(np.int64) - decoded.samples)
+        return {"exact": not difference.any(), "max_error": int(difference.max()), "psnr": None, "ms_ssim": None}
+    if wide is not None:
+        image = wide.shown()
+    return _likeness_of_8_bits(cast("PillowImage.Image", image), decoded, changed=wide is not None)
+
+
+def _likeness_of_8_bits(image: PillowImage.Image, decoded: PillowImage.Image, changed: bool) -> dict[str, Any]:
+    shown = image if decoded.mode == image.mode else conversion.without_palette(image)
+    (original, alpha), (back, _) = (conversion.planes(i) for i in (shown, decoded))
     psnr = metrics.psnr(original, back, alpha)
     if alpha is not None:  # what it hides counts as equal
         back = np.where(alpha[:, :, None] > 0, back, original)
     return {
-        "exact": shown is image and image.tobytes() == decoded.tobytes(),
+        "exact": not changed and shown is image and image.tobytes() == decoded.tobytes(),
         "max_error": int(np.abs(original.astype(np.int16) - back).max()),
         "psnr": psnr if math.isfinite(psnr) else None,
         "ms_ssim": metrics.ms_ssim(original, back),

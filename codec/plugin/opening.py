@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from codec.errors import CodecError, CorruptDataError
 from codec.format import container, metadata
 from codec.format.beginning import read_beginning
-from codec.format.headers import MAGIC
+from codec.format.headers import MAGIC, WIDE_MODES
 
 FULL, REDUCED = 1, 8
 """Pixels across that become one, and the same for a lossy file after `VlaeImageFile.draft`."""
@@ -40,6 +40,10 @@ class VlaeImageFile(ImageFile.ImageFile):
                 header, entries = read_beginning(file)
             except CorruptDataError as error:
                 raise SyntaxError(str(error)) from error
+        if header.mode in WIDE_MODES and header.mode not in ("I;16", "CMYK"):
+            raise OSError(
+                f"cannot open mode {header.mode}, which Pillow does not hold; codec.decompress returns an array"
+            )
         self._mode = header.mode
         self._size = header.width, header.height
         self._pixels = header.width * header.height
@@ -117,7 +121,15 @@ class VlaeImageFile(ImageFile.ImageFile):
 
         with _os_errors():
             found = decoder.opened(self._container())
-            return found.image() if self.tile[0].args == (FULL,) else found.reduced()
+            if self.tile[0].args != (FULL,):
+                return found.reduced()
+            image = found.image()
+        if isinstance(image, Image.Image):
+            return image
+        shown = image.public()
+        if not isinstance(shown, Image.Image):
+            raise OSError("file: changed since it was opened")
+        return shown
 
     def verify(self) -> None:
         """Test the checksum and the lengths of the file, and close it.

@@ -7,6 +7,7 @@ from typing import IO, Any
 from PIL import Image
 
 from codec.errors import CodecError
+from codec.file_metadata import kept
 from codec.format import metadata
 from codec.format.headers import MODES
 
@@ -30,13 +31,13 @@ def save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     Raises
     ------
     OSError
-        The image has another mode than those of `codec.format.headers.MODES`, or cannot be coded.
+        The image has another mode than those of `codec.format.headers.MODES`, I;16 and CMYK, or cannot be coded.
     ValueError, TypeError
         An option is out of range or has a wrong type, or options contradict each other.
     """
     from codec.api import compress  # loads numpy
 
-    if image.mode not in MODES:
+    if image.mode not in (*MODES, "I;16", "CMYK"):
         raise OSError(f"cannot write mode {image.mode} as VLAE")
     options = getattr(image, "encoderinfo", {})
     try:
@@ -48,7 +49,7 @@ def save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
 
 def _described(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     """Return a copy of an image, whose ``info`` has the metadata of the file to write. A copy has one frame."""
-    entries: dict[str, Any] = metadata.collect(image)
+    entries: dict[str, Any] = kept.collect(image)
     entries |= {key: options[key] for key in metadata.KEPT if key in options}
     if isinstance(entries.get("exif"), Image.Exif):
         entries["exif"] = entries["exif"].tobytes()

@@ -83,7 +83,7 @@ def pictures(image: PillowImage.Image, opened: Opened, *, exact: bool) -> Pictur
     original = _picture(image)
     if opened.raster is None:
         return Pictures(original, None, None, None, None)
-    decoded = None if exact else _picture(opened.image())
+    decoded = None if exact else _decoded(opened)
 
     def alone(seed: int | None) -> Picture | None:
         try:
@@ -101,6 +101,11 @@ def pictures(image: PillowImage.Image, opened: Opened, *, exact: bool) -> Pictur
         top=top,
     )
     return Pictures(original, decoded, alone(None), alone(SEED), heat)
+
+
+def _decoded(opened: Opened) -> Picture:
+    image = opened.image()
+    return _picture(image if isinstance(image, PillowImage.Image) else image.shown())
 
 
 def colour_scale() -> Picture:

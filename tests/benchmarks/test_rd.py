@@ -384,7 +384,7 @@ def test_a_file_that_may_not_be_opened_is_one_clear_line(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("benchmarks.common.pillow.load_image", refuse)
+    monkeypatch.setattr("benchmarks.common.loading.load_image", refuse)
     done = run(folder, "--codec", "jpeg")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == f"Error: [Errno 13] Permission denied: '{folder / 'a.png'}'"

@@ -86,7 +86,7 @@ def test_of_two_at_once_one_succeeds_and_one_is_refused(tmp_path, racers):
     ("line", "target", "module", "work"),
     [
         ("compress a.png -o new", "new", api, "compress"),
-        ("decompress a.vlae -o new.png", "new.png", api, "decompress"),
+        ("decompress a.vlae -o new.png", "new.png", api, "decoded"),
         ("measure a.png --html new.html", "new.html", api, "compress"),
         ("archive create new.vlar a.png --processes 1", "new.vlar", writer, "encode_block"),
         ("archive extract a.vlar --to out --processes 1", "out/a.png", reader, "open_block"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 import codec
 from codec.commands import cli, warm_up
-from codec.image_files import pillow
+from codec.image_files import writing
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,7 +111,7 @@ def test_an_archive_does_not_replace_its_source(capfd):
 @pytest.mark.slow
 @posix
 def test_pipes_and_open_files_are_written_into():
-    png = pillow.image_bytes(codec.decompress(Path("bits.vlae").read_bytes()))
+    png = writing.image_bytes(codec.decompress(Path("bits.vlae").read_bytes()))
     archive = "$V archive create pipe bits.png --lossless"
     check(
         (

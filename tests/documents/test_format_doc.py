@@ -29,6 +29,7 @@ from codec.frozen import (
     transform_weights,
     weights,
 )
+from codec.images import low_planes, wide
 from codec.networks import quantisation, transform
 from codec.vlae import decoding
 
@@ -128,7 +129,7 @@ def test_fields_of_a_description_follow_each_other():
         "adaptation_bytes": "05",
         "alpha_bytes": "81" + "01",
     }
-    assert names == ["form", "sides", *list(values)[1:]]
+    assert names == ["form", "sides", "width", "height", "kind", *list(values)[3:]]  # no file has both kind and degree
     header = Header(Fidelity.NEAR_LOSSLESS, "RGBA", 7, 4097 + 8, 1, grey=True)
     made = headers.pack_description(Description(header, Latents.TWO_PART, 2, False, Lengths(300, 5, 129)))
     assert made[0] == 2 | 7 << 2 | 7 << 5
@@ -142,7 +143,7 @@ def test_fields_of_a_description_follow_each_other():
 def test_parts_of_a_file():
     text = section("Container")
     assert "    header | description | coding header | metadata | adaptation | alpha | payload\n" in text
-    assert "    header | description | samples_crc | metadata | PNG\n" in text
+    assert "    header | description | samples_crc | metadata | PNG or parts\n" in text
     longest = container.HEADER_BYTES + 1 + 2 * fields.MAX_NUMBER_BYTES
     assert f"known from the first {longest} bytes" in text
     assert f"at most {fields.MAX_NUMBER_BYTES}: a last byte of 0" in section("Conventions")
@@ -182,6 +183,7 @@ def test_constants():
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
         "metadata names": metadata.NAMES_LIMIT_BYTES,
+        "levels": wide.LEVELS_BYTES,
         "precision": constants.PRECISION,
         "lower bound": constants.LOWER,
         "slope": constants.SLOPE,
@@ -226,8 +228,10 @@ def test_the_fields_of_archives():
 
 
 def test_metadata_and_png():
-    tag = rows("Metadata", "offset")[0]
-    assert re.findall(r"\d", tag[4]) == [str(t) for t in metadata.TAGS.values()]
+    tags = rows("Metadata", "tag")
+    assert [int(row[0]) for row in tags] == list(metadata.TAGS.values())
+    named = {row[1]: int(re.search(r"(\d+) bytes?$", row[2])[1]) for row in tags if row[1] in metadata.SIZES}
+    assert named == metadata.SIZES
     text = section("Stored images")
     named = re.search(r"its chunks are ([A-Za-z, ]+), no others", text)
     assert re.findall(r"[A-Za-z]{4}", named[1]) == [name.decode() for name in png.CHUNKS]
@@ -236,6 +240,23 @@ def test_metadata_and_png():
         depths = " or ".join(", ".join(str(depth) for depth, _ in own).rsplit(", ", 1))
         others = ", or as P" if kinds[1:] == png.PALETTES else ""
         assert f" {mode} {depths} and {kinds[0][1]}{others}" in text
+
+
+def test_wide_modes():
+    names = [row[1] for row in rows("Description", "wide")]
+    assert names == list(headers.WIDE_MODES)
+    form, *_, kind = headers.pack_description(Description(Header(Fidelity.STORED, "CMYK", 0, 1, 1, parts=True)))
+    assert form == headers.WIDE << bits_of("mode")[0]
+    assert kind == 4 | bits_of("parts")[1]
+
+
+def test_low_planes():
+    text = section("Low planes")
+    assert f"clip((2 (guess - u - 2^b)) >> b, -{low_planes.PLACES}, {low_planes.PLACES})" in text
+    assert f"less 1, 0, {low_planes.SPREADS - 1})" in text
+    assert f"begins with {low_planes.EVEN}" in text
+    assert f"clip(chance, {low_planes.LEAST}, {65536 - low_planes.LEAST})" in text
+    assert f"min(count + 1, {low_planes.MEMORY})" in text
 
 
 def test_tables():
@@ -572,11 +593,12 @@ def test_every_section_that_code_cites_exists():
 
 def test_every_file_of_the_format_cites_a_section():
     folders = {
-        "format": "fields headers container metadata png archive_index archive_sections",
+        "format": "fields headers container metadata png wide_png archive_index archive_sections",
         "entropy": "rans tables mixtures",
         "networks": "checks quantisation convolutions depthwise transform",
         "frozen": "contexts layout likelihood prior modulation features plain model weights shipped",
         "vlae": "image coders decoding wavefront adaptation",
+        "images": "wide low_planes",
         "archive": "blocks reader",
     }
     for folder, names in folders.items():

@@ -98,7 +98,7 @@ def test_unpack_inverts_pack(width, height, lanes, mode, fidelity, metadata, ada
     assert sum(container.part_bits(file).values()) == 8 * len(data) == 8 * container.file_bytes(file)
 
 
-@pytest.mark.parametrize("mode", headers.MODES)
+@pytest.mark.parametrize("mode", [*headers.MODES, *headers.WIDE_MODES])
 def test_unpack_inverts_pack_of_stored_files(mode):
     data = container.pack(stored(mode))
     assert container.unpack(data) == stored(mode)
@@ -153,7 +153,9 @@ def test_noise_with_a_right_checksum_leads_to_no_other_error(data, form):
     [
         (FORM, FORM + 1, [2 | 4 << 2 | 3 << 5], "mode: expected one that is coded"),
         (FORM, FORM + 1, [2 | 5 << 2 | 3 << 5], "mode: expected one that is coded"),
-        (FORM, FORM + 1, [0 | 6 << 2 | 3 << 5], "mode: expected one that is coded"),
+        (FORM, FORM + 1, [0 | 7 << 2 | 3 << 5], "mode: expected one that is coded"),
+        (FORM, FORM + 5, [0 | 6 << 2, 0, 0, 0, 5], "kind: expected one that is stored, got 5"),
+        (FORM, FORM + 5, [0 | 6 << 2, 0, 0, 0, 16], "kind: expected one that is stored, got 16"),
         (FORM, FORM + 1, [0 | 3 << 2 | 3 << 5], "coding: expected 1 to 127 in a coded file"),
         (FORM, SIDES + 3, [2 | 3 << 2 | 7 << 5, 19, 0x81, 1], "sides: expected one above 4096, got 20x130"),
         (FORM, SIDES + 3, [2 | 3 << 2 | 7 << 5, 0x93, 0, 0x81, 0x7F], "more bytes than it needs"),

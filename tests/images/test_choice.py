@@ -13,7 +13,7 @@ from codec.encoder import encoding, estimates
 from codec.errors import CorruptDataError
 from codec.format import png
 from codec.frozen.shipped import load_model
-from codec.image_files import pillow
+from codec.image_files import conversion
 from codec.images import choice
 from codec.images.fidelities import Encoder
 from codec.images.hidden import filled
@@ -21,7 +21,7 @@ from codec.images.metrics import psnr
 
 
 def encoder_of(image):
-    return Encoder(image, pillow.from_pillow(image), None, 1, None, None)
+    return Encoder(image, conversion.from_pillow(image), None, 1, None, None)
 
 
 def noisy(width=96, height=64, seed=0, noise=4):
@@ -34,7 +34,7 @@ def noisy(width=96, height=64, seed=0, noise=4):
 
 
 def visible_psnr(image, decoded):
-    (a, alpha), (b, _) = (pillow.planes(i) for i in (image, decoded))
+    (a, alpha), (b, _) = (conversion.planes(i) for i in (image, decoded))
     return psnr(a, b, alpha)
 
 
@@ -110,7 +110,7 @@ class Made:
         self.likeness, self.exact_size, self.seen = likeness, exact, []
         self.sizes = sizes or list(range(1000, 1000 + len(likeness)))
         self.image = Image.new("L", (100, 100))
-        self.pixels = pillow.from_pillow(self.image)
+        self.pixels = conversion.from_pillow(self.image)
         self.quick_png_bytes = 100
         self.lossless_bytes = self.exact_size
 

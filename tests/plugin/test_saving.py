@@ -68,11 +68,24 @@ def test_wrong_options(options, error, tmp_path):
     assert not (tmp_path / "a.vlae").exists()
 
 
-@pytest.mark.parametrize("mode", ["F", "I", "I;16", "CMYK", "YCbCr", "HSV", "LAB"])
+@pytest.mark.parametrize("mode", ["F", "I", "YCbCr", "HSV", "LAB"])
 def test_other_modes_are_refused(mode, tmp_path):
     with pytest.raises(OSError, match=f"^cannot write mode {mode} as VLAE$"):
         Image.new(mode, (4, 4)).save(tmp_path / "a.vlae")
     assert not (tmp_path / "a.vlae").exists()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "CMYK"])
+def test_16_bits_and_inks_come_back(mode, tmp_path):
+    shape = (4, 5, 4) if mode == "CMYK" else (4, 5)
+    samples = np.random.default_rng(0).integers(0, 256 if mode == "CMYK" else 65536, shape)
+    image = Image.fromarray(samples.astype(np.uint8 if mode == "CMYK" else np.uint16), mode if mode == "CMYK" else None)
+    image.save(tmp_path / "a.vlae", lossless=True)
+    with Image.open(tmp_path / "a.vlae") as back:
+        assert (back.mode, back.tobytes()) == (mode, image.tobytes())
+    image.save(tmp_path / "b.vlae")
+    with Image.open(tmp_path / "b.vlae") as back:
+        assert back.mode == ("RGB" if mode == "CMYK" else "L")
 
 
 def test_an_image_without_pixels_is_refused():

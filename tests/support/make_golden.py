@@ -34,7 +34,14 @@ def draw(mode, width, height, seed):
         planes[..., c] = 70 + 20 * c + (x * (7 - c) + y * 2) // 3 + (x - y) ** 2 // 300
         if mode[c] != "A":
             planes[..., c] += noise + rng.integers(-1, 2, noise.shape)
-    return Image.fromarray(np.clip(planes, 0, 255).astype(np.uint8).squeeze())
+    return Image.fromarray(np.clip(planes, 0, 255).astype(np.uint8).squeeze(), "CMYK" if mode == "CMYK" else None)
+
+
+def draw_deep(mode, width, height, seed):
+    """Return an array of 16 bits like a photograph: a drawn image with noise in the low bytes."""
+    high = np.asarray(draw(mode, width, height, seed)).astype(np.int64)
+    noise = np.random.default_rng(seed).integers(-150, 151, high.shape)
+    return np.clip(257 * high + noise, 0, 65535).astype(np.uint16)
 
 
 def draw_mosaic(width, height, seed):
@@ -86,6 +93,10 @@ def sources():
         ),
         "lossless-tiny.vlae": (draw("RGB", 35, 40, 12), {"lossless": True, "model": "tiny"}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
+        "lossless-rgb16.vlae": (draw_deep("RGB", 40, 30, 16), {"lossless": True}),
+        "lossless-rgba16-levels.vlae": (draw_deep("RGBA", 30, 40, 17) >> 6 << 6, {"lossless": True}),
+        "lossless-cmyk.vlae": (draw("CMYK", 40, 30, 18), {"lossless": True}),
+        "stored-la16.vlae": (draw_deep("LA", 4, 3, 19), {"lossless": True}),
     }
 
 

@@ -30,6 +30,7 @@ I64 = NDArray[np.int64]
 STORED, LOSSLESS, LOSSY = 0, 1, 3
 NO_LATENTS, BITS_BACK = 0, 1
 MODES = ("L", "LA", "RGB", "RGBA", "P", "1")
+WIDE_MODES = ("I;16", "LA;16", "RGB;16", "RGBA;16", "CMYK")
 SLOPE = 2
 
 
@@ -81,9 +82,12 @@ class Description:
     metadata_bytes: int
     adaptation_bytes: int
     alpha_bytes: int
+    kind: int | None = None
 
     @property
     def mode(self) -> str:
+        if self.kind is not None:
+            return WIDE_MODES[self.kind % 8]
         return MODES[self.mode_index % 4 if self.mode_index > 5 else self.mode_index]
 
     @property
@@ -93,7 +97,7 @@ class Description:
 
     @property
     def has_alpha(self) -> bool:
-        return self.mode in ("LA", "RGBA")
+        return self.mode.split(";")[0] in ("LA", "RGBA")
 
     @property
     def kinds(self) -> list[str]:
@@ -108,7 +112,7 @@ class Description:
 def read_description(fields: Fields) -> Description:
     form = fields.fixed(1)
     fidelity, mode_index = form % 4, (form >> 2) % 8
-    legal = {STORED: (0, 1, 2, 3, 4, 5), LOSSLESS: (0, 1, 2, 3, 5, 6, 7)}
+    legal = {STORED: (0, 1, 2, 3, 4, 5, 6), LOSSLESS: (0, 1, 2, 3, 5, 6, 7)}
     require(mode_index in legal.get(fidelity, (0, 1, 2, 3, 6, 7)), "mode")
     if form >> 7:
         width, height = fields.number() + 1, fields.number() + 1
@@ -116,6 +120,8 @@ def read_description(fields: Fields) -> Description:
     else:
         sides = fields.fixed(3)
         width, height = sides % 4096 + 1, sides // 4096 + 1
+    kind = fields.fixed(1) if fidelity == STORED and mode_index == 6 else None
+    require(kind is None or (kind < 16 and kind % 8 < 5), "kind")
     most = {2: 10, LOSSY: 100}.get(fidelity, 0)
     degree = fields.fixed(1) if most else 0
     require(min(most, 1) <= degree <= most, "degree")
@@ -133,17 +139,18 @@ def read_description(fields: Fields) -> Description:
         require(not there or lengths[-1] > 0, "length of 0")
     require(lengths[1] == 0 or fidelity != LOSSY, "adaptation_bytes")
     lanes = (coding >> 2) % 8 + 1
-    return Description(fidelity, mode_index, width, height, degree, latents, lanes, borrows, *lengths)
+    return Description(fidelity, mode_index, width, height, degree, latents, lanes, borrows, *lengths, kind)
 
 
 def checksum(samples: NDArray[np.uint8], has_alpha: bool) -> int:
     """Return samples_crc of samples (H, W, C), alpha last."""
     colours = samples.shape[2] - has_alpha
+    samples = samples.astype("<u2") if samples.dtype == np.uint16 else samples
     crc = zlib.crc32(samples[:, :, :colours].tobytes())
     return zlib.crc32(samples[:, :, colours:].tobytes(), crc) % 2**31
 
 
-def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uint8]]:
+def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[Any]]:
     """Return the mode and the samples (H, W, C) of a file, alpha last; indices for P, 0 and 255 for 1."""
     require(len(data) >= 9 and data[:5] == b"VLAE\0", "not a file of version 0")
     require(zlib.crc32(data[9:], zlib.crc32(data[:5])) == int.from_bytes(data[5:9], "little"), "file_crc")
@@ -151,19 +158,25 @@ def decode(data: bytes, weights_folder: str | Path) -> tuple[str, NDArray[np.uin
     fields.bytes(9)
     said = read_description(fields)
     require(not said.borrows, "borrows")
+    return said.mode, decode_rest(fields, said, Path(weights_folder))
+
+
+def decode_rest(fields: Fields, said: Description, folder: Path) -> NDArray[Any]:
+    """Return the samples of a file or a part, behind its description."""
     if said.fidelity == STORED:
         crc = fields.fixed(4)
         fields.bytes(said.metadata_bytes)
-        samples = open_png(data[fields.at :], said.width, said.height, said.mode)
+        samples = decode_stored(fields.data[fields.at :], said, folder)
     else:
-        samples, crc = decode_coded(fields, said, Path(weights_folder))
+        samples, crc = decode_coded(fields, said, folder)
     require(checksum(samples, said.has_alpha) == crc, "samples_crc")
-    return said.mode, with_equal_colours(said.mode_index, samples)
+    return with_equal_colours(said, samples)
 
 
-def with_equal_colours(mode_index: int, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return samples (H, W, C), in modes 6 and 7 their one colour three times."""
-    return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if mode_index > 5 else samples
+def with_equal_colours(said: Description, samples: NDArray[Any]) -> NDArray[Any]:
+    """Return samples (H, W, C), in modes 6 and 7 of coded images their one colour three times."""
+    equal = said.mode_index > 5 and said.fidelity != STORED
+    return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if equal else samples
 
 
 def decode_coded(fields: Fields, said: Description, folder: Path) -> tuple[NDArray[np.uint8], int]:
@@ -227,6 +240,158 @@ def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[np.uint
     if mode == "1":
         samples = samples * np.uint8(255)
     return samples.reshape(height, width, -1)
+
+
+def decode_stored(payload: bytes, said: Description, folder: Path) -> NDArray[Any]:
+    """Return the samples of a stored image from its PNG or its parts."""
+    if said.kind is None:
+        return open_png(payload, said.width, said.height, said.mode)
+    if said.kind < 8:
+        return open_wide_png(payload, said)
+    return decode_inks(payload, said, folder) if said.mode == "CMYK" else decode_deep(payload, said, folder)
+
+
+def open_wide_png(data: bytes, said: Description) -> NDArray[Any]:
+    """Return the samples of a PNG without a palette, of 8 or 16 bits."""
+    fields, body = Fields(data), b""
+    require(fields.bytes(8) == b"\x89PNG\r\n\x1a\n", "png: signature")
+    header = b""
+    while fields.at < len(data):
+        length, kind = struct.unpack(">I4s", fields.bytes(8))
+        chunk = fields.bytes(length)
+        require(zlib.crc32(kind + chunk) == struct.unpack(">I", fields.bytes(4))[0], "png: crc")
+        header, body = (chunk, body) if kind == b"IHDR" else (header, body + chunk if kind == b"IDAT" else body)
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", header)
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    wanted = {"I;16": (0,), "LA;16": (4,), "RGB;16": (2, 0), "RGBA;16": (6, 4), "CMYK": (6,)}[said.mode]
+    bits = 8 if said.mode == "CMYK" else 16
+    require((width, height, depth) == (said.width, said.height, bits) and colour_type in wanted, "png: kind")
+    rows = unfiltered(zlib.decompress(body), width * channels * depth // 8, channels * depth // 8)
+    samples = np.frombuffer(rows, ">u2" if depth == 16 else "u1").reshape(height, width, channels)
+    samples = samples.astype(np.uint16 if depth == 16 else np.uint8)
+    return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if colour_type != wanted[0] else samples
+
+
+def unfiltered(data: bytes, row_bytes: int, step: int) -> bytes:
+    """Return the rows of a PNG, whose filters are undone; ``step`` is the bytes of a pixel."""
+    above, rows = bytearray(row_bytes), []
+    for begin in range(0, len(data), row_bytes + 1):
+        row = bytearray(data[begin + 1 : begin + 1 + row_bytes])
+        for i in range(row_bytes):
+            a, b, c = (row[i - step], above[i], above[i - step]) if i >= step else (0, above[i], 0)
+            nearest = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            row[i] = (row[i] + (0, a, b, (a + b) // 2, nearest)[data[begin]]) % 256
+        rows.append(bytes(row))
+        above = row
+    return b"".join(rows)
+
+
+# Parts
+
+
+def decode_part(data: bytes, said: Description, mode: str, folder: Path) -> NDArray[np.uint8]:
+    """Return the samples of a part that must have a mode and the size of the image."""
+    fields = Fields(data)
+    own = read_description(fields)
+    require((own.mode, own.width, own.height, own.metadata_bytes) == (mode, said.width, said.height, 0), "part")
+    require(own.fidelity in (STORED, LOSSLESS) and not own.borrows, "part")
+    return decode_rest(fields, own, folder)
+
+
+def decode_inks(payload: bytes, said: Description, folder: Path) -> NDArray[np.uint8]:
+    fields = Fields(payload)
+    colours = decode_part(fields.bytes(fields.number()), said, "RGB", folder)
+    black = decode_part(payload[fields.at :], said, "L", folder)
+    return 255 - np.concatenate([colours, black], axis=2)
+
+
+def decode_deep(payload: bytes, said: Description, folder: Path) -> NDArray[np.uint16]:
+    fields = Fields(payload)
+    mode = {"I;16": "L"}.get(said.mode, said.mode.split(";")[0])
+    high = decode_part(fields.bytes(fields.number()), said, mode, folder).astype(np.int64)
+    colours = high.shape[2] - said.has_alpha
+    planes = []
+    for part in (high[:, :, :colours], high[:, :, colours:])[: 1 + said.has_alpha]:
+        levels = read_levels(fields.bytes(fields.number()))
+        is_last = len(planes) == said.has_alpha
+        chunk = payload[fields.at :] if is_last else fields.bytes(fields.number())
+        low_bits = max((len(levels) - 1).bit_length(), 8) - 8
+        require(bool(chunk) == bool(low_bits), "low planes")
+        values = decode_low_planes(part, low_bits, chunk) if low_bits else part
+        require(bool(values.max() < len(levels)), "levels")
+        planes.append(np.array(levels)[values])
+    return np.concatenate(planes, axis=2).astype(np.uint16)
+
+
+def read_levels(chunk: bytes) -> list[int]:
+    if not chunk:
+        return list(range(65536))
+    stream = zlib.decompressobj(-15)
+    fields = Fields(stream.decompress(chunk, 131072))
+    require(stream.eof and not stream.unused_data, "levels")
+    levels = [-1]
+    while fields.at < len(fields.data):
+        levels.append(levels[-1] + fields.number() + 1)
+    require(len(levels) > 1 and levels[-1] < 65536, "levels")
+    return levels[1:]
+
+
+# Low planes
+
+
+def decode_low_planes(high: I64, s: int, chunk: bytes) -> I64:
+    """Return values from their high bits (H, W, C) and the stream of their ``s`` low bits."""
+    v = high << s
+    x, y, w, at = 0, 2**32 - 1, int.from_bytes(chunk[:4].ljust(4, b"\0"), "big"), 4
+    chances: dict[tuple[int, int, int], tuple[int, int]] = {}
+    carry = 0
+    for row, column, c in np.ndindex(*v.shape):
+        plain, spread = surroundings(v, row, column, c, s)
+        guess, known = plain + (carry if c else 0), int(v[row, column, c])
+        for b in range(s - 1, -1, -1):
+            place = min(max((2 * (guess - known - 2**b)) >> b, -8), 8)
+            width = min(max(((2 * spread) >> b).bit_length() - 1, 0), 7)
+            triple = (place, width, int(b < s - 1))
+            chance, count = chances.get(triple, (32768, 0))
+            middle = x + ((y - x) * chance >> 16)
+            bit = w <= middle
+            x, y = (x, middle) if bit else (middle + 1, y)
+            while x >> 24 == y >> 24:
+                following = chunk[at] if at < len(chunk) else 0
+                x, y, w, at = (
+                    x << 8 & 0xFFFFFFFF,
+                    (y << 8 & 0xFFFFFFFF) + 255,
+                    (w << 8 & 0xFFFFFFFF) + following,
+                    at + 1,
+                )
+            chance += (65536 - chance) // (count + 2) if bit else -(chance // (count + 2))
+            chances[triple] = min(max(chance, 32), 65504), min(count + 1, 1024)
+            known += bit << b
+        v[row, column, c] = known
+        carry = known - plain
+    require(at - 3 == len(chunk), "low planes: length")
+    return v
+
+
+def surroundings(v: I64, row: int, column: int, c: int, s: int) -> tuple[int, int]:
+    """Return `plain` and `spread` of a value; of those behind it only the high bits are set or looked at."""
+
+    def value(dy: int, dx: int) -> int:
+        return int(v[row + dy, column + dx, c])
+
+    def middle(dy: int, dx: int) -> int:
+        return (value(dy, dx) >> s << s) + 2 ** (s - 1)
+
+    height, width, _ = v.shape
+    left = value(0, -1) if column else value(-1, 0) if row else middle(0, 0)
+    above = value(-1, 0) if row else left
+    corner = value(-1, -1) if row and column else above
+    other = value(-1, 1) if row and column + 1 < width else above
+    right = middle(0, 1) if column + 1 < width else left
+    below = middle(1, 0) if row + 1 < height else above
+    plain = (3 * left + 3 * above + 2 * right + 2 * below - corner + other) // 10
+    spread = abs(left - corner) + abs(above - corner) + abs(above - other) + abs(plain - middle(0, 0))
+    return plain, spread
 
 
 # Tables
@@ -1031,13 +1196,13 @@ def decode_block(
     for name, said, last, crc in entries:
         fields.bytes(said.metadata_bytes)
         if said.fidelity == STORED:
-            samples = open_png(fields.bytes(last), said.width, said.height, said.mode)
+            samples = decode_stored(fields.bytes(last), said, folder)
         else:
             chunks = fields.bytes(said.adaptation_bytes), fields.bytes(said.alpha_bytes)
             samples = decode_image(models[last], said, messages[last][: said.lanes], *chunks)
         require(checksum(samples, said.has_alpha) == crc, "samples_crc")
         require(name not in images, "name")
-        images[name] = said.mode, with_equal_colours(said.mode_index, samples)
+        images[name] = said.mode, with_equal_colours(said, samples)
     require(all(message.is_empty() for chain in messages for message in chain), "message: more than the images")
     require(zlib.crc32(data[start : fields.at]) == block_crc, "block_crc")
     return fields.at

@@ -61,7 +61,7 @@ def test_the_reference_decodes_a_golden_file(name):
     data = (FOLDER / name).read_bytes()
     mode, samples = reference.decode(data, WEIGHTS)
     decoded = codec.decompress(data)
-    assert mode == decoded.mode == MANIFEST[name]["mode"]
+    assert mode == MANIFEST[name]["mode"] == codec.info(data).mode
     shown = decoded.convert("L") if mode == "1" else decoded
     np.testing.assert_array_equal(samples.squeeze(), np.asarray(shown))
 
@@ -70,13 +70,16 @@ def test_the_reference_decodes_a_golden_file(name):
 def test_a_golden_file_is_near_its_source(name):
     image, _ = golden.sources()[name]
     decoded = codec.decompress((FOLDER / name).read_bytes())
+    if isinstance(image, np.ndarray) or image.mode == "CMYK":
+        np.testing.assert_array_equal(decoded, image)
+        return
     assert decoded.mode == image.mode
     a, b = (np.asarray(i.convert("RGBA")).astype(int) for i in (decoded, image))
     limit = MANIFEST[name]["max_error"]
     assert np.abs(a - b).mean() <= 8 if limit is None else np.abs(a - b).max() <= limit
 
 
-@pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["fidelity"] != "stored"])
+@pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["latents"] is not None])
 def test_the_same_image_gives_the_same_bytes(name):
     image, arguments = golden.sources()[name]
     old = unpack((FOLDER / name).read_bytes())

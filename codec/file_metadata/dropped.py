@@ -1,4 +1,4 @@
-"""The names of the metadata that an image file has and the codec drops. The codec keeps ICC profile, EXIF and XMP.
+"""The names of the metadata that an image file has and the codec drops. `codec.file_metadata.kept` has what is kept.
 
 Each name is short, and stands for all data of its kind in the file.
 """
@@ -6,33 +6,29 @@ Each name is short, and stands for all data of its kind in the file.
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
 
-from codec.image_files.file_parts import END_OF_JPEG, boxes, jpeg_segments, png_chunks, psd_sections, riff_chunks
+from codec.file_metadata.exif_tags import has_resolution
+from codec.file_metadata.file_parts import END_OF_JPEG, boxes, jpeg_segments, png_chunks, psd_sections, riff_chunks
+from codec.file_metadata.kept import EXTENDED_XMP, png_text
+from codec.format import metadata
 
-EXIF_RESOLUTION = 282
 TRAILING = "trailing data"
+SUB_IFDS = 330
 
 _PNG = {
-    b"pHYs": "resolution",
-    b"gAMA": "gamma",
-    b"cHRM": "chromaticities",
-    b"sRGB": "sRGB",
-    b"cICP": "cICP",
     b"tIME": "time",
     b"bKGD": "background",
     b"": TRAILING,
 }
-_PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"IEND"}
+_PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+_PNG_KEPT = {b"pHYs": "resolution", b"gAMA": "gAMA", b"cHRM": "cHRM", b"sRGB": "sRGB", b"cICP": "cICP"}
+"""Chunks that are kept unless they are damaged, with their keys."""
 _WEBP_PIXELS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
 _INFO = {
     "comment": "comment",
-    "gamma": "gamma",
-    "chromaticity": "chromaticities",
-    "srgb": "sRGB",
     "id_section": "comment",
     "hotspot": "hotspot",
     "spacing": "brush spacing",
@@ -54,7 +50,7 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
     data : bytes
         The image's file, or b"" if it is no longer available. Then only the image's own attributes are looked at.
     kept : mapping
-        The metadata that is kept, from `codec.format.metadata.collect`.
+        The metadata that is kept, from `codec.file_metadata.kept.collect`.
     """
     found = set(_of_info(image, kept))
     look = _LOOKS.get((image.format or "").upper())
@@ -69,29 +65,22 @@ def names(image: Image.Image, data: bytes, kept: Kept) -> set[str]:
 def _of_info(image: Image.Image, kept: Kept) -> Iterator[str]:
     info = image.info
     for key, name in _INFO.items():
-        if info.get(key) is not None:
+        if info.get(key) is not None and not (name == "comment" and "comments" in kept):
             yield name
-    # A JPEG may have a density without a unit. Pillow makes a unit up if there is EXIF.
-    unit, density = info.get("jfif_unit"), info.get("jfif_density", (1, 1))
-    says = bool(unit) or density[0] != density[1] if image.format in ("JPEG", "MPO") else "dpi" in info
-    if says and image.format != "TIFF" and not _in_exif(kept.get("exif", b"")):
+    for key, entry in (("gamma", "gAMA"), ("chromaticity", "cHRM"), ("srgb", "sRGB")):
+        if info.get(key) is not None and entry not in kept:
+            yield metadata.NAMES[entry]
+    if "dpi" in info and image.format != "TIFF" and "resolution" not in kept and not _says_nothing(image, kept):
         yield "resolution"
-    yield from _of_resources(info.get("photoshop") or {})
-    if getattr(image, "text", {}).keys() - {"XML:com.adobe.xmp", "Raw profile type exif"}:
+    if isinstance(info.get("photoshop"), dict) and "photoshop" not in kept:
+        yield from _of_resources(info["photoshop"])
+    if getattr(image, "text", {}).keys() - {"XML:com.adobe.xmp", "Raw profile type exif"} and "texts" not in kept:
         yield "text"
 
 
-def _in_exif(exif: bytes) -> bool:
-    """Return whether EXIF has a resolution."""
-    found = Image.Exif()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found.load(exif)
-            return EXIF_RESOLUTION in found
-        except Exception:
-            # Damaged tags make Pillow's reader raise many kinds of errors.
-            return False
+def _says_nothing(image: Image.Image, kept: Kept) -> bool:
+    """Return whether a resolution stands in the EXIF, too, or was made up by Pillow for a JPEG."""
+    return image.format in ("JPEG", "MPO") or has_resolution(kept.get("exif", b""))
 
 
 def _of_resources(codes: Mapping[int, object]) -> Iterator[str]:
@@ -104,8 +93,11 @@ def _png(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
         if kind in (b"tEXt", b"zTXt", b"iTXt"):
             keyword = body.split(b"\0", 1)[0]
             key = {b"XML:com.adobe.xmp": "xmp", b"Raw profile type exif": "exif"}.get(keyword)
-            if key not in kept:
+            if key not in kept and not (key is None and png_text(kind, body)):
                 yield "text"
+        elif kind in _PNG_KEPT:
+            if _PNG_KEPT[kind] not in kept:
+                yield metadata.NAMES[_PNG_KEPT[kind]]
         elif kind in (b"iCCP", b"eXIf"):
             key, name = ("icc_profile", "ICC profile") if kind == b"iCCP" else ("exif", "EXIF")
             if key not in kept:
@@ -122,12 +114,11 @@ def _jpeg(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
         if marker == END_OF_JPEG:
             if body.strip(b"\0\xff"):
                 yield TRAILING
-        elif marker == 0xFE:
-            yield "comment"
         elif body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             packets += 1
-        elif body.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
-            yield "extended XMP"
+        elif body.startswith(EXTENDED_XMP):
+            if "xmp_extended" not in kept:
+                yield "extended XMP"
         elif marker == 0xE0:
             if body.startswith(b"JFXX\0") or (body.startswith(b"JFIF\0") and all(body[12:14])):
                 yield "thumbnail"
@@ -155,11 +146,6 @@ def _avif(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
     top = dict(boxes(data))
     if b"tmap" in top.get(b"ftyp", b""):
         yield "gain map"
-    begin = data.find(b"colrnclx")
-    if begin >= 0:
-        primaries, transfer = struct.unpack_from(">HH", data, begin + 8)
-        if primaries not in (1, 2) or transfer not in (1, 2, 6, 13):
-            yield "cICP"
 
 
 def _jpeg2000(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
@@ -168,6 +154,11 @@ def _jpeg2000(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
             yield f"box {kind.decode('ascii').strip()}"
         if kind == b"jp2h" and any(inner == b"colr" and box[0] in (2, 3) for inner, box in boxes(body)):
             yield "ICC profile"
+
+
+def _tiff(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
+    if SUB_IFDS in getattr(image, "tag_v2", {}):
+        yield "images within the image"
 
 
 def _gif(image: Image.Image, data: bytes, kept: Kept) -> Iterator[str]:
@@ -250,6 +241,7 @@ _LOOKS: dict[str, Callable[[Image.Image, bytes, Kept], Iterator[str]]] = {
     "QOI": _qoi,
     "SGI": _sgi,
     "TGA": _tga,
+    "TIFF": _tiff,
     "WEBP": _webp,
 }
-"""Functions that yield the names for each format, by Pillow's names. TIFF needs none: its tags are kept as EXIF."""
+"""Functions that yield the names for each format, by Pillow's names. TIFF's other tags are kept as EXIF."""

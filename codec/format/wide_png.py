@@ -1,0 +1,103 @@
+"""PNG of images that Pillow cannot hold: of 16 bits a sample, or with four inks. See FORMAT.md, "Stored images".
+
+A PNG of four inks is one of RGBA whose channels are cyan, magenta, yellow and black.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.errors import CorruptDataError
+from codec.format.headers import CHANNELS
+from codec.format.png import SIGNATURE, check_chunks, check_header
+
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
+
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+"""PNG's colour type, by the number of channels."""
+_FILTERS = (8, 16, 32, 64, 128, 248)
+"""libpng's numbers of the five filters of rows, and of the choice among them for each row."""
+_STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED)
+QUICK = (248,)
+
+
+def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, level: int = 9) -> bytes:
+    """Return the optimised PNG of samples, without metadata. The inverse of `open_wide_png`.
+
+    Parameters
+    ----------
+    samples : uint8 or uint16 array (H, W, C)
+    filters : tuple of int
+        Filters of rows that are tried. With `QUICK` and ``level`` 1, it tells roughly how long the optimised PNG is.
+    level : int
+        Effort of deflate, 1 to 9.
+    """
+    from imagecodecs import png_encode
+
+    height, width, channels = samples.shape
+    if channels > 2 and samples.dtype == np.uint16 and (samples[:, :, :3] == samples[:, :, :1]).all():
+        samples = samples[:, :, 2:]
+    array = np.ascontiguousarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+    rows = [_rows(png_encode(array, 1, filter=each)) for each in filters]
+    bodies = [_deflated(data, level, strategy) for data in rows for strategy in _STRATEGIES]
+    head = struct.pack(">IIBB3x", width, height, 8 * samples.itemsize, _COLOUR_TYPES[samples.shape[2]])
+    return SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", min(bodies, key=len)) + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _rows(data: bytes | bytearray) -> bytes:
+    """Return the filtered rows of a PNG."""
+    at, parts = len(SIGNATURE), []
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            parts.append(data[at + 8 : at + 8 + length])
+        at += 12 + length
+    return zlib.decompress(b"".join(parts))
+
+
+def _deflated(data: bytes, level: int, strategy: int) -> bytes:
+    stream = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+    return stream.compress(data) + stream.flush()
+
+
+def open_wide_png(data: bytes, size: tuple[int, int], mode: str) -> Samples:
+    """Return the samples of a PNG, uint8 or uint16 array (H, W, C); the inverse of `wide_png_bytes`.
+
+    Parameters
+    ----------
+    data : bytes
+    size : tuple of int
+        Width and height that the PNG must have.
+    mode : str
+        One of `codec.format.headers.WIDE_MODES`, which the PNG must stand for.
+
+    Raises
+    ------
+    CorruptDataError
+        The data is not a PNG, is damaged, has another size or kind, or has chunks that `wide_png_bytes` never writes.
+    """
+    from imagecodecs import png_decode
+
+    check_header(data, size, mode)
+    check_chunks(data)
+    try:
+        samples: Any = png_decode(data)
+    except Exception as error:  # a damaged PNG makes the library raise several kinds of errors
+        raise CorruptDataError(f"png: cannot be read: {error}") from error
+    samples = samples.reshape(size[1], size[0], -1)
+    if mode in ("RGB;16", "RGBA;16") and samples.shape[2] < 3:
+        samples = np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2)
+    if samples.shape[2] != CHANNELS[mode]:  # a transparent colour adds alpha
+        raise CorruptDataError(f"png: expected {CHANNELS[mode]} channels, got {samples.shape[2]}")
+    found: Samples = samples
+    return found

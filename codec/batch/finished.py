@@ -40,7 +40,8 @@ def standing(way: Way, task: Task, max_pixels: int | None = None) -> Standing:
     """Return what is there at the path of a task's output.
 
     A compressed file is whole if its checksum is right. An image is whole if it has the size of its source's image and,
-    as a PNG, does not end early. Since it could be the original itself, it is never said to be outdated, unless it is empty.
+    as a PNG, does not end early. Since it could be the original itself, it is never said to be outdated, unless it is
+    empty.
 
     Raises
     ------

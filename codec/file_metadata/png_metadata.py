@@ -11,9 +11,8 @@ from PIL import PngImagePlugin
 
 from codec.file_metadata.kept import CENTIMETRE, INCH, METRE
 from codec.format import metadata
+from codec.format.bare_png import SIGNATURE, chunk
 from codec.format.metadata import LATIN, SIZES
-from codec.format.png import SIGNATURE
-from codec.format.wide_png import chunk
 
 PROFILE_LIMIT_BYTES = PngImagePlugin.MAX_TEXT_CHUNK
 """Pillow refuses a PNG with a longer ICC profile, or a longer text that is compressed."""

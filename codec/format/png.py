@@ -1,12 +1,11 @@
 """PNG inside our files: the whole image of a stored file, and the alpha channel of a coded one.
 
-The PNG in a file may be forged. So its size and kind are compared with the file's header, and its chunks with a short
-list, before Pillow reads it. See FORMAT.md, "Stored images" and "Alpha".
+Both are without what the file says anyway, see `codec.format.bare_png`. So a PNG that Pillow reads has the size of the
+file's header, and no other chunks than ours. See FORMAT.md, "Stored images" and "Alpha".
 """
 
 from __future__ import annotations
 
-import struct
 from io import BytesIO
 from typing import Any
 
@@ -16,42 +15,24 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from codec.errors import CorruptDataError, ImageError
+from codec.format.bare_png import bare, whole
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PALETTES = ((1, 3), (2, 3), (4, 3), (8, 3))
-KINDS = {
-    "L": ((8, 0), *PALETTES),
-    "LA": ((8, 4),),
-    "RGB": ((8, 2), *PALETTES),
-    "RGBA": ((8, 6), *PALETTES),
-    "P": PALETTES,
-    "1": ((1, 0),),
-    "I;16": ((16, 0),),
-    "LA;16": ((16, 4),),
-    "RGB;16": ((16, 2), (16, 0)),
-    "RGBA;16": ((16, 6), (16, 4)),
-    "CMYK": ((8, 6),),
-}
-"""The pairs of bit depth and colour type with which a PNG may stand for a mode. Modes of colours may have a palette,
-which is shorter if the colours are few."""
 MAX_COLOURS = {"L": 16, "RGB": 256, "RGBA": 256}
 """Most colours of an image that gets a palette. Grey images get none above 16 colours, because an index of 8 bits is no
 shorter than a grey sample."""
-CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""Chunks that a PNG may have. Others are refused: text and profiles could expand, and animations have many images."""
 
 U8 = NDArray[np.uint8]
 
 
 def png_bytes(image: Image.Image, *, quick: bool = False) -> bytes:
-    """Return the optimised PNG of an image, without metadata. The inverse of `open_png`.
+    """Return the optimised PNG of an image, bare and without metadata. The inverse of `open_png`.
 
     Palette and transparency are kept. An image of few colours gets a palette where that is shorter.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        An image of one of the modes in `KINDS`.
+        An image of one of `codec.format.headers.MODES`.
     quick : bool
         Whether to compress with the least effort. That tells roughly how long the optimised PNG is.
 
@@ -75,7 +56,7 @@ def _written(image: Image.Image, **options: Any) -> bytes:
     except Exception as error:
         # Wrong values in `info` make Pillow raise ValueError, TypeError or OSError.
         raise ImageError(f"image: cannot be written as PNG: {error}") from error
-    return buffer.getvalue()
+    return bare(buffer.getvalue())
 
 
 def fits_palette(image: Image.Image) -> bool:
@@ -136,18 +117,17 @@ def open_png(data: bytes, size: tuple[int, int], mode: str) -> Image.Image:
     size : tuple of int
         Width and height that the PNG must have.
     mode : str
-        Mode that the PNG must have, one of `KINDS`.
+        Mode that the PNG must have.
 
     Raises
     ------
     CorruptDataError
-        The data is not a PNG, is damaged, has another size or kind, or has chunks that `png_bytes` never writes.
+        The data is damaged, or of another kind.
     """
-    check_header(data, size, mode)
-    check_chunks(data)
+    restored = whole(data, size, mode)
     try:
         # `PngImageFile` opens no other format. Pillow's own pixel limit is not needed: the size was checked.
-        image = PngImageFile(BytesIO(data))
+        image = PngImageFile(BytesIO(restored))
         image.load()
         if image.mode == "P" and mode in MAX_COLOURS:
             return _without_palette(image, mode)
@@ -171,7 +151,7 @@ def _without_palette(image: Image.Image, mode: str) -> Image.Image:
 
 
 def pack_alpha(alpha: U8) -> bytes:
-    """Return the alpha chunk: one byte if alpha is constant, else a grey PNG. The inverse of `unpack_alpha`.
+    """Return the alpha chunk: one byte if alpha is constant, else a grey PNG, bare. The inverse of `unpack_alpha`.
 
     Parameters
     ----------
@@ -201,35 +181,3 @@ def unpack_alpha(chunk: bytes, size: tuple[int, int]) -> U8:
     if len(chunk) == 1:
         return np.full((height, width), chunk[0], dtype=np.uint8)
     return np.asarray(open_png(chunk, size, "L"))
-
-
-def check_header(data: bytes, size: tuple[int, int], mode: str) -> None:
-    """Raise CorruptDataError unless a PNG begins with a header of this size, and of a kind that stands for the mode."""
-    start = len(SIGNATURE)
-    if data[:start] != SIGNATURE or data[start : start + 8] != struct.pack(">I4s", 13, b"IHDR") or len(data) < 33:
-        raise CorruptDataError("png: expected a signature and an IHDR chunk")
-    width, height, depth, colour, *rest = struct.unpack_from(">IIBBBBB", data, start + 8)
-    if (width, height) != size:
-        raise CorruptDataError(f"png: expected {size[0]}x{size[1]} pixels, got {width}x{height}")
-    if (depth, colour) not in KINDS[mode]:
-        raise CorruptDataError(f"png: expected mode {mode}, got bit depth {depth} and colour type {colour}")
-    if rest != [0, 0, 0]:
-        raise CorruptDataError(f"png: expected no interlace and standard methods, got {rest}")
-
-
-def check_chunks(data: bytes) -> None:
-    """Raise CorruptDataError unless a PNG has only `CHUNKS`, of which the last is its end."""
-    offset = len(SIGNATURE)
-    name = b""
-    while offset < len(data):
-        head = data[offset : offset + 8]
-        if len(head) < 8:
-            raise CorruptDataError("png: cut within a chunk")
-        length, name = struct.unpack(">I4s", head)
-        if name not in CHUNKS or (name == b"IHDR" and offset > len(SIGNATURE)):
-            raise CorruptDataError(f"png: unexpected chunk {name!r}")
-        offset += 12 + length
-        if name == b"IEND":
-            break
-    if name != b"IEND" or offset != len(data):
-        raise CorruptDataError(f"png: expected {len(data)} bytes up to IEND, got {offset}")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import CorruptDataError
+from codec.format.bare_png import SIGNATURE, chunk, whole
 from codec.format.headers import CHANNELS
-from codec.format.png import SIGNATURE, check_chunks, check_header
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -27,7 +27,7 @@ QUICK = (248,)
 
 
 def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, level: int = 9) -> bytes:
-    """Return the optimised PNG of samples, without metadata. The inverse of `open_wide_png`.
+    """Return the optimised PNG of samples, without metadata. `open_wide_png` reads it, when it is bare.
 
     Parameters
     ----------
@@ -49,11 +49,6 @@ def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, lev
     return SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", min(bodies, key=len)) + chunk(b"IEND", b"")
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _rows(data: bytes | bytearray) -> bytes:
     """Return the filtered rows of a PNG."""
     at, parts = len(SIGNATURE), []
@@ -71,7 +66,7 @@ def _deflated(data: bytes, level: int, strategy: int) -> bytes:
 
 
 def open_wide_png(data: bytes, size: tuple[int, int], mode: str) -> Samples:
-    """Return the samples of a PNG, uint8 or uint16 array (H, W, C); the inverse of `wide_png_bytes`.
+    """Return the samples of a bare PNG, uint8 or uint16 array (H, W, C); `bare` of `wide_png_bytes` is the inverse.
 
     Parameters
     ----------
@@ -84,14 +79,13 @@ def open_wide_png(data: bytes, size: tuple[int, int], mode: str) -> Samples:
     Raises
     ------
     CorruptDataError
-        The data is not a PNG, is damaged, has another size or kind, or has chunks that `wide_png_bytes` never writes.
+        The data is damaged, or of another kind.
     """
     from imagecodecs import png_decode
 
-    check_header(data, size, mode)
-    check_chunks(data)
+    restored = whole(data, size, mode)
     try:
-        samples: Any = png_decode(data)
+        samples: Any = png_decode(restored)
     except Exception as error:  # a damaged PNG makes the library raise several kinds of errors
         raise CorruptDataError(f"png: cannot be read: {error}") from error
     samples = samples.reshape(size[1], size[0], -1)

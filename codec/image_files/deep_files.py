@@ -20,7 +20,7 @@ from PIL import Image
 from codec.errors import DamagedImageError, UnsupportedImageError
 from codec.file_metadata.exif_tags import ORIENTATION
 from codec.file_metadata.file_parts import PNG_MAGIC, png_chunks
-from codec.format.wide_png import chunk
+from codec.format.bare_png import chunk
 from codec.image_files import source_depth
 
 U16 = NDArray[np.uint16]

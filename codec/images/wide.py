@@ -14,6 +14,7 @@ from PIL import Image
 
 from codec.errors import CorruptDataError
 from codec.format import container, metadata
+from codec.format.bare_png import bare
 from codec.format.container import Container
 from codec.format.deflate import deflate, inflate
 from codec.format.fields import Reader, varint
@@ -48,7 +49,7 @@ def stored(image: WideImage, chunk: bytes, encode: Encode) -> Container:
     parts = pack(image.samples, encode)
     payload, has_parts = parts, True
     if len(wide_png_bytes(image.samples, filters=QUICK, level=1)) < QUICK_FACTOR * len(parts):
-        png = wide_png_bytes(image.samples)
+        png = bare(wide_png_bytes(image.samples))
         payload, has_parts = min((parts, True), (png, False), key=lambda way: len(way[0]))
     header = Header(Fidelity.STORED, image.mode, 0, *image.size, image.samples_crc, parts=has_parts)
     return container.stored(header, chunk, payload)

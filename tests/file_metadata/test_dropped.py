@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin, features
+from support.make_golden import draw_digit
 
 import codec
 from codec.commands import cli
@@ -400,7 +401,7 @@ def test_metadata_that_an_output_does_not_take_is_named(tmp_path, capfd, suffix)
 
 @pytest.mark.parametrize("key", [0, 255])
 def test_a_bilevel_image_with_a_transparent_colour_is_stored_whole(key):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 2, (28, 28), dtype=np.uint8) * 255).convert("1")
+    image = draw_digit(28, 28, 1)
     image.info["transparency"] = key
     buffer = BytesIO()
     image.save(buffer, "PNG")

@@ -17,13 +17,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 I64 = NDArray[np.int64]
 
@@ -229,47 +227,53 @@ def with_alpha(samples: NDArray[np.uint8], chunk: bytes) -> NDArray[np.uint8]:
 # Stored images, Alpha
 
 
-def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[np.uint8]:
-    image = Image.open(BytesIO(data), formats=["PNG"])
-    require(image.size == (width, height), "png: size")
-    if image.mode == "P" and mode in ("L", "RGB", "RGBA"):
-        require(mode == "RGBA" or "transparency" not in image.info, "png: transparency")
-        image = image.convert("RGB").getchannel("R") if mode == "L" else image.convert(mode)
-    require(image.mode == mode, "png: mode")
-    samples = np.asarray(image)
-    if mode == "1":
-        samples = samples * np.uint8(255)
-    return samples.reshape(height, width, -1)
+KINDS = {"LA": [(8, 4)], "P": [(1, 3), (2, 3), (4, 3), (8, 3)], "1": [(1, 0)], "CMYK": [(8, 6)]}
+KINDS |= {"L": [(8, 0), *KINDS["P"]], "RGB": [(8, 2), *KINDS["P"]], "RGBA": [(8, 6), *KINDS["P"]]}
+KINDS |= {"I;16": [(16, 0)], "LA;16": [(16, 4)], "RGB;16": [(16, 2), (16, 0)], "RGBA;16": [(16, 6), (16, 4)]}
+"""The bit depths and colour types of each mode's PNG."""
+
+
+def open_png(data: bytes, width: int, height: int, mode: str) -> NDArray[Any]:
+    """Return the samples (H, W, C) of a bare PNG."""
+    fields = Fields(data)
+    kind = fields.fixed(1)
+    depth, colour_type, transparent = 1 << kind % 8, (kind >> 3) % 8, kind >> 6 == 1
+    require((depth, colour_type) in KINDS[mode] and kind < 128, "png: kind")
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    palette = np.zeros((256, 4), dtype=np.uint8)
+    palette[:, 3] = 255
+    if colour_type == 3:
+        entries = fields.fixed(1) + 1
+        palette[:entries, :3] = np.frombuffer(fields.bytes(3 * entries), np.uint8).reshape(-1, 3)
+    if transparent:
+        require(colour_type in (0, 2, 3) and mode not in WIDE_MODES, "png: transparency")
+        require(colour_type != 3 or mode in ("P", "RGBA"), "png: transparency")
+        alphas = fields.bytes(fields.fixed(1) + 1 if colour_type == 3 else {0: 2, 2: 6}[colour_type])
+        if colour_type == 3:
+            palette[: len(alphas), 3] = np.frombuffer(alphas, np.uint8)
+    row_bytes = (width * channels * depth + 7) // 8
+    stream = zlib.decompressobj(-15)
+    rows = stream.decompress(data[fields.at :], height * (row_bytes + 1) + 1)
+    require(stream.eof and not stream.unused_data and len(rows) == height * (row_bytes + 1), "png: rows")
+    plain = np.frombuffer(unfiltered(rows, row_bytes, max(channels * depth // 8, 1)), np.uint8).reshape(height, -1)
+    if depth == 16:
+        samples = plain.view(">u2").astype(np.uint16).reshape(height, width, channels)
+    else:
+        bits = np.unpackbits(plain, axis=1).reshape(height, -1, depth)
+        values = (bits.astype(np.int64) << np.arange(depth)[::-1]).sum(axis=2)[:, : width * channels]
+        samples = values.astype(np.uint8).reshape(height, width, channels)
+    if colour_type == 3 and mode != "P":
+        return palette[samples[:, :, 0]][:, :, : {"L": 1, "RGB": 3, "RGBA": 4}[mode]]
+    if mode in ("RGB;16", "RGBA;16") and channels < 3:
+        samples = np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2)
+    return 255 * samples if mode == "1" else samples
 
 
 def decode_stored(payload: bytes, said: Description, folder: Path) -> NDArray[Any]:
     """Return the samples of a stored image from its PNG or its parts."""
-    if said.kind is None:
+    if said.kind is None or said.kind < 8:
         return open_png(payload, said.width, said.height, said.mode)
-    if said.kind < 8:
-        return open_wide_png(payload, said)
     return decode_inks(payload, said, folder) if said.mode == "CMYK" else decode_deep(payload, said, folder)
-
-
-def open_wide_png(data: bytes, said: Description) -> NDArray[Any]:
-    """Return the samples of a PNG without a palette, of 8 or 16 bits."""
-    fields, body = Fields(data), b""
-    require(fields.bytes(8) == b"\x89PNG\r\n\x1a\n", "png: signature")
-    header = b""
-    while fields.at < len(data):
-        length, kind = struct.unpack(">I4s", fields.bytes(8))
-        chunk = fields.bytes(length)
-        require(zlib.crc32(kind + chunk) == struct.unpack(">I", fields.bytes(4))[0], "png: crc")
-        header, body = (chunk, body) if kind == b"IHDR" else (header, body + chunk if kind == b"IDAT" else body)
-    width, height, depth, colour_type = struct.unpack_from(">IIBB", header)
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
-    wanted = {"I;16": (0,), "LA;16": (4,), "RGB;16": (2, 0), "RGBA;16": (6, 4), "CMYK": (6,)}[said.mode]
-    bits = 8 if said.mode == "CMYK" else 16
-    require((width, height, depth) == (said.width, said.height, bits) and colour_type in wanted, "png: kind")
-    rows = unfiltered(zlib.decompress(body), width * channels * depth // 8, channels * depth // 8)
-    samples = np.frombuffer(rows, ">u2" if depth == 16 else "u1").reshape(height, width, channels)
-    samples = samples.astype(np.uint16 if depth == 16 else np.uint8)
-    return np.concatenate([samples[:, :, :1]] * 2 + [samples], axis=2) if colour_type != wanted[0] else samples
 
 
 def unfiltered(data: bytes, row_bytes: int, step: int) -> bytes:

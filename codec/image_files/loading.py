@@ -195,11 +195,15 @@ def load_frames(frames: Sequence[Frame]) -> Iterator[Picture]:
     name = "image" if isinstance(source, bytes) else Path(source).name
     with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file, _pixel_limit(PIXEL_LIMIT):
         image = _opened(file, name, PIXEL_LIMIT)
-        for frame in frames:
-            own = f"{name}: frame {frame.number + 1}"
+        numbers = {frame.number for frame in frames}
+        for number in range(max(numbers) + 1):
+            own = f"{name}: frame {number + 1}"
             with _telling(own):
-                image.seek(frame.number)
-            yield _frame_of(image, own)
+                image.seek(number)
+                if number not in numbers and image.format != "TIFF":
+                    image.load()  # else the frames after it may lack what it leaves
+            if number in numbers:
+                yield _frame_of(image, own)
 
 
 def _frame_of(image: Image.Image, name: str) -> Picture:

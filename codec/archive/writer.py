@@ -211,11 +211,11 @@ def _with_frames(name: str, source: plan.Source) -> list[plan.Named]:
 
 def _sendable(name: str, image: Source) -> plan.Source:
     """Return an image, or its file, in a form that can be sent to another process."""
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
         return from_array(image)
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
-    return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
+    return sources.data_of(image, f"image {name!r}", "a Pillow image, a uint16 array, ")
 
 
 def _append(file: BinaryIO, tasks: list[_Task], room: int, processes: int | None, report: Report) -> Dropped:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def load_image(source: Source, max_pixels: int | None = None) -> Picture:
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return _load(file, Path(source).name, max_pixels)
-    return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
+    return _load(BytesIO(data_of(source, "image", "a Pillow image, a uint16 array, ")), "image", max_pixels)
 
 
 def _opened(file: BinaryIO, name: str, limit: int) -> Image.Image:
@@ -110,7 +110,9 @@ def picture_of(image: Source | Picture | NDArray[Any], max_pixels: int | None = 
     """
     if isinstance(image, Picture):
         return image
-    return from_array(image) if isinstance(image, np.ndarray) else load_image(image, max_pixels)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return from_array(image)
+    return load_image(cast("Source", image), max_pixels)  # which refuses other arrays
 
 
 def with_kept(image: Picture, kinds: Collection[str] | None, max_pixels: int | None = None) -> Picture:

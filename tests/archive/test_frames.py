@@ -121,5 +121,5 @@ def test_frames_of_avif_come_back():
 
 def test_a_damaged_frame_is_named():
     data = animation("GIF")
-    with pytest.raises(ImageError, match="frame [23]: cannot be read"):
+    with pytest.raises(ImageError, match=r"frame [23]: cannot be read"):
         list(loading.load_frames([loading.Frame(data[: len(data) // 2], 2)]))

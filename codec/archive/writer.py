@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,7 @@ def _sendable(name: str, image: Source) -> plan.Source:
         return from_array(image)
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
-    return sources.data_of(image, f"image {name!r}", "a Pillow image, a uint16 array, ")
+    return sources.data_of(cast("sources.Source", image), f"image {name!r}", "a Pillow image, a uint16 array, ")
 
 
 def _append(file: BinaryIO, tasks: list[_Task], room: int, processes: int | None, report: Report) -> Dropped:

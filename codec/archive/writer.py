@@ -24,7 +24,7 @@ from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
-from codec.image_files import loading
+from codec.image_files import frame_files
 from codec.image_files.frames import frame_name
 from codec.image_files.wide_image import from_array
 from codec.images.fidelities import check_model
@@ -205,7 +205,7 @@ def _with_frames(name: str, source: plan.Source) -> list[plan.Named]:
     """Return a named image, or the frames of its file if it has several."""
     if not isinstance(source, str | os.PathLike | bytes):
         return [(name, source)]
-    frames = loading.frames_of(source)
+    frames = frame_files.frames_of(source)
     return [(frame_name(name, frame.number), frame) for frame in frames] or [(name, source)]
 
 

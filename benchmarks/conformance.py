@@ -25,7 +25,7 @@ from codec import api
 from codec.archive.reader import Archive
 from codec.errors import CodecError
 from codec.format import metadata
-from codec.image_files import loading
+from codec.image_files import frame_files, loading
 from codec.image_files.wide_image import Picture, WideImage
 
 EXACT, REFUSED, DIFFERENT, TRACEBACK = "exact", "refused", "different", "traceback"
@@ -57,7 +57,7 @@ def contents(picture: Picture) -> tuple[object, ...]:
 def outcome(path: Path, effort: int) -> tuple[str, str]:
     """Return what became of a file, and the line that says so."""
     try:
-        frames = loading.frames_of(path)
+        frames = frame_files.frames_of(path)
         if len(frames) > 1 and path.suffix.lower() != ".mpo":
             return frames_outcome(path)
         before = loading.load_image(path)
@@ -75,7 +75,7 @@ def frames_outcome(path: Path) -> tuple[str, str]:
     packed.write_bytes(buffer.getvalue())
     try:
         with Archive(packed) as archive:
-            before = loading.load_frames(loading.frames_of(path))
+            before = frame_files.load_frames(frame_files.frames_of(path))
             same = all(
                 contents(a)[:3] == contents(picture_of(b))[:3] for a, b in zip(before, archive.values(), strict=True)
             )

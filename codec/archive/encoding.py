@@ -18,7 +18,7 @@ from codec.errors import ImageError
 from codec.format.archive_index import Block, ChainEntry, ImageEntry
 from codec.format.headers import CodingHeader
 from codec.frozen.model import Model
-from codec.image_files import loading
+from codec.image_files import frame_files, loading
 from codec.image_files.conversion import Pixels
 from codec.image_files.frames import Frame
 from codec.image_files.wide_image import Picture, WideImage
@@ -102,7 +102,7 @@ def _without_frames(images: Sequence[Named]) -> list[Named]:
         frames = [image for _, image in members if isinstance(image, Frame)]
         if len(frames) == len(members):
             with suppress(ImageError, OSError):  # then each is loaded alone, and those that fail are left out
-                members = list(zip([name for name, _ in members], loading.load_frames(frames), strict=True))
+                members = list(zip([name for name, _ in members], frame_files.load_frames(frames), strict=True))
         found += members
     return found
 
@@ -122,7 +122,7 @@ def _file_of(name: str, source: Source, goal: Goal, encoder_of: Callable[[Image.
 
 
 def _picture_of(source: Source) -> Picture:
-    return next(loading.load_frames([source])) if isinstance(source, Frame) else loading.picture_of(source)
+    return next(frame_files.load_frames([source])) if isinstance(source, Frame) else loading.picture_of(source)
 
 
 def _if_small(name: str, source: Source, goal: Goal) -> Pixels | None:

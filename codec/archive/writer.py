@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from codec.errors import RequestError, UnsupportedError
 from codec.format import metadata
 from codec.format.archive_index import MAX_BLOCK_IMAGES, Block, check_name, pack_index
 from codec.format.archive_sections import IMAGE_LIMIT, START, TRAILER_BYTES, index_room, pack_trailer, read_sections
-from codec.image_files import loading
+from codec.image_files import frame_files
 from codec.image_files.frames import frame_name
 from codec.image_files.wide_image import from_array
 from codec.images.fidelities import check_model
@@ -219,17 +219,17 @@ def _with_frames(name: str, source: plan.Source) -> list[plan.Named]:
     """Return a named image, or the frames of its file if it has several."""
     if not isinstance(source, str | os.PathLike | bytes):
         return [(name, source)]
-    frames = loading.frames_of(source)
+    frames = frame_files.frames_of(source)
     return [(frame_name(name, frame.number), frame) for frame in frames] or [(name, source)]
 
 
 def _sendable(name: str, image: Source) -> plan.Source:
     """Return an image, or its file, in a form that can be sent to another process."""
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
         return from_array(image)
     if isinstance(image, Image.Image | str | os.PathLike):
         return image
-    return sources.data_of(image, f"image {name!r}", "a Pillow image, ")
+    return sources.data_of(cast("sources.Source", image), f"image {name!r}", "a Pillow image, a uint16 array, ")
 
 
 def _encoded(

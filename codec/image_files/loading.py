@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +59,11 @@ def load_image(source: Source, max_pixels: int | None = None) -> Picture:
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             return _load(file, Path(source).name, max_pixels)
-    return _load(BytesIO(data_of(source, "image", "a Pillow image, ")), "image", max_pixels)
+    return _load(BytesIO(data_of(source, "image", "a Pillow image, a uint16 array, ")), "image", max_pixels)
 
 
-def _opened(file: BinaryIO, name: str, limit: int) -> Image.Image:
+def opened(file: BinaryIO, name: str, limit: int) -> Image.Image:
+    """Return an image that is opened but not loaded; ImageError if it is none, damaged, or over a limit of pixels."""
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
@@ -78,15 +78,15 @@ def _opened(file: BinaryIO, name: str, limit: int) -> Image.Image:
 
 
 def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
-    with _pixel_limit(max_pixels or PIXEL_LIMIT):
+    with pixel_limit(max_pixels or PIXEL_LIMIT):
         try:
-            image = _opened(file, name, max_pixels or PIXEL_LIMIT)
+            image = opened(file, name, max_pixels or PIXEL_LIMIT)
         except UnknownImageError:
             if found := _unknown_tiff(file, name, max_pixels):
                 return found
             raise
         check_frames(image, name)
-        deep = _deep_of(image, name, max_pixels)
+        deep = deep_of(image, name, max_pixels)
         if deep is None:
             entries = check(image, name, max_pixels)
             image.info.pop("dropped", None)  # a text of a PNG with this key
@@ -97,7 +97,7 @@ def _load(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
 def _unknown_tiff(file: BinaryIO, name: str, max_pixels: int | None) -> WideImage | None:
     """Return the image of a TIFF file that Pillow does not know, of 16 bits a sample; None if it is no such file."""
     data = whole(file)
-    with _telling(name):
+    with telling(name):
         samples = deep_files.read_tiff(data, 0, max_pixels or PIXEL_LIMIT)
     if samples is None:
         return None
@@ -112,7 +112,9 @@ def picture_of(image: Source | Picture | NDArray[Any], max_pixels: int | None = 
     """
     if isinstance(image, Picture):
         return image
-    return from_array(image) if isinstance(image, np.ndarray) else load_image(image, max_pixels)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return from_array(image)
+    return load_image(cast("Source", image), max_pixels)  # which refuses other arrays
 
 
 def with_kept(image: Picture, kinds: Collection[str] | None, max_pixels: int | None = None) -> Picture:
@@ -157,7 +159,7 @@ def wide_of(image: Picture, max_pixels: int | None = None) -> WideImage | None:
     if isinstance(image, WideImage):
         return image
     check_frames(image)
-    deep = _deep_of(image, "image", max_pixels)
+    deep = deep_of(image, "image", max_pixels)
     if deep is None and (image.mode == INKS_MODE or image.mode.startswith("I;16")):
         entries = check(image, "image", max_pixels)
         samples = np.asarray(image)
@@ -166,64 +168,21 @@ def wide_of(image: Picture, max_pixels: int | None = None) -> WideImage | None:
     return deep
 
 
-def _deep_of(image: Image.Image, name: str, max_pixels: int | None) -> WideImage | None:
+def deep_of(image: Image.Image, name: str, max_pixels: int | None) -> WideImage | None:
+    """Return an image of more than 8 bits a sample from its file; None if it has fewer. The errors are `check`'s."""
     _check_size(image, name, max_pixels)
-    with _telling(name):
+    with telling(name):
         data = _file_of(image)
         samples = deep_files.read(image, data)
     if samples is None:
         return None
-    with _telling(name):
+    with telling(name):
         image.load()  # reads texts that stand behind the samples
     return WideImage(samples, metadata.info_of_entries(_entries_of(image, data)))
 
 
-def load_frames(frames: Sequence[Frame]) -> Iterator[Picture]:
-    """Yield the pictures of a file's frames, each with its ``info["duration"]`` in milliseconds where it has one.
-
-    The metadata of the file is that of its first frame; the others have its ICC profile only.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        Frames of one file, in ascending order.
-
-    Raises
-    ------
-    ImageError, OSError
-        See `load_image`.
-    """
-    source = frames[0].source
-    name = "image" if isinstance(source, bytes) else Path(source).name
-    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file, _pixel_limit(PIXEL_LIMIT):
-        image = _opened(file, name, PIXEL_LIMIT)
-        for frame in frames:
-            own = f"{name}: frame {frame.number + 1}"
-            with _telling(own):
-                image.seek(frame.number)
-            yield _frame_of(image, own)
-
-
-def _frame_of(image: Image.Image, name: str) -> Picture:
-    """Return the frame at which an image stands."""
-    deep = _deep_of(image, name, None)
-    entries = check(image, name, None) if deep is None else metadata.entries_of_info(deep.info)
-    if image.tell() and image.format != "TIFF":
-        entries = {key: entry for key, entry in entries.items() if key == "icc_profile"}
-    info = metadata.info_of_entries(entries)
-    duration = image.info.get("duration")
-    if isinstance(duration, int | float) and duration >= 0.5:
-        info["duration"] = round(duration)
-    if deep is not None:
-        return WideImage(deep.samples, info)
-    copy = image.copy()
-    copy.info = {key: value for key, value in image.info.items() if key == "transparency"}
-    copy.info.update(info)
-    return copy
-
-
 @contextmanager
-def _pixel_limit(max_pixels: int) -> Iterator[None]:
+def pixel_limit(max_pixels: int) -> Iterator[None]:
     """Replace Pillow's global limit, which would warn below our limit and refuse images that ``max_pixels`` allows."""
     with _limit_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -246,12 +205,12 @@ def check(image: Image.Image, name: str, max_pixels: int | None) -> dict[str, by
     """
     _check_size(image, name, max_pixels)
     _check_mode(image, name)
-    with _telling(name):
+    with telling(name):
         data = _file_of(image)
         fault = source_depth.fault(image, data)
     if fault:
         raise UnsupportedImageError(f"{name}: {fault}")
-    with _telling(name):
+    with telling(name):
         image.load()
         _scale_key(image, data)
     _check_mode(image, name)  # some icons have their true mode only after loading
@@ -299,14 +258,14 @@ def _check_mode(image: Image.Image, name: str) -> None:
 
 def check_frames(image: Image.Image, name: str = "image") -> None:
     """Raise ImageError if an image has several frames of which none is the image."""
-    with _telling(name):
+    with telling(name):
         frames = frame_count(image)
     if frames > 1:
         raise UnsupportedImageError(f"{name}: expected 1 frame, got {frames}, which vlae archive create takes")
 
 
 @contextmanager
-def _telling(name: str) -> Iterator[None]:
+def telling(name: str) -> Iterator[None]:
     """Name the image in an ImageError, and make one of any exception that damaged data makes the readers raise."""
     try:
         yield
@@ -348,21 +307,15 @@ def pixel_count(source: Picture | Frame | str | os.PathLike[str] | bytes) -> int
     """
     if isinstance(source, Picture):
         return source.size[0] * source.size[1]
-    return _looked_at(source.source if isinstance(source, Frame) else source, lambda image: image.width * image.height)
+    return looked_at(source.source if isinstance(source, Frame) else source, lambda image: image.width * image.height)
 
 
-def frames_of(source: str | os.PathLike[str] | bytes) -> list[Frame]:
-    """Return the frames of an image's file if it has several, else an empty list. No frame is decoded."""
-    count = _looked_at(source, partial(frame_count, takes_all=True)) or 1
-    return [Frame(source, number) for number in range(count)] if count > 1 else []
-
-
-def _looked_at(source: str | os.PathLike[str] | bytes, look: Callable[[Image.Image], int]) -> int | None:
+def looked_at(source: str | os.PathLike[str] | bytes, look: Callable[[Image.Image], int]) -> int | None:
     """Return what a function finds of an image that is opened but not loaded; None for what is no file or no image."""
     if not isinstance(source, bytes) and not Path(source).is_file():  # from a pipe the bytes would be gone
         return None
     try:
-        with _pixel_limit(PIXEL_LIMIT), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with pixel_limit(PIXEL_LIMIT), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
             return look(image)
     except Exception:  # a damaged header can make Pillow's plugins raise any exception
         return None

@@ -117,9 +117,9 @@ def from_array(array: NDArray[Any]) -> WideImage:
     Raises
     ------
     ImageError
-        The array has another shape or type, or no pixels.
+        The array has another shape, or no pixels.
     """
     samples = array[:, :, None] if array.ndim == 2 else array
-    if array.dtype != np.uint16 or samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or samples.size == 0:
-        raise ImageError(f"image: expected a uint16 array (H, W) or (H, W, 1 to 4), got {array.dtype} {array.shape}")
+    if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or samples.size == 0:
+        raise ImageError(f"image: expected a uint16 array (H, W) or (H, W, 1 to 4), got {array.shape}")
     return WideImage(np.ascontiguousarray(samples))

@@ -24,10 +24,10 @@ from codec.format.png import fits_palette
 from codec.image_files import conversion, loading
 from codec.image_files.conversion import Pixels
 from codec.image_files.wide_image import Picture
-from codec.images import wide
 from codec.images.fidelities import Encoder, File
 from codec.images.goals import LOSSLESS, Goal, Kind
 from codec.images.rate_control import last_below
+from codec.wide import parts
 
 BRIEF_BPP = 0.02
 """A stored file of a drawn picture with at most this many bits a pixel is taken at once. No lossy file is much shorter,
@@ -98,7 +98,7 @@ def file_of(
             encoder = replace(encoder_of(part, conversion.from_pillow(part, max_pixels)), chains=None)
             return reach(encoder, LOSSLESS).whole()
 
-        stored = wide.stored(found, metadata.pack(metadata.entries_of_info(found.info)), encode)
+        stored = parts.stored(found, metadata.pack(metadata.entries_of_info(found.info)), encode)
         return File(stored, math.inf, container.file_bytes(stored))
     shown = cast("Image.Image", image) if found is None else found.shown()
     return reach(encoder_of(shown, pixels_for(shown, goal, max_pixels)), goal)

@@ -22,6 +22,7 @@ from codec.networks.transform import PATCH
 from codec.vlae import decoding, preview
 from codec.vlae.image import Image as CodedRaster
 from codec.vlae.pipeline import Progress
+from codec.wide import parts
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def stored_image(file: Container, threads: int | None = None) -> Picture:
         The model of a part is missing, or has other weights.
     """
     if file.header.mode in WIDE_MODES:
-        from codec.images import wide
-
-        return wide.samples_of(file, lambda part: _pillow_of(opened(part, threads=threads).image(threads)))
+        return parts.samples_of(file, lambda part: _pillow_of(opened(part, threads=threads).image(threads)))
     entries = metadata.info_of(file.metadata)
     image = png.open_png(file.payload, (file.header.width, file.header.height), file.header.mode)
     _check_samples(file.header, *conversion.planes(image))

@@ -29,9 +29,9 @@ from codec.frozen import (
     transform_weights,
     weights,
 )
-from codec.images import low_planes, wide
 from codec.networks import quantisation, transform
 from codec.vlae import decoding
+from codec.wide import low_planes, parts
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
@@ -183,7 +183,7 @@ def test_constants():
         "pixel limit": headers.PIXEL_LIMIT,
         "metadata entry": metadata.LIMIT_BYTES,
         "metadata names": metadata.NAMES_LIMIT_BYTES,
-        "levels": wide.LEVELS_BYTES,
+        "levels": parts.LEVELS_BYTES,
         "precision": constants.PRECISION,
         "lower bound": constants.LOWER,
         "slope": constants.SLOPE,
@@ -596,7 +596,7 @@ def test_every_file_of_the_format_cites_a_section():
         "networks": "checks quantisation convolutions depthwise transform",
         "frozen": "contexts layout likelihood prior modulation features plain model weights shipped",
         "vlae": "image coders decoding wavefront adaptation",
-        "images": "wide low_planes",
+        "wide": "parts low_planes",
         "archive": "blocks reader",
     }
     for folder, names in folders.items():

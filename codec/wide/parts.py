@@ -21,8 +21,8 @@ from codec.format.fields import Reader, varint
 from codec.format.headers import CHANNELS, Fidelity, Header
 from codec.format.wide_png import QUICK, open_wide_png, wide_png_bytes
 from codec.image_files.wide_image import INKS_MODE, WideImage
-from codec.images import low_planes
-from codec.images.low_planes import HIGH_BITS, U16
+from codec.wide import low_planes
+from codec.wide.low_planes import HIGH_BITS, U16
 
 DEPTH = 16
 QUICK_FACTOR = 1.6

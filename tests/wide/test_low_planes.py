@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.errors import CorruptDataError
-from codec.images import low_planes
+from codec.wide import low_planes
 
 SHAPES = [(1, 1, 1), (1, 9, 3), (9, 1, 1), (4, 5, 3), (3, 2, 2)]
 

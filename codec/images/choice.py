@@ -34,6 +34,9 @@ BRIEF_BPP = 0.02
 and to make one of a large picture takes a minute."""
 QUICK_FACTOR = 1.6
 """An optimised PNG is tried if a quick one is shorter than this times the coded file."""
+START_BYTES = 40
+"""About what the first image of an archive's chain pays for all that borrow from it. Without this allowance, no small
+image would begin a chain, because its stored file is shorter."""
 LEAST_SHARE = 0.1
 """Smallest share of a quick PNG's length that a lossless file has, with hardly an exception."""
 SEARCH_SHARE = 0.6
@@ -223,7 +226,9 @@ def _reaching(encoder: Encoder, psnr: float) -> File:
 def _or_stored(encoder: Encoder, file: File) -> File:
     """Return a file, or the stored one if that is shorter."""
     if fits_palette(encoder.image) or encoder.quick_png_bytes < QUICK_FACTOR * file.size:
-        return min(file, encoder.stored, key=lambda f: f.size)
+        coding = file.container.coding
+        begins = encoder.chains is not None and coding is not None and coding.model not in encoder.chains
+        return encoder.stored if encoder.stored.size < file.size - begins * START_BYTES else file
     return file
 
 

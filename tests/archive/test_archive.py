@@ -304,7 +304,7 @@ def test_an_image_of_a_long_chain_costs_what_it_costs_in_a_short_one(tmp_path, m
         path = many(tmp_path, tiny(count))
         with codec.Archive(path) as archive:
             sizes[count] = archive.part_bits()["message_bits"]
-            assert sum(entry.dry for entry in archive.entries.values()) < 5
+            assert sum(entry.dry for entry in archive.entries.values() if entry.coding) < 5
         # Encoding copied only the words that an image could borrow, and at the end once all words of the chain.
         assert len(lifted) < count + 10
         assert max(lifted) <= load_model().latents + 1 < max(flattened) / 10
@@ -682,8 +682,13 @@ def test_flipped_bits_behind_right_checksums_are_never_another_image(tmp_path, s
     for bit in rng.integers(0, 8 * len(data), 150).tolist():
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(CodecError), opened(tmp_path, rebuilt([(found, bytes(damaged))])) as archive:
-            read_all(archive)
+        try:
+            with opened(tmp_path, rebuilt([(found, bytes(damaged))])) as archive:
+                images = read_all(archive)
+        except CodecError:
+            continue
+        # The last byte of a deflate stream may have bits that mean nothing.
+        assert list(images.values()) == [expected["a"], expected["b"]]
     for bit in range(8 * (len(fields) + len(checksums))):
         damaged = bytearray(fields + checksums)
         damaged[bit // 8] ^= 1 << bit % 8

@@ -61,7 +61,8 @@ def test_a_mixed_folder_comes_back_in_its_order(tmp_path, processes):
             assert archive[name].mode == image.mode
             assert np.array_equal(np.asarray(archive[name]), np.asarray(image))
         assert len(list(archive.blocks())) == 1
-        digits = [entry for name, entry in archive.entries.items() if "digit" in name]
+        digits = [entry for name, entry in archive.entries.items() if "digit" in name and entry.coding]
+        assert len(digits) > 24  # the simplest ones are shorter if they are stored
         assert len({entry.coding.model for entry in digits}) == 1
         assert sum(entry.dry for entry in digits) < 4  # the last ones, after which there is too little to borrow
 

@@ -35,6 +35,7 @@ from codec.format.archive_sections import (
 from codec.format.headers import Fidelity, Latents
 from codec.frozen.shipped import load_model
 from codec.image_files import conversion
+from codec.image_files.loading import UnknownImageError
 from codec.images.choice import reach
 from codec.images.fidelities import Encoder
 from codec.images.goals import goal_of
@@ -545,7 +546,7 @@ def test_an_image_that_fails_may_be_left_out(tmp_path, processes):
     }
     for block in (1, 2, 9):
         codec.create_archive(path, {name: (bad | good)[name] for name in names}, block=block, **options)
-        expected = [("floats", UnsupportedImageError), ("none", FileNotFoundError), ("text", UnsupportedImageError)]
+        expected = [("floats", UnsupportedImageError), ("none", FileNotFoundError), ("text", UnknownImageError)]
         assert refused == expected, block
         refused.clear()
         with codec.Archive(path) as opened:

@@ -26,6 +26,7 @@ from codec.system.workers import Report
 
 if TYPE_CHECKING:
     from codec.archive.blocks import BlockReader
+    from codec.images.decoder import Opened
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,30 @@ class Archive(Mapping[str, Image.Image]):
             Its model is missing or has other weights.
         """
         place = self._places[name]
+        return self._block_of(place).image(place.index)
+
+    def opened(self, name: str) -> Opened:
+        """Return the decoded file of a name's image: what its ledger and maps of its bits are made of.
+
+        Raises
+        ------
+        KeyError
+            There is no image of this name.
+        CorruptDataError
+            Its block is damaged.
+        ModelError
+            Its model is missing or has other weights.
+        """
+        place = self._places[name]
+        return self._block_of(place).opened(place.index)
+
+    def _block_of(self, place: _Place) -> BlockReader:
         if self._reader is None or self._reader[0] != place.begin:
             from codec.archive.blocks import BlockReader
 
             self._file.seek(place.begin)
             self._reader = place.begin, BlockReader(place.block, self._file.read(place.block.length))
-        return self._reader[1].image(place.index)
+        return self._reader[1]
 
     def extract(
         self,

@@ -130,14 +130,14 @@ def measure(
     opened = decoder.opened(container.unpack(data), threads=threads)
     decoded = opened.image(threads)
     decode_s = time.perf_counter() - begin
-    ledger = _ledger(opened, 8 * len(data), importance=importance, threads=threads, progress=progress)
-    found = Measurement(name, api.info(data), ledger, **_likeness(image, decoded), encode_s=encode_s, decode_s=decode_s)
+    ledger = file_ledger(opened, 8 * len(data), importance=importance, threads=threads, progress=progress)
+    found = Measurement(name, api.info(data), ledger, **likeness(image, decoded), encode_s=encode_s, decode_s=decode_s)
     if visit is not None:
         visit(found, image, opened)
     return found
 
 
-def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
+def file_ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
     """Return the ledger of a file; the options are those of `codec.ledger.account.coded`."""
     file = opened.file
     parts = container.part_bits(file)
@@ -148,7 +148,7 @@ def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
     return contents.whole(FILE_ROWS, parts, payload_bits, file_bits)
 
 
-def _likeness(image: PillowImage.Image, decoded: PillowImage.Image) -> dict[str, Any]:
+def likeness(image: PillowImage.Image, decoded: PillowImage.Image) -> dict[str, Any]:
     """Return the fields of a measurement that compare the decoded image with the original."""
     shown = image if decoded.mode == image.mode else pillow.without_palette(image)
     (original, alpha), (back, _) = (pillow.planes(i) for i in (shown, decoded))

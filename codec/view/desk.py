@@ -79,7 +79,7 @@ class Desk:
 def upright(image: PillowImage.Image) -> PillowImage.Image:
     """Return a copy of an image as browsers show it, turned as its EXIF or XMP says."""
     shown, profile = displayable(image)
-    shown.info = {"icc_profile": profile} | _direction(image)
+    shown.info = _direction(image) | {"icc_profile": profile}
     try:
         return ImageOps.exif_transpose(shown)
     except Exception:  # damaged metadata can make Pillow raise any exception
@@ -98,7 +98,7 @@ def heat_png(bits: heatmap.F32, top: float, like: PillowImage.Image) -> bytes:
     return png(picture)
 
 
-def _direction(image: PillowImage.Image) -> dict[str, Any]:
+def _direction(image: PillowImage.Image) -> dict[str | tuple[int, int], Any]:
     """Return the metadata that may say how an image is turned."""
     return {key: image.info[key] for key in ("exif", "xmp") if key in image.info}
 

@@ -162,7 +162,8 @@ def subjects_of(name: str, original: str | None = None) -> tuple[list[Subject], 
         archive = Archive(path)
         found = [ArchivedImage(image, archive) for image in archive]
     elif _is_coded(path):
-        return [CodedFile(name, path, original and ImageFile(original, Path(original)) or None)], ""
+        image = None if original is None else ImageFile(original, Path(original))
+        return [CodedFile(name, path, image)], ""
     else:
         found = [ImageFile(name, path)]
     if original is not None:

@@ -52,7 +52,9 @@ def wish_of(arguments: Mapping[str, str]) -> Wish | None:
     RequestError
         There are two goals, or a value is no whole number, or out of range.
     """
-    given = {kind.value: _whole(kind.value, arguments[kind.value]) for kind in _KINDS if kind.value in arguments}
+    given: dict[str, Any] = {
+        kind.value: _whole(kind.value, arguments[kind.value]) for kind in _KINDS if kind.value in arguments
+    }
     if not given:
         return None
     effort = arguments.get("effort", str(DEFAULT_EFFORT))

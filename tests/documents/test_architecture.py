@@ -27,7 +27,8 @@ CODEC = {
     "plugin": "images format .api",
     "ledger": "system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger",
-    "commands": "networks frozen system vlae encoder image_files images archive ledger report format .api",
+    "view": "system vlae image_files images archive ledger report format .api",
+    "commands": "networks frozen system vlae encoder image_files images archive ledger report view format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import threading
 from pathlib import Path
 
 import click
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from benchmarks import chromium
 from codec.commands.demo import PICTURE
 from codec.view.server import serve
 from codec.view.subjects import subjects_of
@@ -21,7 +22,6 @@ WIDTH, HEIGHT = 1180, 720
 QUALITY = 20
 """Low, so that the halves differ even in a picture of a page."""
 PATIENCE_MS = 600_000
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def _take(page: Page, address: str, output: Path) -> None:
@@ -29,6 +29,7 @@ def _take(page: Page, address: str, output: Path) -> None:
     page.locator("#quality").fill(str(QUALITY))
     page.locator("#command").filter(has_text=f"--quality {QUALITY}").wait_for(timeout=PATIENCE_MS)
     page.locator("#panel[aria-busy=false]").wait_for(timeout=PATIENCE_MS)
+    page.locator("#quality").blur()
     page.screenshot(path=output)
 
 
@@ -36,14 +37,10 @@ def _take(page: Page, address: str, output: Path) -> None:
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 def main(output: Path) -> None:
     """Draw the picture into OUTPUT, a PNG."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        raise click.ClickException("no Chromium found")
-    (subject,) = subjects_of(str(PICTURE.relative_to(Path.cwd())))[0]
-    server, address = serve([subject], Worker())
+    subjects, _ = subjects_of(os.path.relpath(PICTURE))
+    server, address = serve(subjects, Worker())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    options = {"executable_path": path, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]}
-    with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+    with chromium.started() as browser:
         _take(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), address, output)
     server.shutdown()
 

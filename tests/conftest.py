@@ -1,25 +1,20 @@
 """Fixtures of tests in several folders: a browser, and tabs of it."""
 
 import os
-import shutil
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="module")
 def browser():
     """Chromium without a window; REQUIRE_BROWSER makes its absence a failure."""
-    from playwright.sync_api import sync_playwright
+    from benchmarks import chromium
 
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
+    if chromium.found() is None:
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail("no Chromium found")
         pytest.skip("no Chromium found")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=OPTIONS) as started:
+    with chromium.started() as started:
         yield started
 
 

@@ -13,12 +13,13 @@ from PIL import ImageOps
 
 from codec import api
 from codec.errors import RequestError
+from codec.format import container
 from codec.report import heatmap
 from codec.report.pictures import displayable
-from codec.view.results import Result, of_file
+from codec.view.results import Result, facts_of, of_file
 from codec.view.subjects import Subject
 from codec.view.wishes import Wish
-from codec.vlae.pipeline import Progress
+from codec.view.worker import Report
 
 KEPT_RESULTS = 4
 """Results that are kept. That of a photograph of 24 megapixels takes about 200 MB."""
@@ -45,8 +46,10 @@ class Desk:
         """Return the original of a picture; see `codec.view.subjects.Subject.original`."""
         return self.subjects[number].original()
 
-    def result(self, number: int, wish: Wish | None, progress: Progress = lambda done, total: None) -> Result:
+    def result(self, number: int, wish: Wish | None, report: Report = lambda line: None) -> Result:
         """Return the result of the file that a picture has (no wish), or of one that is made of it.
+
+        Reported are ``done``, the share of a file that is coded or decoded, and the facts of one that was made.
 
         Raises
         ------
@@ -54,19 +57,24 @@ class Desk:
             The picture cannot be read, coded or decoded.
         """
         key = number, wish
-        found = self._results.pop(key, None) or self._made(number, wish, progress)
+        found = self._results.pop(key, None) or self._made(number, wish, report)
         self._results[key] = found  # the last one used stands last
         if len(self._results) > KEPT_RESULTS:
             del self._results[next(iter(self._results))]
         return found
 
-    def _made(self, number: int, wish: Wish | None, progress: Progress) -> Result:
+    def _made(self, number: int, wish: Wish | None, report: Report) -> Result:
+        def progress(done: int, total: int) -> None:
+            report({"done": done / total})
+
         subject, original = self.subjects[number], self.original(number)
         if wish is None:
             return subject.held(original, progress)
         if original is None:
             raise RequestError(f"{subject.name}: the original is not known, so no other file can be made")
-        return of_file(api.compress(original, progress=progress, **wish.parameters), original, progress)
+        data = api.compress(original, progress=progress, **wish.parameters)
+        report(facts_of(container.unpack(data).header, len(data)))
+        return of_file(data, original, progress)
 
     def _thumbnail(self, number: int) -> bytes:
         """Return a WebP of a picture, of `THUMBNAIL_PX` a side at most."""

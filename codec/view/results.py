@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from codec.api import FIDELITY_NAMES
 from codec.format import container
-from codec.format.headers import Fidelity
+from codec.format.headers import Fidelity, Header
 from codec.images import decoder
 from codec.images.decoder import Opened
 from codec.ledger.archive import image_ledger
@@ -57,14 +57,7 @@ class Result:
     @property
     def facts(self) -> dict[str, Any]:
         """Length and fidelity of the file, for JSON."""
-        header = self.opened.file.header
-        length = self.file_bytes or self.ledger.file_bits / 8
-        words = FIDELITY_NAMES[header.fidelity]
-        if header.quality is not None:
-            words += f", quality {header.quality}"
-        elif header.max_error:
-            words += f", within {header.max_error}"
-        return {"bytes": round(length), "bpp": 8 * length / (header.width * header.height), "fidelity": words}
+        return facts_of(self.opened.file.header, self.file_bytes or self.ledger.file_bits / 8)
 
     @cached_property
     def likeness(self) -> dict[str, Any]:
@@ -76,6 +69,16 @@ class Result:
         """The bits of every pixel; None of a stored file."""
         raster = self.opened.raster
         return None if raster is None else heatmap.pixel_bits(raster, self.image.height, self.image.width)
+
+
+def facts_of(header: Header, file_bytes: float) -> dict[str, Any]:
+    """Return length and fidelity of a file, for JSON."""
+    words = FIDELITY_NAMES[header.fidelity]
+    if header.quality is not None:
+        words += f", quality {header.quality}"
+    elif header.max_error:
+        words += f", within {header.max_error}"
+    return {"bytes": round(file_bytes), "bpp": 8 * file_bytes / (header.width * header.height), "fidelity": words}
 
 
 def of_file(data: bytes, original: PillowImage.Image | None, progress: Progress) -> Result:

@@ -154,11 +154,11 @@ def _add_results(pages: Blueprint, desk: Desk, worker: Worker, render: Callable[
 
     @pages.get("/<int:number>/result")
     def result(number: int) -> Response:
-        """Send lines while a file is made: how much is done, its facts when it is decoded, then its likeness."""
+        """Send lines while a file is made: how much is done, its facts, its command if it is decoded, its likeness."""
         wish, name = wish_of(request.args), desk.subjects[number].name
 
         def work(report: Report) -> None:
-            found = desk.result(number, wish, lambda done, total: report({"done": done / total}))
+            found = desk.result(number, wish, report)
             report(found.facts | {"command": wish.command(name) if wish else None})
             report({"likeness": found.likeness})
 

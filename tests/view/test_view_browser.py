@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 import codec
 from codec.commands import cli, demo
 from codec.view.server import serve
 from codec.view.subjects import subjects_of
 from codec.view.worker import Worker
-
-playwright = pytest.importorskip("playwright.sync_api")
-expect = playwright.expect
 
 pytestmark = pytest.mark.browser
 
@@ -269,7 +267,7 @@ def test_two_fingers_zoom(page):
 def test_the_map_of_bits_and_the_ledger(page, source):
     decoded = shot(page)
     page.keyboard.press("b")
-    expect(page.locator("#decoded img")).to_have_attribute("alt", "Bits of every pixel", timeout=PATIENCE_MS)
+    expect(page.locator("#decoded img")).to_have_attribute("alt", "Where the bits went", timeout=PATIENCE_MS)
     assert (shot(page) != decoded).any()
     assert re.match(r"Bits a pixel: mean \d\.\d{3}, largest ", page.locator("#scale-says").inner_text())
     page.get_by_text("Every bit of the file").click()

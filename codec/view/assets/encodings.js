@@ -55,7 +55,7 @@ export class Encodings {
       for await (const line of linesOf(`result${query}`, run.abort.signal)) {
         if (this.#running !== run) return;
         failed ||= "error" in line;
-        this.#show(line, query, more);
+        this.#show(line, query, more || wish !== this.#wanted);
       }
     } catch (error) {
       if (run.abort.signal.aborted) return;

@@ -15,7 +15,8 @@ const CLICKS = {
 export function addKeys($) {
   $("help-button").onclick = () => $("help").showModal();
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    const altGr = event.getModifierState("AltGraph"); // with it, some keyboards have the brackets
+    if (((event.ctrlKey || event.altKey) && !altGr) || event.metaKey || $("help").open) return;
     const key = event.key.toLowerCase();
     if (CLICKS[key]) $(CLICKS[key])?.click();
     else if (key === "d") $("divider")?.focus();

@@ -2,11 +2,14 @@
 export class Layer {
   #element;
   #viewport;
+  #tag;
   #url = "";
 
-  constructor(element, viewport) {
+  // The tag, if there is one, names the picture.
+  constructor(element, viewport, tag) {
     this.#element = element;
     this.#viewport = viewport;
+    this.#tag = tag;
   }
 
   async load(url, alt) {
@@ -23,6 +26,7 @@ export class Layer {
     }
     if (url !== this.#url) return;
     this.#element.replaceChildren(image);
+    if (this.#tag) this.#tag.textContent = alt;
     this.#viewport.show(image.naturalWidth, image.naturalHeight);
   }
 }

@@ -18,7 +18,7 @@ function start() {
   const viewport = new Viewport($("stage"), (zoom) => {
     $("zoom-value").value = `${zoom < 0.1 ? (100 * zoom).toFixed(1) : Math.round(100 * zoom)} %`;
   });
-  const layers = { original: new Layer($("original"), viewport), decoded: new Layer($("decoded"), viewport) };
+  const layers = { original: new Layer($("original"), viewport), decoded: new Layer($("decoded"), viewport, $("right-tag")) };
   const result = new Result(layers.decoded);
   const efforts = [main.dataset.quickEffort, main.dataset.defaultEffort];
   const encodings = new Encodings(efforts, (line, query, more) => result.take(line, query, more));
@@ -55,6 +55,7 @@ function readWish() {
 }
 
 async function copy() {
+  getSelection().selectAllChildren($("command")); // for those whose browser forbids the next line
   await navigator.clipboard.writeText($("command").textContent);
   $("copy").textContent = "Copied";
   setTimeout(() => ($("copy").textContent = "Copy"), 1500);

@@ -16,7 +16,8 @@ export class Result {
   // Another result was asked for.
   wait() {
     $("panel").ariaBusy = true;
-    this.#progress(0, "Encoding …");
+    markStale(["bytes", "bpp", "psnr", "ms_ssim"], true);
+    this.#progress(0, "Working …");
   }
 
   // Takes a line that the server sends of the result of a query; more says whether another result follows.
@@ -27,12 +28,15 @@ export class Result {
       $("failure").textContent = line.error;
       this.#progress(null, "");
     } else if ("done" in line) {
-      this.#progress(line.done, "Encoding …");
-    } else if ("bytes" in line) {
+      this.#progress(line.done, "Working …");
+    } else if ("command" in line) {
       this.#query = query;
       this.#final = !more;
       this.#facts(line);
+      if ($("command")) writeCommand(line.command);
       this.draw();
+    } else if ("bytes" in line) {
+      this.#facts(line);
     } else if ("likeness" in line) {
       this.#likeness(line.likeness);
       if (more) this.#progress(0, `${this.#words}; a shorter file follows`);
@@ -45,8 +49,7 @@ export class Result {
     if (this.#query === null) return;
     const bits = new FormData($("shown")).get("right") === "bits";
     $("legend").hidden = !bits;
-    $("right-tag").textContent = bits ? "Bits" : "Decoded";
-    if (!bits) this.#layer.load(`decoded.png${this.#query}`, "Decoded");
+    if (!bits) this.#decoded();
     if (!this.#final) return;
     if (bits) this.#scale();
     if ($("account").open) this.#ledger();
@@ -55,7 +58,8 @@ export class Result {
   #progress(done, words) {
     $("progress").classList.toggle("on", done !== null);
     if (done !== null) $("progress").value = done;
-    $("status").textContent = words || "\u00a0";
+    const text = words || "\u00a0";
+    if ($("status").textContent !== text) $("status").textContent = text; // else it would be read aloud again
   }
 
   #facts(facts) {
@@ -63,10 +67,11 @@ export class Result {
     $("bytes").textContent = `${facts.bytes.toLocaleString("en")} B`;
     $("bytes").dataset.value = facts.bytes;
     $("bpp").textContent = facts.bpp.toFixed(3);
-    if ($("command")) writeCommand(facts.command);
+    markStale(["bytes", "bpp"], false);
   }
 
   #likeness(found) {
+    markStale(["psnr", "ms_ssim"], false);
     if (!$("psnr") || !("psnr" in found)) return;
     $("psnr").textContent = found.psnr === null ? "exact" : `${found.psnr.toFixed(2)} dB`;
     $("psnr").dataset.value = found.psnr ?? "";
@@ -85,7 +90,12 @@ export class Result {
         : `Bits a pixel: mean ${scale.mean.toFixed(3)}, largest ${scale.largest.toFixed(2)}.`;
     $("scale-middle").textContent = scale.top === null ? "" : (scale.top / 2).toPrecision(2);
     $("scale-top").textContent = scale.top === null ? "" : `${scale.top.toPrecision(2)}+`;
-    if (scale.top !== null) this.#layer.load(`bits.png${query}`, "Bits of every pixel");
+    if (scale.top === null) this.#decoded();
+    else this.#layer.load(`bits.png${query}`, "Where the bits went");
+  }
+
+  #decoded() {
+    this.#layer.load(`decoded.png${this.#query}`, "Decoded");
   }
 
   async #ledger() {
@@ -107,6 +117,11 @@ function writeCommand(command) {
   });
   $("command").replaceChildren(...words.flat().slice(0, -1));
   $("command").parentElement.hidden = command === null;
+}
+
+// Figures of the file before are soft until the new ones are there.
+function markStale(names, stale) {
+  for (const name of names) $(name)?.classList.toggle("stale", stale);
 }
 
 function sentence(words) {

@@ -120,6 +120,7 @@ def test_the_page_shows_both_pictures(page, source):
             HEIGHT,
         ]
     assert len(np.unique(shot(page).reshape(-1, 3), axis=0)) > 1000
+    assert re.match(rf"{WIDTH}\s.\s{HEIGHT}, RGB, ", page.locator(".top p").inner_text())
     assert "Lossy, quality 65" in page.locator("#status").inner_text()
 
 

@@ -15,7 +15,8 @@ addKeys($);
 
 function start() {
   const compares = main.dataset.compares === "yes";
-  const viewport = new Viewport($("stage"), (zoom) => {
+  const viewport = new Viewport($("stage"), (zoom, size) => {
+    $("size").textContent = `${size.width}\u2009×\u2009${size.height},`;
     $("zoom-value").value = `${zoom < 0.1 ? (100 * zoom).toFixed(1) : Math.round(100 * zoom)} %`;
   });
   const layers = { original: new Layer($("original"), viewport), decoded: new Layer($("decoded"), viewport, $("right-tag")) };

@@ -95,7 +95,7 @@ export class Viewport {
     const y = corner(this.#middle.y, this.#size.height, clientHeight);
     this.#stage.style.setProperty("--place", `translate(${x}px, ${y}px) scale(${scale})`);
     this.#stage.classList.toggle("pixels", this.#zoom > 1);
-    this.#onChange(this.#zoom);
+    this.#onChange(this.#zoom, this.#size);
   }
 
   #place(event) {

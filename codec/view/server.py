@@ -86,10 +86,7 @@ def _pages(desk: Desk, worker: Worker) -> Blueprint:
             abort(404)
 
     for kind in EXPECTED:
-
-        @pages.errorhandler(kind)
-        def refuse(error: Exception) -> tuple[dict[str, str], int]:
-            return {"error": message_of(error)}, 422
+        pages.register_error_handler(kind, lambda error: ({"error": message_of(error)}, 422))
 
     @pages.get("/")
     def gallery() -> AnyResponse:

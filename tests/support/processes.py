@@ -35,7 +35,10 @@ def viewing(arguments):
     command = [sys.executable, "-c", code, "view", *arguments, "--no-browser"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as started:  # noqa: S603
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process that is started with & ignores it
+    started = subprocess.Popen(command, env=environment, **pipes)  # noqa: S603
+    signal.signal(signal.SIGINT, before)
+    with started:
         try:
             yield started.stdout.readline().strip()
         finally:

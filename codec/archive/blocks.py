@@ -61,12 +61,28 @@ class BlockReader:
         ModelError
             The image's model is missing or has other weights.
         """
-        entry, file = self.block.images[index], self._files[index]
-        with telling(repr(entry.name)):
-            if file.coding is None:
-                return decoder.stored_image(file, self.threads)
-            alpha = decoder.unpack_alpha(file)
-            return decoder.Opened(file, self.raster(index), alpha).image(self.threads)
+        with telling(repr(self.block.images[index].name)):
+            return self._opened(index).image(self.threads)
+
+    def opened(self, index: int) -> decoder.Opened:
+        """Return the decoded file of an image of the block, by its number in the block. Its payload is left empty.
+
+        Raises
+        ------
+        CorruptDataError
+            The image, or one before it in its chain, is damaged.
+        ModelError
+            The image's model is missing or has other weights.
+        """
+        with telling(repr(self.block.images[index].name)):
+            return self._opened(index)
+
+    def _opened(self, index: int) -> decoder.Opened:
+        file = self._files[index]
+        if file.coding is None:
+            return decoder.Opened(file, None, None)
+        alpha = decoder.unpack_alpha(file)
+        return decoder.Opened(file, self.raster(index), alpha)
 
     def raster(self, index: int) -> Raster:
         """Return the raster of a coded image, by its number in the block.

@@ -29,6 +29,7 @@ from codec.system.workers import Report
 
 if TYPE_CHECKING:
     from codec.archive.blocks import BlockReader
+    from codec.images.decoder import Opened
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,31 @@ class Archive(Mapping[str, Image.Image | NDArray[np.uint16]]):
             Its model is missing or has other weights.
         """
         place = self._places[name]
+        image = self._block_of(place).image(place.index)
+        return image if isinstance(image, Image.Image) else image.public()
+
+    def opened(self, name: str) -> Opened:
+        """Return the decoded file of a name's image: what its ledger and maps of its bits are made of.
+
+        Raises
+        ------
+        KeyError
+            There is no image of this name.
+        CorruptDataError
+            Its block is damaged.
+        ModelError
+            Its model is missing or has other weights.
+        """
+        place = self._places[name]
+        return self._block_of(place).opened(place.index)
+
+    def _block_of(self, place: _Place) -> BlockReader:
         if self._reader is None or self._reader[0] != place.begin:
             from codec.archive.blocks import BlockReader
 
             self._file.seek(place.begin)
             self._reader = place.begin, BlockReader(place.block, self._file.read(place.block.length))
-        image = self._reader[1].image(place.index)
-        return image if isinstance(image, Image.Image) else image.public()
+        return self._reader[1]
 
     def metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield for each image its name, and its metadata as in Pillow's ``info``. No image is decoded.

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
 from codec.archive.reader import Archive, open_block
 from codec.format.archive_index import Block
+from codec.images.decoder import Opened
 from codec.ledger import account
 from codec.ledger.evidence import check_samples
-from codec.ledger.ledger import ARCHIVE_ROWS, Ledger
+from codec.ledger.ledger import ARCHIVE_ROWS, FILE_ROWS, Ledger
 from codec.system import workers
 from codec.system.workers import Report
 
@@ -72,6 +73,21 @@ def measure_archive(
         contents = reduce(add, done, Ledger({}))
     message_bits = parts.pop("message_bits")
     return contents.whole(ARCHIVE_ROWS, parts, message_bits, file_bits)
+
+
+def image_ledger(opened: Opened) -> Ledger:
+    """Return what one image of an archive asks of its block: of the messages, and for what only it needs.
+
+    What images share is in no such ledger: the index, and words and heads of the messages.
+    """
+    file, raster = opened.file, opened.raster
+    if file.coding is None or raster is None:
+        asked = replace(account.stored(file.header), rows={"stored_bits": 8.0 * len(file.payload)})
+    else:
+        asked = account.coded(file.header, file.coding, raster)
+    own = {name: 8.0 * len(getattr(file, name)) for name in ("metadata", "adaptation", "alpha")}
+    rows = {**asked.rows, **{f"{name}_bits": bits for name, bits in own.items()}}
+    return replace(asked, rows={name: rows.get(name, 0.0) for name in FILE_ROWS})
 
 
 def _account_block(task: _Task, threads: int | None, report: Report) -> Ledger:

@@ -131,16 +131,16 @@ def measure(
     opened = decoder.opened(container.unpack(data), threads=threads)
     decoded = opened.image(threads)
     decode_s = time.perf_counter() - begin
-    ledger = _ledger(opened, 8 * len(data), importance=importance, threads=threads, progress=progress)
+    ledger = file_ledger(opened, 8 * len(data), importance=importance, threads=threads, progress=progress)
     found = Measurement(
-        name, api.info(data), ledger, **_likeness(picture, decoded), encode_s=encode_s, decode_s=decode_s
+        name, api.info(data), ledger, **likeness(picture, decoded), encode_s=encode_s, decode_s=decode_s
     )
     if visit is not None:
         visit(found, picture if isinstance(picture, PillowImage.Image) else picture.shown(), opened)
     return found
 
 
-def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
+def file_ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
     """Return the ledger of a file; the options are those of `codec.ledger.account.coded`."""
     file = opened.file
     parts = container.part_bits(file)
@@ -151,7 +151,7 @@ def _ledger(opened: Opened, file_bits: int, **options: Any) -> Ledger:
     return contents.whole(FILE_ROWS, parts, payload_bits, file_bits)
 
 
-def _likeness(image: Picture, decoded: Picture) -> dict[str, Any]:
+def likeness(image: Picture, decoded: Picture) -> dict[str, Any]:
     """Return the fields of a measurement that compare the decoded image with the original."""
     wide = loading.wide_of(image)
     if isinstance(decoded, WideImage):

@@ -119,11 +119,16 @@ def shown_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _picture(image: PillowImage.Image) -> Picture:
+def displayable(image: PillowImage.Image) -> tuple[PillowImage.Image, bytes]:
+    """Return an image as browsers show it, RGB or RGBA, and its ICC profile, empty without one that fits."""
     has_alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
-    # A profile for grey does not fit the colours that WebP has.
+    # A profile for grey does not fit the colours that files for browsers have.
     profile = b"" if image.mode in ("1", "L", "LA") else image.info.get("icc_profile") or b""
-    shown = image.convert("RGBA" if has_alpha else "RGB")
+    return image.convert("RGBA" if has_alpha else "RGB"), profile
+
+
+def _picture(image: PillowImage.Image) -> Picture:
+    shown, profile = displayable(image)
     size = shown_size(image.width, image.height)
     if size != image.size:
         shown = shown.resize(size, PillowImage.Resampling.LANCZOS)

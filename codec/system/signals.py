@@ -66,6 +66,12 @@ def leave_to_python() -> None:
         signal.signal(number, handler)  # type: ignore[arg-type]
 
 
+def ignore_closed_pipes() -> None:
+    """Let a write to a connection that its reader closed raise an error, and not end this process."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
 def _wait(read: int, silent: bool) -> None:
     number = os.read(read, 1)[0]
     undo_all()

@@ -26,7 +26,9 @@ def expected_files():
         "codec/weights/*",
         "codec/commands/demo.png",
         "codec/report/*.html",
-        "codec/report/page.*s",
+        "codec/report/*.css",
+        "codec/report/page.js",
+        "codec/view/assets/*",
         "models/*.toml",
         "models/recipes/*.toml",
     )
@@ -79,7 +81,7 @@ def test_metadata(wheel):
     assert fields["Version"] == codec.__version__
     assert fields["License-Expression"] == "Apache-2.0"
     assert fields["Requires-Python"] == ">=3.10"
-    assert set(fields.get_all("Provides-Extra")) == {"train", "bench", "test", "dev"}
+    assert set(fields.get_all("Provides-Extra")) == {"train", "view", "bench", "test", "dev"}
     assert dist_info(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 

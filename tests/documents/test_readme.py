@@ -6,10 +6,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from PIL import Image
 from support import registries
+from support.processes import viewing
 
 from codec.commands import cli, demo
 
@@ -55,6 +57,10 @@ def test_the_commands_run_in_the_order_shown(photo, tmp_path, capfd):
     lines = shell_lines("vlae ")
     assert {shlex.split(line)[1] for line in lines} == set(cli.vlae.commands) - {"demo"}
     for line in lines:
+        if shlex.split(line)[1] == "view":  # it serves until it is interrupted
+            with viewing(shlex.split(line, comments=True)[2:]) as address, urlopen(address) as page:  # noqa: S310
+                assert page.status == 200, line
+            continue
         assert cli.run(shlex.split(line, comments=True)[1:]) == 0, (line, capfd.readouterr().err)
     with Image.open(tmp_path / "back.png") as back:
         assert back.tobytes() == photo.tobytes()

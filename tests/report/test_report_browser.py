@@ -1,45 +1,14 @@
 """The page of `vlae measure --html` in a browser: it loads without a complaint or a request, and its table sorts."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from codec.commands import cli, demo
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium without a window; REQUIRE_BROWSER makes its absence a failure."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail("no Chromium found")
-        pytest.skip("no Chromium found")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=OPTIONS) as started:
-        yield started
-
-
-@pytest.fixture
-def tab(browser):
-    """A tab that records the errors and the requests of its pages."""
-    with browser.new_page() as page:
-        page.complaints, page.requests = [], []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: page.complaints.append(request.url))
-        page.on("dialog", lambda dialog: (page.complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: page.requests.append(request.url))
-        yield page
 
 
 @pytest.fixture(scope="module")

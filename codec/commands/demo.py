@@ -51,8 +51,8 @@ def demo() -> None:
     """Compress a small image that comes with vlae, decompress it, check it, print the ledger."""
     prepare(quiet=False, for_lossy=False)
 
-    from codec.commands.tables import image_table
     from codec.ledger.measure import measure
+    from codec.ledger.tables import image_table
 
     measured = measure(PICTURE, name=str(PICTURE), lossless=True)
     if not measured.exact:

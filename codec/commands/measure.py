@@ -112,8 +112,8 @@ def _print_images(
     images: Mapping[str, Path], as_json: bool, *, importance: int | None, visit: Visit | None = None, **parameters: Any
 ) -> int:
     """Print the ledger of each image and, of several, their total. Return how many of several cannot be coded."""
-    from codec.commands.tables import image_table, total_table
     from codec.ledger.measure import measure, total
+    from codec.ledger.tables import image_table, total_table
 
     found, refused = [], []
     for name, path in images.items():
@@ -139,8 +139,8 @@ def _print_images(
 def _print_archive(name: str, path: Path, as_json: bool, importance: int | None) -> None:
     """Print the ledger of an archive."""
     from codec.archive.reader import Archive
-    from codec.commands.tables import archive_table
     from codec.ledger.archive import measure_archive
+    from codec.ledger.tables import archive_table
 
     with Archive(path) as images:
         prepare_for(images, quiet=False)

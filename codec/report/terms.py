@@ -50,5 +50,10 @@ MODES = {
     "RGBA": "RGB with alpha",
     "P": "palette",
     "1": "black and white",
+    "I;16": "gray of 16 bits",
+    "LA;16": "gray of 16 bits with alpha",
+    "RGB;16": "RGB of 16 bits",
+    "RGBA;16": "RGB of 16 bits with alpha",
+    "CMYK": "CMYK",
 }
-"""Words for Pillow's modes."""
+"""Words for the modes of images."""

@@ -30,7 +30,7 @@ CODEC = {
     "plugin": "images file_metadata format .api",
     "ledger": "system vlae image_files images archive format .api",
     "report": "entropy networks vlae images ledger",
-    "view": "system vlae image_files wide images archive ledger report format .api",
+    "view": "system vlae image_files images archive ledger report format .api",
     "commands": "networks frozen system vlae encoder image_files images archive batch ledger report view format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""

@@ -11,11 +11,12 @@ from PIL import Image
 import codec
 from codec import api
 from codec.archive import blocks
-from codec.commands import cli, demo, tables, warm_up
+from codec.commands import cli, demo, warm_up
 from codec.encoder import encoding
 from codec.format import container
 from codec.format.archive_sections import TRAILER_BYTES, is_archive
 from codec.format.headers import Fidelity, Latents
+from codec.ledger import tables
 from codec.ledger.ledger import ARCHIVE_ROWS, MESSAGE_ROWS, Promises
 from codec.vlae import decoding
 

@@ -3,6 +3,8 @@
 import io
 import re
 import shlex
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,10 @@ pytestmark = pytest.mark.browser
 WIDTH, HEIGHT = 180, 168
 """Just large enough for MS-SSIM."""
 PATIENCE_MS = 120_000
-GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+PICTURE_BYTES = 300_000
+"""Largest length of the page's picture in README.md."""
 
 
 @contextmanager
@@ -351,3 +356,15 @@ def test_a_file_that_cannot_be_decoded_says_so_on_the_page(tab, source, tmp_path
         tab.get_by_role("radio", name="Lossy").check()
         settled(tab)
         expect(tab.locator("#failure")).to_be_hidden()
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_command_takes_the_picture_of_the_readme(tmp_path):
+    (line,) = re.findall(r"^python (-m benchmarks.view_picture) (.*)$", (ROOT / "README.md").read_text("utf-8"), re.M)
+    committed, taken = ROOT / line[1], tmp_path / "view.png"
+    command = [sys.executable, *line[0].split(), str(taken)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert committed.stat().st_size < PICTURE_BYTES
+    with Image.open(committed) as before, Image.open(taken) as after:
+        assert before.size == after.size

@@ -384,3 +384,19 @@ def test_without_the_extra_one_line_says_what_to_install(source, monkeypatch, ca
     monkeypatch.setitem(sys.modules, "flask", None)
     assert cli.run(["view", str(source)]) == 1
     assert capfd.readouterr().err == "vlae: this needs flask: pip install 'vlae[view]'\n"
+
+
+def test_images_of_16_bits_and_of_inks_are_shown_as_they_look(tmp_path):
+    deep, inks = tmp_path / "deep.png", tmp_path / "inks.tif"
+    samples = np.full((9, 7), 40000, dtype=np.uint16)
+    Image.fromarray(samples).save(deep)
+    Image.new("CMYK", (7, 9), (0, 255, 255, 0)).save(inks)
+    for path, shown in ((deep, (156, 156, 156)), (inks, (255, 0, 0))):
+        coded = path.with_suffix(".vlae")
+        coded.write_bytes(codec.compress(path, lossless=True))
+        pages = Pages(coded, path)
+        found = pages.result()
+        assert (found["likeness"]["exact"], found["fidelity"]) == (True, "lossless")
+        for name in ("original.png", "decoded.png"):
+            assert pages.image(f"0/{name}").getpixel((3, 3)) == shown
+        assert pages.get("0/").status_code == 200

@@ -1,6 +1,6 @@
 """Time and memory of our codec, compared with JPEG XL effort 9 and constriction in the same run.
 
-    python -m benchmarks.speed FILE|FOLDER... [--quality Q] [--rounds 3] [--threads 2] [--no-large] [--json FILE]
+    python -m benchmarks.speed FILE|FOLDER... [--quality Q] [--effort E] [--rounds 3] [--threads 2] [--no-large]
 
 - Encoders and decoders take turns (ours, theirs, ours, theirs, ...) on each image, warm, in memory, with the same
   number of threads. The table has the ratio of the medians, and the median of the pairs' ratios. Our files are
@@ -35,6 +35,7 @@ from benchmarks.common import REFERENCE, RIVALS, load_images, markdown_table
 from codec.entropy.bits_back import Codec, mixture, uniform
 from codec.entropy.mixtures import sample_grid
 from codec.entropy.rans import empty_message
+from codec.images.goals import DEFAULT_EFFORT
 
 SYMBOLS = 1_000_000
 REPEATS = 5
@@ -279,18 +280,26 @@ def report(results: dict[str, Any]) -> str:
     "paths", metavar="FILE|FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
 @click.option("--quality", type=click.IntRange(1, 100), metavar="Q", help="Lossy files; else lossless ones.")
+@click.option("--effort", default=DEFAULT_EFFORT, show_default=True, type=click.IntRange(1, 3), help="Our effort.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Turns on every image.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(min=1), help="Threads of both codecs.")
 @click.option("--no-large", is_flag=True, help="Leave the image of 24 megapixels out.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
 def main(
-    paths: tuple[Path, ...], quality: int | None, rounds: int, threads: int, no_large: bool, json_file: Path | None
+    paths: tuple[Path, ...],
+    quality: int | None,
+    effort: int,
+    rounds: int,
+    threads: int,
+    no_large: bool,
+    json_file: Path | None,
 ) -> None:
     """Print time and memory of our codec and of others."""
     images = [image for path in paths for _, image in load_images(path)]
     if not images:
         raise click.ClickException("no image found")
-    fidelity = {"quality": quality} if quality else {"lossless": True}
+    fidelity: dict[str, Any] = {"quality": quality} if quality else {"lossless": True}
+    fidelity["effort"] = effort
     sizes = [(768, 512)] + [(6000, 4000)] * (not no_large)
     results: dict[str, Any] = {"fidelity": fidelity, "threads": threads, "rounds": rounds, "images": len(images)}
     results["codec"] = codec_rows(images, fidelity, threads, rounds)

@@ -17,7 +17,7 @@ from codec.format import container, metadata
 from codec.format.headers import Fidelity, Header, Latents
 from codec.image_files import loading
 from codec.image_files.conversion import Pixels
-from codec.image_files.wide_image import Picture, WideImage
+from codec.image_files.wide_image import Picture, WideImage, public_of
 from codec.images.goals import DEFAULT_EFFORT, checked_effort, goal_of
 from codec.system.sources import Source, data_of, whole
 from codec.vlae.pipeline import Progress
@@ -260,7 +260,7 @@ def decompress(
     image = decoded(
         data, latents_only=latents_only, sample=sample, threads=threads, progress=progress, max_pixels=max_pixels
     )
-    return image if isinstance(image, Image.Image) else image.public()
+    return public_of(image)
 
 
 def decoded(

@@ -23,6 +23,7 @@ from codec.format import metadata
 from codec.format.archive_index import Block, ImageEntry
 from codec.format.archive_sections import START, TRAILER_BYTES, read_sections
 from codec.image_files import writing
+from codec.image_files.wide_image import public_of
 from codec.system import workers
 from codec.system.targets import check_folder, check_free
 from codec.system.workers import Report
@@ -148,8 +149,7 @@ class Archive(Mapping[str, Image.Image | NDArray[np.uint16]]):
             Its model is missing or has other weights.
         """
         place = self._places[name]
-        image = self._block_of(place).image(place.index)
-        return image if isinstance(image, Image.Image) else image.public()
+        return public_of(self._block_of(place).image(place.index))
 
     def opened(self, name: str) -> Opened:
         """Return the decoded file of a name's image: what its ledger and maps of its bits are made of.

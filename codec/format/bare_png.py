@@ -54,8 +54,8 @@ def bare(png: bytes) -> bytes:
         kept.
     """
     depth, colour_type = png[24:26]
-    bodies = {kind: body for kind, body in _chunks(png) if kind != b"IDAT"}
-    stream = b"".join(body for kind, body in _chunks(png) if kind == b"IDAT")
+    bodies = {kind: body for kind, body in chunks(png) if kind != b"IDAT"}
+    stream = b"".join(body for kind, body in chunks(png) if kind == b"IDAT")
     palette, transparency = bodies.get(b"PLTE", b""), bodies.get(b"tRNS", b"")
     transparent = TRANSPARENT if transparency else 0
     parts = [bytes([depth.bit_length() - 1 | colour_type << 3 | transparent])]
@@ -65,7 +65,8 @@ def bare(png: bytes) -> bytes:
     return b"".join([*parts, transparency, stream[_ZLIB_HEAD:-_ZLIB_TAIL]])
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and the body of each chunk of a PNG that is known to be whole."""
     at = len(SIGNATURE)
     while at < len(png):
         length, kind = struct.unpack_from(">I4s", png, at)

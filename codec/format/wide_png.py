@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import CorruptDataError
-from codec.format.bare_png import SIGNATURE, chunk, whole
+from codec.format.bare_png import SIGNATURE, chunk, chunks, whole
 from codec.format.headers import CHANNELS
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
@@ -43,21 +43,15 @@ def wide_png_bytes(samples: Samples, *, filters: tuple[int, ...] = _FILTERS, lev
     if channels > 2 and samples.dtype == np.uint16 and (samples[:, :, :3] == samples[:, :, :1]).all():
         samples = samples[:, :, 2:]
     array = np.ascontiguousarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
-    rows = [_rows(png_encode(array, 1, filter=each)) for each in filters]
+    rows = [_rows(bytes(png_encode(array, 1, filter=each))) for each in filters]
     bodies = [_deflated(data, level, strategy) for data in rows for strategy in _STRATEGIES]
     head = struct.pack(">IIBB3x", width, height, 8 * samples.itemsize, _COLOUR_TYPES[samples.shape[2]])
     return SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", min(bodies, key=len)) + chunk(b"IEND", b"")
 
 
-def _rows(data: bytes | bytearray) -> bytes:
+def _rows(data: bytes) -> bytes:
     """Return the filtered rows of a PNG."""
-    at, parts = len(SIGNATURE), []
-    while at < len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IDAT":
-            parts.append(data[at + 8 : at + 8 + length])
-        at += 12 + length
-    return zlib.decompress(b"".join(parts))
+    return zlib.decompress(b"".join(body for kind, body in chunks(data) if kind == b"IDAT"))
 
 
 def _deflated(data: bytes, level: int, strategy: int) -> bytes:

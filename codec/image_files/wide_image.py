@@ -106,6 +106,16 @@ class WideImage:
 Picture = Image.Image | WideImage
 
 
+def shown_of(image: Picture) -> Image.Image:
+    """Return a picture as a Pillow image of 8 bits a sample, see `WideImage.shown`."""
+    return image if isinstance(image, Image.Image) else image.shown()
+
+
+def public_of(image: Picture) -> Image.Image | NDArray[np.uint16]:
+    """Return a picture as users of the package get it, see `WideImage.public`."""
+    return image if isinstance(image, Image.Image) else image.public()
+
+
 def from_array(array: NDArray[Any]) -> WideImage:
     """Return the image of an array.
 

@@ -17,7 +17,7 @@ from codec.format import metadata
 from codec.format.headers import MODES, WIDE_MODES
 from codec.format.wide_png import QUICK, wide_png_bytes
 from codec.image_files import tiff
-from codec.image_files.wide_image import DEEP_MODES, INKS_MODE, Picture
+from codec.image_files.wide_image import DEEP_MODES, INKS_MODE, Picture, public_of
 from codec.system.outputs import write_file
 
 OUTPUTS = {
@@ -100,7 +100,7 @@ def image_bytes(image: Picture, kind: str | None = None) -> bytes:
             return tiff.tiff_bytes(image, entries)
         if kind == "PNG":
             return png_metadata.with_metadata(_png(image), entries)
-        return _saved(image.public() if not isinstance(image, Image.Image) else image, kind, **_options(entries, kind))
+        return _saved(public_of(image), kind, **_options(entries, kind))
     except Exception as error:
         # For sizes that do not fit, Pillow's plugins raise OSError, ValueError or struct.error.
         raise ImageError(f"image: cannot be written as {kind}: {error}") from error

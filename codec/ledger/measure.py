@@ -21,7 +21,7 @@ from codec import api
 from codec.api import Info
 from codec.format import container
 from codec.image_files import conversion, loading
-from codec.image_files.wide_image import Picture, WideImage
+from codec.image_files.wide_image import Picture, WideImage, shown_of
 from codec.images import decoder, metrics
 from codec.images.decoder import Opened
 from codec.ledger import account
@@ -136,7 +136,7 @@ def measure(
         name, api.info(data), ledger, **likeness(picture, decoded), encode_s=encode_s, decode_s=decode_s
     )
     if visit is not None:
-        visit(found, picture if isinstance(picture, PillowImage.Image) else picture.shown(), opened)
+        visit(found, shown_of(picture), opened)
     return found
 
 

@@ -14,7 +14,7 @@ from PIL import ImageOps
 from codec import api
 from codec.errors import RequestError
 from codec.format import container
-from codec.image_files.wide_image import Picture
+from codec.image_files.wide_image import Picture, shown_of
 from codec.report import heatmap
 from codec.report.pictures import displayable
 from codec.view.results import Result, facts_of, of_file
@@ -87,7 +87,7 @@ class Desk:
 
 def upright(image: Picture) -> PillowImage.Image:
     """Return a copy of an image as browsers show it, turned as its EXIF or XMP says."""
-    image = image if isinstance(image, PillowImage.Image) else image.shown()
+    image = shown_of(image)
     shown, profile = displayable(image)
     shown.info = _direction(image) | {"icc_profile": profile}
     try:

@@ -146,7 +146,7 @@ def _grow(small: VLAE, model: VLAE) -> None:
         value, where = values[name], places.get(name, {})
         kept = [torch.from_numpy(where.get(axis, np.arange(size))) for axis, size in enumerate(value.shape)]
         parameter[kept[0]] = 0.0
-        parameter[torch.meshgrid(*kept, indexing="ij")] = value.to(parameter.dtype)
+        parameter[torch.meshgrid(*kept, indexing="ij")] = value.to(parameter)
 
 
 @torch.no_grad()

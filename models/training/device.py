@@ -42,6 +42,9 @@ PLAIN = Machine()
 def choose_device(name: str) -> torch.device:
     """Return the device that ``--device`` names: auto, cpu or cuda. Each of several processes gets its own GPU.
 
+    GPUs then convolve float32 as such. With the ten bits of a mantissa that they use otherwise, structural similarity,
+    which subtracts squares of samples, would be noise.
+
     Raises
     ------
     RecipeError
@@ -53,6 +56,7 @@ def choose_device(name: str) -> torch.device:
         raise RecipeError("--device cuda: torch sees no GPU, expected --device cpu")
     place = int(os.environ.get("LOCAL_RANK", 0))
     torch.cuda.set_device(place)
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", place)
 
 

@@ -51,8 +51,7 @@ class Learner:
         self.optimizer.step(learning_rate(train, step))
         weight = 1 - min(train.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for mean, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(p, weight)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
         return loss.detach()
 
     def state(self) -> dict[str, Tensor]:

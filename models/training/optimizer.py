@@ -7,7 +7,7 @@ a Newton-Schulz iteration. On this model it gained twice as much per step as Ada
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,23 +33,40 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration. Five rounds bring all singular values close to 1."""
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Return a matrix of the same shape whose singular values are moved close to 1."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices (..., rows, columns) whose singular values are moved close to 1."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
+        x = x.mT
     # Each round multiplies x by p, a polynomial of x x'. The product of all p needs only small square matrices.
-    identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    gram, product = x @ x.T, identity
+    identity = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
+    gram, product = x @ x.mT, identity
     for _ in range(5):
         p = a * identity + b * gram + c * gram @ gram
         product = p @ product
         gram = p @ gram @ p
     x = product @ x
-    found: Tensor = x.T if tall else x
+    found: Tensor = x.mT if tall else x
     return found
+
+
+def orthogonal_each(matrices: Sequence[Tensor], nearest: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Return ``nearest`` of each of several matrices. Those of one shape are computed together, which keeps GPUs busy.
+
+    A matrix with more rows than columns counts by its transpose.
+    """
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        alike.setdefault(tuple(sorted(matrix.shape)), []).append(place)
+    found = dict[int, Tensor]()
+    for places in alike.values():
+        tall = [matrices[place].shape[0] > matrices[place].shape[1] for place in places]
+        stacked = torch.stack([matrices[place].mT if t else matrices[place] for place, t in zip(places, tall, strict=True)])
+        for place, t, result in zip(places, tall, nearest(stacked), strict=True):
+            found[place] = result.mT.contiguous() if t else result
+    return [found[place] for place in range(len(matrices))]
 
 
 class Optimizer:
@@ -60,7 +77,7 @@ class Optimizer:
     matrices : re.Pattern
         Names of the parameters that Muon steps.
     nearest : callable
-        Returns the orthogonal matrix nearest to a matrix.
+        Returns the orthogonal matrices nearest to matrices (..., rows, columns).
     """
 
     def __init__(
@@ -85,18 +102,27 @@ class Optimizer:
             group["lr"] = rate * group["share"]
         self.adam.step()
         with torch.no_grad():
-            for name, p in self.matrices.items():
-                if p.grad is None:
-                    continue
-                mean = self.momentum[name]
-                mean.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                update = self.nearest(p.grad.lerp(mean, MUON_MOMENTUM).flatten(1))
-                if DECAYED.fullmatch(name):
-                    p.mul_(1 - DECAY * MUON_RATE * rate)
-                shape = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                p.add_(update.view_as(p), alpha=-MUON_RATE * rate * shape)
-                p.grad = None
+            self._step_matrices(rate)
         self.adam.zero_grad()
+
+    def _step_matrices(self, rate: float) -> None:
+        stepped = {name: p for name, p in self.matrices.items() if p.grad is not None}
+        if not stepped:
+            return
+        parameters: list[Tensor] = list(stepped.values())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        means = [self.momentum[name] for name in stepped]
+        torch._foreach_lerp_(means, gradients, 1 - MUON_MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, means, MUON_MOMENTUM)
+        updates = orthogonal_each([update.flatten(1) for update in ahead], self.nearest)
+        torch._foreach_mul_(updates, [max(1.0, len(u) / u.shape[1]) ** 0.5 for u in updates])
+        decayed: list[Tensor] = [p for name, p in stepped.items() if DECAYED.fullmatch(name)]
+        if decayed:
+            torch._foreach_mul_(decayed, 1 - DECAY * MUON_RATE * rate)
+        views = [update.view_as(p) for update, p in zip(updates, parameters, strict=True)]
+        torch._foreach_add_(parameters, views, alpha=-MUON_RATE * rate)
+        for p in parameters:
+            p.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Return the state as named tensors."""

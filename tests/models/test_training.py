@@ -35,7 +35,7 @@ from models.tasks.interface import task_of  # noqa: E402
 from models.training.device import Machine  # noqa: E402
 from models.training.finish import CARD, FROZEN, finish, freeze  # noqa: E402
 from models.training.learner import learning_rate  # noqa: E402
-from models.training.optimizer import orthogonal  # noqa: E402
+from models.training.optimizer import orthogonal, orthogonal_each  # noqa: E402
 from models.training.run import Run  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -348,6 +348,21 @@ def test_muons_step_has_singular_values_near_one():
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
         assert values.min() > 0.5
         assert values.max() < 1.3
+
+
+def test_matrices_of_one_shape_are_stepped_together_like_each_alone():
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in ((48, 20), (20, 48), (32, 32), (48, 20))]
+    counts = []
+
+    def nearest(stacked):
+        counts.append(len(stacked))
+        return orthogonal(stacked)
+
+    together = orthogonal_each(matrices, nearest)
+    assert sorted(counts) == [1, 3]
+    for matrix, found in zip(matrices, together, strict=True):
+        assert torch.allclose(found, orthogonal(matrix), atol=1e-5)
 
 
 def test_no_context_lies_outside_its_window():

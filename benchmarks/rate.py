@@ -1,7 +1,7 @@
 """Sizes of whole files, of our codec and of others, over folders of images.
 
-    python -m benchmarks.rate FOLDER... [--lossless] [--max-error D ...] [--rivals png,webp,jxl7,jxl9]
-                              [--json FILE] [--markdown FILE] [--readme]
+    python -m benchmarks.rate FOLDER... [--lossless] [--max-error D ...] [--effort E ...]
+                              [--rivals png,webp,jxl7,jxl9] [--json FILE] [--markdown FILE] [--readme]
 
 All files are decoded and compared with their source. For near-lossless comparisons, other codecs code the pixels
 quantised with the step 2 d + 1. All images are coded without metadata. Figures are the bits of the whole file for each
@@ -14,6 +14,8 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from benchmarks.common import (
     quantise,
     sample_count,
 )
+from codec.images.goals import DEFAULT_EFFORT
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
@@ -39,19 +42,27 @@ BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
 
 @dataclass
 class Result:
-    """The result of one folder at one fidelity.
+    """The result of one folder at one fidelity and effort.
 
     Attributes
     ----------
     folder : str
     max_error : int
+    effort : int
     rows : list of dict
         A row for each image: file, samples, bytes by codec, whether it was stored, largest error, seconds.
     """
 
     folder: str
     max_error: int
+    effort: int
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def fidelity(self) -> str:
+        """Fidelity and effort, for people."""
+        fidelity = f"within ±{self.max_error}" if self.max_error else "lossless"
+        return fidelity if self.effort == DEFAULT_EFFORT else f"{fidelity}, effort {self.effort}"
 
     @property
     def codecs(self) -> list[str]:
@@ -77,6 +88,7 @@ class Result:
         return {
             "folder": self.folder,
             "max_error": self.max_error,
+            "effort": self.effort,
             "images": len(self.rows),
             "mean_bpsp": {name: self.bpsp(name) for name in self.codecs},
             "total_bytes": {name: self.total_bytes(name) for name in self.codecs},
@@ -90,32 +102,43 @@ class Result:
         }
 
 
-def measure_folder(folder: Path, max_error: int, rivals: list[str]) -> Result:
-    """Return the sizes of a folder's images at one fidelity. Each file is decoded and checked.
+@cache
+def rival_bytes(name: str, file: Path, max_error: int) -> int:
+    """Return the length of another codec's file of an image, quantised for near-lossless comparisons. It is checked.
+
+    Raises
+    ------
+    RuntimeError
+        The codec's decoded image differs.
+    """
+    ((_, image),) = load_images(file)
+    source = quantise(image, max_error)
+    coded = RIVALS[name].encode(source, -1)
+    if largest_error(source, RIVALS[name].decode(coded, -1)):
+        raise RuntimeError(f"{file.name}: {RIVALS[name].name} is not lossless")
+    return len(coded)
+
+
+def measure_folder(folder: Path, max_error: int, effort: int, rivals: list[str]) -> Result:
+    """Return the sizes of a folder's images at one fidelity and effort. Each file is decoded and checked.
 
     Raises
     ------
     RuntimeError
         A codec's decoded image is further from the original than it may be.
     """
-    result = Result(folder.name, max_error)
+    result = Result(folder.name, max_error, effort)
     count = len(find_files(folder))
     for file, image in load_images(folder):
         begin = time.perf_counter()
-        data = codec.compress(image, max_error=max_error)
+        data = codec.compress(image, max_error=max_error, effort=effort)
         middle = time.perf_counter()
         decoded = codec.decompress(data)
         end = time.perf_counter()
         error = largest_error(image, decoded)
         if error > max_error or decoded.mode != image.mode:
             raise RuntimeError(f"{file.name}: {OURS} is off by {error}, the limit is {max_error}")
-        sizes = {OURS: len(data)}
-        source = quantise(image, max_error)
-        for name in rivals:
-            coded = RIVALS[name].encode(source, -1)
-            if largest_error(source, RIVALS[name].decode(coded, -1)):
-                raise RuntimeError(f"{file.name}: {RIVALS[name].name} is not lossless")
-            sizes[name] = len(coded)
+        sizes = {OURS: len(data)} | {name: rival_bytes(name, file, max_error) for name in rivals}
         samples = sample_count(image)
         result.rows.append(
             {
@@ -129,16 +152,12 @@ def measure_folder(folder: Path, max_error: int, rivals: list[str]) -> Result:
             }
         )
         figures = ", ".join(f"{name} {8 * size / samples:.3f}" for name, size in sizes.items())
-        print(f"{folder.name} d={max_error} {len(result.rows)}/{count} {file.name}: {figures}", file=sys.stderr)
+        print(f"{folder.name} {result.fidelity} {len(result.rows)}/{count} {file.name}: {figures}", file=sys.stderr)
     return result
 
 
 def _title(name: str) -> str:
     return f"**{OURS}**" if name == OURS else RIVALS[name].name
-
-
-def _fidelity(max_error: int) -> str:
-    return f"within ±{max_error}" if max_error else "lossless"
 
 
 def rate_table(results: list[Result]) -> str:
@@ -150,7 +169,7 @@ def rate_table(results: list[Result]) -> str:
     rows[0] += ["stored", "bit-exact", "largest error"]
     for result in results:
         facts = result.summary()
-        row = [f"{result.folder} ({facts['images']})", _fidelity(result.max_error)]
+        row = [f"{result.folder} ({facts['images']})", result.fidelity]
         row += [f"**{result.bpsp(n):.3f}**" if n == OURS else f"{result.bpsp(n):.3f}" for n in codecs]
         percent = result.percent()
         if percent is not None:
@@ -163,7 +182,7 @@ def rate_table(results: list[Result]) -> str:
 def size_table(results: list[Result]) -> str:
     """Return the Markdown table of total bytes."""
     rows = [["images", "fidelity", *map(_title, results[0].codecs)]]
-    rows += [[r.folder, _fidelity(r.max_error), *(f"{r.total_bytes(name):,}" for name in r.codecs)] for r in results]
+    rows += [[r.folder, r.fidelity, *(f"{r.total_bytes(name):,}" for name in r.codecs)] for r in results]
     return markdown_table(rows)
 
 
@@ -200,6 +219,7 @@ def _rivals(names: str) -> list[str]:
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--lossless", is_flag=True, help="Measure lossless files; the default if no --max-error is given.")
 @click.option("--max-error", "max_errors", multiple=True, type=click.IntRange(1, 10), help="May be repeated.")
+@click.option("--effort", "efforts", multiple=True, type=click.IntRange(1, 3), default=[DEFAULT_EFFORT])
 @click.option("--rivals", default=",".join(RIVALS), show_default=True, help="Other codecs, or none.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures, by file too.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables.")
@@ -208,6 +228,7 @@ def main(
     folders: tuple[Path, ...],
     lossless: bool,
     max_errors: tuple[int, ...],
+    efforts: tuple[int, ...],
     rivals: str,
     json_file: Path | None,
     markdown: Path | None,
@@ -216,7 +237,8 @@ def main(
     """Print the lengths of our files and of other codecs' files."""
     names = _rivals(rivals)
     errors = [0] * (lossless or not max_errors) + list(max_errors)
-    results = [measure_folder(folder, error, names) for folder in folders for error in errors]
+    cases = product(folders, errors, efforts)
+    results = [measure_folder(folder, error, effort, names) for folder, error, effort in cases]
     results = [result for result in results if result.rows]
     if not results:
         raise click.ClickException("no image found")

@@ -55,7 +55,8 @@ def begin(runs: Path) -> None:
 def orthogonal_bfloat16(matrices: Tensor) -> Tensor:
     """Return about the result of `models.training.optimizer.orthogonal`, in half its time where bfloat16 is faster.
 
-    Here each round multiplies the matrices themselves. In bfloat16 a product of several polynomials would lose too many bits.
+    Here each round multiplies the matrices themselves. In bfloat16 a product of several polynomials would lose too
+    many bits.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)

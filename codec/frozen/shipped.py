@@ -17,10 +17,10 @@ from codec.frozen.model import Model
 from codec.frozen.weights import parse_model
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-LOSSLESS, NEAR_LOSSLESS, LOSSY = 0, 1, 7
+LOSSLESS, NEAR_LOSSLESS, LOSSY = 9, 1, 7
 """Numbers of the models that `codec.compress` uses by default."""
-FAST = 8
-"""Number of the model of lossless files of the least effort."""
+FAST, MAX = 10, 11
+"""Numbers of the models of lossless files of the least and of the most effort."""
 
 
 def weights_path(name: str) -> Path:
@@ -50,10 +50,10 @@ def named_model(name: str) -> Model:
     return load_model(int(weights_path(name).stem.rpartition("-")[2]))
 
 
-def model_for(max_error: int | None, *, fast: bool = False) -> Model:
+def model_for(max_error: int | None, effort: int = 2) -> Model:
     """Return the model with which `codec.compress` codes images within ``max_error``, or lossily if that is None.
 
-    With ``fast`` it is the one of the least effort. Only lossless files have one of their own.
+    Only lossless files have a model for each effort, 1 to 3.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def model_for(max_error: int | None, *, fast: bool = False) -> Model:
         return load_model(LOSSY)
     if max_error:
         return load_model(NEAR_LOSSLESS)
-    return load_model(FAST if fast else LOSSLESS)
+    return load_model((FAST, LOSSLESS, MAX)[effort - 1])
 
 
 @lru_cache(maxsize=8)

@@ -27,7 +27,7 @@ from codec.frozen.shipped import model_for, named_model, weights_path
 from codec.image_files import conversion
 from codec.image_files.conversion import U8, Pixels
 from codec.images import lossy_encoder, metrics
-from codec.images.goals import EFFORTS, LOSSLESS, Goal
+from codec.images.goals import LOSSLESS, Goal
 from codec.images.hidden import filled
 from codec.vlae import decoding, lanes
 from codec.vlae.pipeline import Progress
@@ -134,7 +134,7 @@ class Encoder:
         return self._by(self._exact_model(error), fidelity, error, self.pixels.samples)
 
     def _exact_model(self, error: int) -> Model:
-        return model_for(error, fast=self.effort == EFFORTS[0])
+        return model_for(error, self.effort)
 
     def by_model(self, model: Model) -> File:
         """Return the lossless file that a model makes, or the stored file if the image cannot be coded.

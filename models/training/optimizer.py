@@ -63,7 +63,9 @@ def orthogonal_each(matrices: Sequence[Tensor], nearest: Callable[[Tensor], Tens
     found = dict[int, Tensor]()
     for places in alike.values():
         tall = [matrices[place].shape[0] > matrices[place].shape[1] for place in places]
-        stacked = torch.stack([matrices[place].mT if t else matrices[place] for place, t in zip(places, tall, strict=True)])
+        stacked = torch.stack(
+            [matrices[place].mT if t else matrices[place] for place, t in zip(places, tall, strict=True)]
+        )
         for place, t, result in zip(places, tall, nearest(stacked), strict=True):
             found[place] = result.mT.contiguous() if t else result
     return [found[place] for place in range(len(matrices))]

@@ -6,7 +6,7 @@ from PIL import Image
 
 import codec
 from codec.format import container
-from codec.frozen.shipped import FAST, LOSSLESS, NEAR_LOSSLESS
+from codec.frozen.shipped import FAST, LOSSLESS, MAX, NEAR_LOSSLESS
 
 
 def photo(width=208, height=160):
@@ -32,7 +32,7 @@ def test_lossless_files_of_every_effort_are_exact(lossless):
 def test_the_least_effort_has_the_fast_model_and_no_adaptation(lossless):
     _, files = lossless
     found = [container.unpack(data) for data in files]
-    assert [file.coding.model for file in found] == [FAST, LOSSLESS, LOSSLESS]
+    assert [file.coding.model for file in found] == [FAST, LOSSLESS, MAX]
     assert [len(file.adaptation) > 0 for file in found] == [False, True, True]
 
 

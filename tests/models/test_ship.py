@@ -143,8 +143,8 @@ def test_shipping_adds_a_model(finished, package, monkeypatch):
     [
         (0, "new", "was used by photo"),
         (2, "new", "was used by lossy"),
-        (60, "photo", "photo-0.json exists|photo-0.safetensors exists"),
-        (60, None, "photo-0"),  # the recipe's name
+        (60, "photo", "photo-9.json exists|photo-9.safetensors exists"),
+        (60, None, "photo-9"),  # the recipe's name
         (UNSHIPPED, "new", "expected 0..65534"),
         (-1, "new", "expected 0"),
         (60, "../new", "expected small letters"),

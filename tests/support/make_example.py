@@ -14,7 +14,7 @@ from codec.vlae import decoding
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "FORMAT.md"
 SECTION = re.compile(r"(?<=### A lossy file\n\n).*?(?=\n#|\Z)", re.DOTALL)
-QUALITY = 30
+QUALITY = 34
 
 
 def ramp():

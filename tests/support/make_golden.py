@@ -91,6 +91,10 @@ def sources():
             draw("RGB", 45, 100, 15),
             {"lossless": True, "effort": 1, "latents": Latents.BITS_BACK},
         ),
+        "lossless-max.vlae": (
+            draw("RGB", 100, 45, 20),
+            {"lossless": True, "effort": 3, "latents": Latents.BITS_BACK},
+        ),
         "lossless-tiny.vlae": (draw("RGB", 35, 40, 12), {"lossless": True, "model": "tiny"}),
         "stored-palette.vlae": (draw_palette(30, 20), {"lossless": True}),
         "lossless-rgb16.vlae": (draw_deep("RGB", 40, 30, 16), {"lossless": True}),

@@ -102,8 +102,8 @@ def test_the_model_that_rounds_is_the_one_that_was_named(tmp_path):
     other = load_recipe("photo", {"rounding.hash": "0123456789abcdef"}).rounding
     with pytest.raises(RecipeError, match=f"has hash {named.hash}, expected 0123456789abcdef"):
         _ = Rounder(other).model
-    with pytest.raises(RecipeError, match=r"no weights .*photo-9\.safetensors"):
-        _ = Rounder(load_recipe("photo", {"rounding.weights": "photo-9"}).rounding).model
+    with pytest.raises(RecipeError, match=r"no weights .*photo-0\.safetensors"):
+        _ = Rounder(load_recipe("photo", {"rounding.weights": "photo-0"}).rounding).model
     with pytest.raises(RecipeError, match="no table"):
         _ = samples.model
 

@@ -205,7 +205,7 @@ def load_pool(base: Lossy, data: Path, runs: Path) -> Pool:
 
 def coded_bits(model: Lossy, q: Tensor, level: Tensor) -> Tensor:
     """Return the bits (B,) of quantised y, without latents."""
-    return tensor_bits(model, q, q, model.coder.biases_off(level)[:, None])
+    return tensor_bits(model, q, None, model.coder.biases_off(level)[:, None])
 
 
 def restored(model: Lossy, q: Tensor, level: Tensor) -> Tensor:

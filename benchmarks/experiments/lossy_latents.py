@@ -37,7 +37,7 @@ from models.data.crops import centre, load_images
 from models.nets.latents import draw, normal_bits
 from models.nets.layers import Condition, lowered
 from models.nets.likelihood import SAMPLES, Coded, Likelihood
-from models.nets.lossy import Lossy, LossyConfig, compress, near, near_bits
+from models.nets.lossy import Lossy, LossyConfig, compress, near, near_mixtures
 from models.nets.spatial import Z_UNIT, SpatialConfig, SpatialDecoder, SpatialPosterior, SpatialPrior, bounded
 from models.noise import Noise
 
@@ -178,7 +178,8 @@ class EntropyModel(nn.Module):
                 features = self.generator(z).float()
             inputs = torch.cat([inputs, features.flatten(2).transpose(1, 2)], -1)
         biases = self.condition(level)[:, None]
-        return Terms(near_bits(self.likelihood, self.lossy.limit, inputs, reference, q, q, biases), kl, features)
+        found = near_mixtures(self.likelihood, inputs, reference, q, biases)
+        return Terms(found.bits(q, self.lossy.limit), kl, features)
 
     def near(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Return the result of `models.nets.lossy.near`. An arm without contexts gets zeros as inputs."""

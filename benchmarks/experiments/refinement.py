@@ -41,7 +41,7 @@ from codec.networks.transform import PATCH, Transforms, analyse
 from models.data.crops import centre, load_images
 from models.freezing.freeze_transforms import CONDITIONS
 from models.freezing.thaw_lossy import thaw_lossy
-from models.nets.lossy import Lossy, LossyConfig, price, tensor_bits
+from models.nets.lossy import Lossy, LossyConfig, mixtures, price
 from models.recipes.reading import load_recipe
 from models.recipes.tables import Recipe
 from models.tasks.distortion import distortion
@@ -115,7 +115,8 @@ class Case:
 
     def bits(self, contexts: Tensor, coded: Tensor) -> Tensor:
         """Return the bits of ``coded``, a scalar, if ``contexts`` are the values that contexts show."""
-        return tensor_bits(self.tools.model, contexts, coded, self.biases).sum()
+        model = self.tools.model
+        return mixtures(model, contexts, self.biases).bits(coded, model.config.limit).sum()
 
     def lost(self, q: Tensor, *, structure: bool = True) -> Tensor:
         """Return the priced distortion of q in bits: the recipe's or, without ``structure``, mean squared error.

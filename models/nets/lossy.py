@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -184,53 +185,71 @@ def near(y: Tensor, config: LossyConfig, offsets: NDArray[np.int64]) -> tuple[Te
     return torch.cat([torch.cat(seen, -1).flatten(2), level / 256], -1), F.pad(level, (0, c - predicted))
 
 
-def near_bits(
-    net: Likelihood, limit: int, inputs: Tensor, reference: Tensor, y: Tensor, coded: Tensor, biases: Tensor
-) -> Tensor:
-    """Return -log2 p(y|z) in bits (B,), given the results of `near`.
+class Mixtures(NamedTuple):
+    """The distributions of y: weights, means and scales (B, H W, C, M) of logistics, in steps."""
+
+    weights: Tensor
+    means: Tensor
+    scales: Tensor
+
+    def bits(self, values: Tensor, limit: int) -> Tensor:
+        """Return -log2 of the probability of values (B, C, H, W) in bits (B,), y being within -limit..limit."""
+        value = values.flatten(2).transpose(1, 2)
+        return -torch.log2(bin_mass(*self, value - 0.5, value + 0.5, 2.0 * limit + 1)).sum((1, 2))
+
+    def fixed(self) -> Mixtures:
+        """Return the same distributions, without a gradient."""
+        return Mixtures(*(part.detach() for part in self))
+
+
+def near_mixtures(net: Likelihood, inputs: Tensor, reference: Tensor, y: Tensor, biases: Tensor) -> Mixtures:
+    """Return the distributions of y, given the results of `near`.
 
     Parameters
     ----------
-    limit : int
-        y is within -limit..limit.
     inputs, reference : see `near`
-    y, coded, biases : see `tensor_bits`
+    y : float tensor (B, C, H, W)
+        The values in contexts, which are quantised.
+    biases : float tensor (B, H W, bias_count), or (B, 1, bias_count)
     """
     kind = net.config.coded
     known = compress(y.flatten(2).transpose(1, 2) - reference)
     seen = [known[..., : kind.group * group] for group in range(1, kind.groups)]
     raw = torch.cat([part.unflatten(-1, (kind.group, -1)) for part in net(inputs, seen, biases)], -2)
-    logits, means, scales = raw.chunk(3, -1)  # (B, H W, C, M) each
-    value = coded.flatten(2).transpose(1, 2)
-    means = reference[..., None] + 8 * means
-    scales = torch.exp2((scales + 0.5).clamp(-4, 7))
-    mass = bin_mass(F.softmax(logits, -1), means, scales, value - 0.5, value + 0.5, 2.0 * limit + 1)
-    return -torch.log2(mass).sum((1, 2))
+    logits, means, scales = raw.chunk(3, -1)
+    return Mixtures(F.softmax(logits, -1), reference[..., None] + 8 * means, torch.exp2((scales + 0.5).clamp(-4, 7)))
 
 
-def tensor_bits(model: Lossy, y: Tensor, coded: Tensor, biases: Tensor) -> Tensor:
-    """Return -log2 p(y|z) in bits (B,).
-
-    Parameters
-    ----------
-    y : float tensor (B, C, H, W)
-        The values in contexts, which are quantised.
-    coded : float tensor (B, C, H, W)
-        The values that are coded: y, or y with noise of a step's width, whose probability has a gradient.
-    biases : float tensor (B, H W, bias_count), or (B, 1, bias_count)
-    """
+def mixtures(model: Lossy, y: Tensor, biases: Tensor) -> Mixtures:
+    """Return the distributions of y (B, C, H, W); ``biases`` as `near_mixtures` takes them."""
     inputs, reference = near(y, model.config, model.offsets)
-    return near_bits(model.coder.likelihood, model.config.limit, inputs, reference, y, coded, biases)
+    return near_mixtures(model.coder.likelihood, inputs, reference, y, biases)
+
+
+def tensor_bits(model: Lossy, y: Tensor, noisy: Tensor | None, biases: Tensor) -> Tensor:
+    """Return -log2 p(y|z) of integers y (B, C, H, W) in bits (B,).
+
+    ``noisy`` is y before it was rounded, plus noise of a step's width. Where it is given, the bits are still those of
+    integers, and the coder learns from them. But what made y gets the gradient of the bits of ``noisy`` under the same
+    distributions: the expected cost of a change, which that of an integer does not show.
+    """
+    limit = model.config.limit
+    if noisy is None:
+        return mixtures(model, y, biases).bits(y, limit)
+    y = y.detach()
+    found = mixtures(model, y, biases)
+    moved = found.fixed().bits(noisy, limit)
+    return found.bits(y, limit) + (moved - moved.detach())
 
 
 def coder_bits(
-    model: Lossy, y: Tensor, coded: Tensor, level: Tensor, on: Tensor, noise: Noise | None
+    model: Lossy, y: Tensor, noisy: Tensor | None, level: Tensor, on: Tensor, noise: Noise | None
 ) -> tuple[Tensor, Tensor]:
     """Return the bits of y, and of its latents z (prior minus posterior), (B,) each; 0 of a model without latents.
 
     Parameters
     ----------
-    y, coded : see `tensor_bits`
+    y, noisy : see `tensor_bits`
     level : float tensor (B, levels)
     on : bool tensor (B,)
         Whether the latents of each image are on.
@@ -239,7 +258,7 @@ def coder_bits(
     """
     coder, tile = model.coder, model.coder.config.tile
     if not coder.config.latents:
-        return tensor_bits(model, y, coded, coder.biases_off(level)[:, None]), torch.zeros_like(level[:, 0])
+        return tensor_bits(model, y, noisy, coder.biases_off(level)[:, None]), torch.zeros_like(level[:, 0])
     h, w = y.shape[2:]
     rows, columns = -(-h // tile), -(-w // tile)
     padded = F.pad(y[:, : model.config.planes], (0, columns * tile - w, 0, rows * tile - h), "replicate")
@@ -248,4 +267,4 @@ def coder_bits(
     biases = torch.where(on[:, None, None], coder.biases(latent.z, level), coder.biases_off(level)[:, None])
     row, column = (torch.arange(size, device=y.device) // tile for size in (h, w))
     place = (row[:, None] * columns + column).flatten()
-    return tensor_bits(model, y, coded, biases[:, place]), latent.tile_bits.sum((1, 2)) * on
+    return tensor_bits(model, y, noisy, biases[:, place]), latent.tile_bits.sum((1, 2)) * on

@@ -43,9 +43,6 @@ class Training:
         Weights of the distortion of a lossy model: of the mean squared error of samples, and of 1 - MS-SSIM.
     free_bits : float
         Least bits that each latent of a map costs in the loss. They fall with the learning rate.
-    integer_steps : int
-        Number of last steps in which the transforms of a lossy model stay as they are, and its coder learns from
-        integers, as it will meet them. Before, it learns from y with noise, through which the transforms learn, too.
     """
 
     steps: Count
@@ -63,18 +60,10 @@ class Training:
     squared_error: NotNegative = 1.0
     structure: NotNegative = 0.0
     free_bits: NotNegative = 0.0
-    integer_steps: Annotated[int, Meta(ge=0)] = 0
 
     def fall(self, step: int) -> float:
         """Return the learning rate as a share of its constant value: 1 until it falls, and then less."""
         return min(1.0, (self.steps - step) / self.decay_steps)
-
-    def takes_integers(self, step: int) -> bool:
-        """Return whether a step is one of the last ones, in which only the coder of a lossy model learns.
-
-        After them, in calibration, the whole model runs again.
-        """
-        return self.steps - self.integer_steps <= step < self.steps
 
     def latent_price(self, step: int) -> float:
         """Return the factor with which the bits of latents count at a step, 0 to 1."""

@@ -95,7 +95,7 @@ def float_code(model: Lossy, samples: NDArray[np.uint8], quality: float, *, samp
     x = torch.tensor(samples, device=device).permute(2, 0, 1)[None].float() - 128
     y = (model.analyse(x, level) / steps).round().clamp(-limit, limit)
     on = torch.ones(1, dtype=torch.bool, device=device)
-    bits, kl = coder_bits(model, y, y, level, on, Noise(device=device) if sample else None)
+    bits, kl = coder_bits(model, y, None, level, on, Noise(device=device) if sample else None)
     decoded = model.synthesise(y * steps, level).round().clamp(-128, 127)
     back = (decoded[0].permute(1, 2, 0) + 128).to(torch.uint8).cpu().numpy()
     return Coded(float(bits + kl), float(kl), float((decoded - x).square().mean()), back)

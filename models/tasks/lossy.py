@@ -70,8 +70,6 @@ class LossyTask:
         drawn = noise.uniform(b)
         quality = torch.where(noise.uniform(b) < ENDS, drawn.round(), drawn)
         level = model.level(quality)
-        if self.recipe.train.takes_integers(step):
-            return self._coder_loss(model, samples, quality)
         steps = model.steps(level)
         y = model.analyse(samples, level) / steps
         quantised = rounded(y.clamp(-self.config.limit, self.config.limit))
@@ -81,17 +79,6 @@ class LossyTask:
         lost = distortion(model.synthesise(quantised * steps, level), samples, self.recipe.train)
         cost = (bits + self.recipe.train.latent_price(step) * kl) / (height * width) + price(quality) * lost
         return (cost / (0.3 + 3 * quality)).mean()
-
-    def _coder_loss(self, model: Lossy, samples: Tensor, quality: Tensor) -> Tensor:
-        """Return the rate of integers alone, weighted as in `loss`."""
-        b, _, height, width = samples.shape
-        level = model.level(quality)
-        with torch.no_grad():
-            y = (model.analyse(samples, level) / model.steps(level)).round()
-            y = y.clamp(-self.config.limit, self.config.limit)
-        on = torch.ones(b, dtype=torch.bool, device=self.device)
-        bits, kl = coder_bits(model, y, y, level, on, None)
-        return ((bits + kl) / (height * width) / (0.3 + 3 * quality)).mean()
 
     @torch.no_grad()
     def evaluate(self, model: Lossy, folder: Path) -> dict[str, float]:

@@ -13,7 +13,7 @@ from codec.entropy.rate_distortion import FINE  # noqa: E402
 from codec.frozen.weights import parse_model  # noqa: E402
 from codec.images.distortion import distortion  # noqa: E402
 from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
-from models.nets.lossy import tensor_bits  # noqa: E402
+from models.nets.lossy import mixtures  # noqa: E402
 from models.recipes.reading import load_recipe  # noqa: E402
 from models.tasks import distortion as torch_distortion  # noqa: E402
 from models.tasks.interface import task_of  # noqa: E402
@@ -77,7 +77,7 @@ def test_the_gradient_of_bits(both):
     y = torch.tensor(values / FINE).permute(2, 0, 1)[None].float()
     seen, coded = y.clone().requires_grad_(), y.clone().requires_grad_()
     biases = model.coder.biases_off(model.level(torch.tensor([CONDITION / 99])))[:, None]
-    parts = torch.autograd.grad(tensor_bits(model, seen, coded, biases).sum(), (seen, coded))
+    parts = torch.autograd.grad(mixtures(model, seen, biases).bits(coded, model.config.limit).sum(), (seen, coded))
     # Torch looks not through the rounding of references, which the first channels have.
     by_context, own = (part[0].permute(1, 2, 0).numpy()[..., model.config.references :] for part in parts)
     found = found[..., model.config.references :]

@@ -24,7 +24,7 @@ from models.freezing.thaw_lossy import thaw_lossy  # noqa: E402
 from models.nets import lossy  # noqa: E402
 from models.nets.depthwise import DepthwiseBlock  # noqa: E402
 from models.nets.latents import bin_mass, rounded  # noqa: E402
-from models.nets.lossy import COARSEST, compress, first_steps, near, price, tensor_bits  # noqa: E402
+from models.nets.lossy import COARSEST, compress, first_steps, mixtures, near, price, tensor_bits  # noqa: E402
 from models.nets.structure import ms_ssim as structure_alike  # noqa: E402
 from models.nets.transforms import linear_rows  # noqa: E402
 from models.noise import Noise  # noqa: E402
@@ -152,7 +152,7 @@ def test_groups_see_groups_before_only(recipe, monkeypatch):
     changed = y.clone()
     changed[:, 12:18] += 1  # the third of four groups
     for values in (y, changed):
-        tensor_bits(model, values, values, model.coder.biases_off(model.level(torch.zeros(1)))[:, None])
+        tensor_bits(model, values, None, model.coder.biases_off(model.level(torch.zeros(1)))[:, None])
     first, second = (mass.detach()[0, 0] for mass in kept)
     assert torch.equal(first[:12], second[:12])
     assert (first[18:] != second[18:]).any()
@@ -247,7 +247,7 @@ def test_a_larger_coder_goes_on_from_frozen_weights(recipe, weights):
         thaw_lossy(weights, model)
     level = thawed.level(torch.tensor([0.4]))
     y = torch.randint(-3, 4, (1, 24, 6, 7), generator=torch.Generator().manual_seed(0)).float()
-    bits = [float(tensor_bits(model, y, y, model.coder.biases_off(level)[:, None])) for model in (fresh, thawed)]
+    bits = [float(tensor_bits(model, y, None, model.coder.biases_off(level)[:, None])) for model in (fresh, thawed)]
     assert bits[0] == pytest.approx(bits[1], rel=1e-4)
 
 
@@ -393,15 +393,22 @@ def test_a_run_begins_from_frozen_weights(recipe, weights, data, tmp_path):
         Run(load_recipe("lossy", SMALL | {"model.limit": 255}), data, tmp_path / "c", start)
 
 
-def test_in_the_last_steps_only_the_coder_learns_from_integers(data):
-    recipe = load_recipe("lossy", SMALL | {"train.integer_steps": 4})
-    task, train = task_of(recipe), recipe.train
-    model = task.new_model()
-    batch = task.batch(task.material(data, 1).batch(0, 2), np.random.default_rng(0))
-    assert [train.takes_integers(step) for step in (0, 7, 8, 11, 12)] == [False, False, True, True, False]
-    learning = {}
-    for step in (7, 8):
-        model.zero_grad()
-        task.loss(model, batch, Noise(0), step).backward()
-        learning[step] = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-    assert learning == {7: {"analysis", "synthesis", "coder", "log_steps"}, 8: {"coder"}}
+def test_the_coder_learns_from_integers_and_the_transforms_from_noise(recipe):
+    model = task_of(recipe).new_model()
+    biases = model.coder.biases_off(model.level(torch.zeros(1)))[:, None]
+    source = (2 * torch.randn(1, 24, 4, 5)).requires_grad_()
+    y, noisy = rounded(source), source + torch.rand(source.shape) - 0.5
+    coder = [p for p in model.coder.parameters() if p.requires_grad]
+
+    def gradients(bits, *of):
+        return torch.autograd.grad(bits.sum(), of, allow_unused=True, retain_graph=True)
+
+    bits, plain = tensor_bits(model, y, noisy, biases), tensor_bits(model, y.detach(), None, biases)
+    assert torch.allclose(bits, plain)
+    for own, expected in zip(gradients(bits, *coder), gradients(plain, *coder), strict=True):
+        assert (own is None and expected is None) or torch.allclose(own, expected)
+    (own,) = gradients(bits, source)
+    there = noisy.detach().requires_grad_()
+    (expected,) = gradients(mixtures(model, y.detach(), biases).bits(there, model.config.limit), there)
+    assert own.abs().sum() > 0
+    assert torch.allclose(own, expected)

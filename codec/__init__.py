@@ -1,10 +1,11 @@
 """vlae: a learned image codec whose files are as long as the ELBO says.
 
-`compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header,
-`measure` accounts for every bit in a `Ledger`. `compress_files` and `decompress_files` work whole folders.
-`create_archive` and `add_to_archive` put many images into one file, which `Archive` reads, `measure_archive` accounts
-for, and `ArchiveDataset` gives to training. `register_opener` makes Pillow open and save our files. Names are loaded at
-their first use, so that importing the package, and ``vlae info``, do not wait for the compiler of the kernels.
+`compress` and `decompress` turn Pillow images into bytes and back, `info` reads a file's header, `thumbnail` makes a
+small picture of a file, `measure` accounts for every bit in a `Ledger`. `compress_files` and `decompress_files` work
+whole folders. `create_archive` and `add_to_archive` put many images into one file, which `Archive` reads,
+`measure_archive` accounts for, and `ArchiveDataset` gives to training. `register_opener` makes Pillow open and save our
+files. Names are loaded at their first use, so that importing the package, and ``vlae info``, do not wait for the
+compiler of the kernels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from codec.archive.writer import add_to_archive, create_archive
     from codec.batch.engine import compress_files, decompress_files
     from codec.batch.work import FileResult
+    from codec.desktop.thumbnails import thumbnail
     from codec.errors import CodecError, CorruptDataError, ImageError, ModelError, RequestError, UnsupportedError
     from codec.format.headers import Latents
     from codec.ledger.archive import measure_archive
@@ -53,6 +55,7 @@ __all__ = [
     "measure",
     "measure_archive",
     "register_opener",
+    "thumbnail",
 ]
 
 _HOMES = {
@@ -63,6 +66,7 @@ _HOMES = {
     "codec.archive.writer": ("add_to_archive", "create_archive"),
     "codec.batch.engine": ("compress_files", "decompress_files"),
     "codec.batch.work": ("FileResult",),
+    "codec.desktop.thumbnails": ("thumbnail",),
     "codec.format.headers": ("Latents",),
     "codec.errors": (
         "CodecError",

@@ -22,7 +22,7 @@ from codec.commands.decompress import decompress
 from codec.commands.demo import demo
 from codec.commands.info import info, models
 from codec.commands.measure import measure
-from codec.commands.view import view
+from codec.commands.view import desktop, thumbnail, view
 from codec.errors import CodecError, CorruptDataError, RequestError, UnsupportedError
 from codec.system.messages import text_of
 from codec.system.signals import end_on_signals, leave_to_python
@@ -114,7 +114,7 @@ def vlae() -> None:
     """Compress images with a learned model: lossy, within a largest error, or losslessly."""
 
 
-for command in (archive, compress, decompress, demo, info, measure, models, view):
+for command in (archive, compress, decompress, demo, desktop, info, measure, models, thumbnail, view):
     vlae.add_command(command)
 
 

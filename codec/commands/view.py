@@ -1,12 +1,27 @@
-"""``vlae view``: a page that shows originals beside decoded images."""
+"""Ways to look at images: ``vlae view`` shows a page, ``vlae thumbnail`` and ``vlae desktop`` serve file managers."""
 
 from __future__ import annotations
 
+import sys
 import webbrowser
+from pathlib import Path
+from shutil import which
 
 import click
 
-from codec.commands.console import STANDARD, check_source, prepare, say
+from codec.commands.console import (
+    STANDARD,
+    check_source,
+    check_target,
+    naming,
+    prepare,
+    read,
+    say,
+    status_of,
+    write,
+)
+from codec.commands.options import file_argument, force_option, quiet_option
+from codec.desktop import DEFAULT_PX, LARGEST_PX, entries
 from codec.system.signals import ignore_closed_pipes
 
 
@@ -56,3 +71,87 @@ def view(name: str, original: str | None, no_browser: bool) -> None:
 def _compile() -> None:
     for for_lossy in (True, False):
         prepare(quiet=False, for_lossy=for_lossy)
+
+
+@click.command()
+@file_argument
+@click.option(
+    "-s",
+    "--size",
+    type=click.IntRange(1, LARGEST_PX),
+    default=DEFAULT_PX,
+    metavar="PX",
+    help=f"Pixels of the longer side, at most {LARGEST_PX}; default: {DEFAULT_PX}.",
+)
+@click.option("-o", "--output", type=click.Path(), metavar="OUT", required=True, help="Output; - is standard output.")
+@force_option
+@quiet_option
+def thumbnail(file: str, size: int, output: str, force: bool, quiet: bool) -> None:
+    """Write a small picture of a file, turned upright, within PX times PX pixels. It is never enlarged.
+
+    The format is that of OUT's suffix, if it is one of a lossless format, or else PNG: temporary files have any suffix.
+    """
+    from PIL import Image
+
+    from codec.desktop.thumbnails import thumbnail as thumbnail_of
+    from codec.image_files import writing
+
+    suffix, status = Path(output).suffix.lower(), status_of(file)
+    if suffix in Image.registered_extensions():
+        writing.check_output(output)
+    check_target(output, force, file)
+    with naming(file):
+        image = thumbnail_of(read(file), size)
+    if suffix in writing.OUTPUTS:
+        writing.save_image(image, output, force=force, like=status)
+    else:
+        write(output, writing.image_bytes(image), force, status)
+    if not quiet:
+        say(f"{file} -> {output}: {image.width}x{image.height} {image.mode}")
+
+
+@click.group()
+def desktop() -> None:
+    """Let file managers of Linux know .vlae files and show their thumbnails."""
+
+
+@desktop.command()
+def install() -> None:
+    """Write a thumbnailer and a MIME type into your data folder, and print their paths.
+
+    The folder is $XDG_DATA_HOME or ~/.local/share. Files that are there already, and equal, are left alone.
+    """
+    folder = entries.data_folder()
+    for path in entries.install(folder, _own_command()):
+        click.echo(f"wrote {path}")
+    if not entries.update(folder):
+        say(
+            f"vlae: {entries.UPDATE} is not installed, so file managers do not know .vlae files yet: install "
+            "shared-mime-info, then run vlae desktop install again"
+        )
+
+
+@desktop.command()
+def remove() -> None:
+    """Delete what vlae desktop install wrote, and print the paths."""
+    folder = entries.data_folder()
+    removed = entries.remove(folder)
+    for path in removed:
+        click.echo(f"removed {path}")
+    if removed:
+        entries.update(folder)
+
+
+def _own_command() -> str:
+    """Return the absolute path of the command that runs, or of the one beside this Python.
+
+    Raises
+    ------
+    ClickException
+        There is none.
+    """
+    running = which(sys.argv[0]) if Path(sys.argv[0]).stem == "vlae" else None
+    found = running or which("vlae", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise click.ClickException("desktop: the command vlae is not installed, so no file manager can run it")
+    return str(Path(found).absolute())

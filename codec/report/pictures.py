@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from codec.errors import UnsupportedError
+from codec.image_files.display import displayable
 from codec.images.decoder import Opened
 from codec.report import heatmap
 
@@ -117,14 +118,6 @@ def shown_size(width: int, height: int) -> tuple[int, int]:
     """Return the width and height at which an image is shown."""
     factor = min(1, LARGEST_SIDE / max(width, height))
     return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def displayable(image: PillowImage.Image) -> tuple[PillowImage.Image, bytes]:
-    """Return an image as browsers show it, RGB or RGBA, and its ICC profile, empty without one that fits."""
-    has_alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
-    # A profile for grey does not fit the colours that files for browsers have.
-    profile = b"" if image.mode in ("1", "L", "LA") else image.info.get("icc_profile") or b""
-    return image.convert("RGBA" if has_alpha else "RGB"), profile
 
 
 def _picture(image: PillowImage.Image) -> Picture:

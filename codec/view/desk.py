@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageOps
 
 from codec import api
 from codec.errors import RequestError
 from codec.format import container
-from codec.image_files.wide_image import Picture, shown_of
+from codec.image_files.display import direction, upright
+from codec.image_files.wide_image import Picture
 from codec.report import heatmap
-from codec.report.pictures import displayable
 from codec.view.results import Result, facts_of, of_file
 from codec.view.subjects import Subject
 from codec.view.wishes import Wish
@@ -85,17 +83,6 @@ class Desk:
         return _encoded(image, "WEBP", quality=80)
 
 
-def upright(image: Picture) -> PillowImage.Image:
-    """Return a copy of an image as browsers show it, turned as its EXIF or XMP says."""
-    image = shown_of(image)
-    shown, profile = displayable(image)
-    shown.info = _direction(image) | {"icc_profile": profile}
-    try:
-        return ImageOps.exif_transpose(shown)
-    except Exception:  # damaged metadata can make Pillow raise any exception
-        return shown
-
-
 def png(image: Picture) -> bytes:
     """Return the PNG that browsers show of an image, `upright`, with its profile and no other metadata."""
     return _encoded(upright(image), "PNG", compress_level=1)  # over the loopback, time counts more than length
@@ -104,13 +91,8 @@ def png(image: Picture) -> bytes:
 def heat_png(bits: heatmap.F32, top: float, like: Picture) -> bytes:
     """Return the PNG of the bits of every pixel (H, W), turned as the image is of which they are."""
     picture = PillowImage.fromarray(np.asarray(heatmap.colour(bits, top)))
-    picture.info = _direction(like)
+    picture.info = direction(like)
     return png(picture)
-
-
-def _direction(image: Picture) -> dict[str | tuple[int, int], Any]:
-    """Return the metadata that may say how an image is turned."""
-    return {key: image.info[key] for key in ("exif", "xmp") if key in image.info}
 
 
 def _encoded(image: PillowImage.Image, kind: str, **options: int) -> bytes:

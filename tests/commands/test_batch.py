@@ -162,6 +162,7 @@ def test_a_bar_shows_rate_and_time_left_on_a_terminal_only(capfd, monkeypatch):
     [
         ("vlae compress --qua", {"--quality"}),
         ("vlae comp", {"compress"}),
+        ("vlae desktop ", {"install", "remove"}),
         ("vlae archive ", {"create", "add", "list", "extract", "verify"}),
         ("vlae decompress --l", {"--latents-only"}),
     ],

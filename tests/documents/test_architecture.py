@@ -28,10 +28,12 @@ CODEC = {
     GROUND: "format system image_files images vlae",
     "batch": "system image_files images format .api",
     "plugin": "images file_metadata format .api",
+    "desktop": "system image_files images plugin format",
     "ledger": "system vlae image_files images archive format .api",
-    "report": "entropy networks vlae images ledger",
+    "report": "entropy networks vlae image_files images ledger",
     "view": "system vlae image_files images archive ledger report format .api",
-    "commands": "networks frozen system vlae encoder image_files images archive batch ledger report view format .api",
+    "commands": "networks frozen system vlae encoder image_files images archive batch desktop ledger report view "
+    "format .api",
 }
 """Folders of `codec`, and what each may import: itself, folders, and single modules of others."""
 

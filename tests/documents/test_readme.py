@@ -38,6 +38,7 @@ def photo(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     picture.crop((0, 0, 30, 20)).save(tmp_path / "photos" / "small.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return picture
 
 

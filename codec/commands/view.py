@@ -93,6 +93,7 @@ def thumbnail(file: str, size: int, output: str, force: bool, quiet: bool) -> No
     """
     from PIL import Image
 
+    from codec import api
     from codec.desktop.thumbnails import thumbnail as thumbnail_of
     from codec.image_files import writing
 
@@ -100,8 +101,12 @@ def thumbnail(file: str, size: int, output: str, force: bool, quiet: bool) -> No
     if suffix in Image.registered_extensions():
         writing.check_output(output)
     check_target(output, force, file)
+    data = read(file)
     with naming(file):
-        image = thumbnail_of(read(file), size)
+        info = api.info(data)
+        if info.latents is not None and not quiet:  # a file manager reads no message, and wants no kernels of encoders
+            prepare(quiet, for_lossy=info.quality is not None)
+        image = thumbnail_of(data, size)
     if suffix in writing.OUTPUTS:
         writing.save_image(image, output, force=force, like=status)
     else:

@@ -17,7 +17,7 @@ from codec.entropy.rate_distortion import FINE
 from codec.errors import CodecError, CorruptDataError, UnsupportedError
 from codec.format import container, headers
 from codec.format.headers import Latents
-from codec.frozen.shipped import LOSSY, load_model
+from codec.frozen.shipped import LOSSLESS, LOSSY, NEAR_LOSSLESS, load_model
 from codec.images import decoder, lossy_decoder, lossy_encoder, metrics
 from codec.images.goals import DEFAULT_QUALITY
 
@@ -263,7 +263,7 @@ def test_a_file_that_asks_for_too_many_values_is_refused():
         codec.decompress(data)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [LOSSLESS, NEAR_LOSSLESS])
 def test_a_model_of_samples_codes_no_lossy_file(number):
     other = load_model(number)
     file = container.unpack(small())

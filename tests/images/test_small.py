@@ -7,6 +7,7 @@ from support.make_golden import draw, draw_digit
 
 import codec
 from codec.commands import demo
+from codec.frozen import shipped
 from codec.images import small
 from codec.images.choice import pixels_for
 from codec.images.goals import LOSSLESS, goal_of
@@ -72,4 +73,4 @@ def test_what_only_looks_like_a_digit_is_stored():
 def test_ways_that_a_caller_names_are_kept():
     digit = draw_digit(28, 28, seed=1).convert("L")
     facts = codec.info(codec.compress(digit, lossless=True, model="photo"))
-    assert facts.fidelity == "stored" or facts.model == 0
+    assert facts.fidelity == "stored" or facts.model == shipped.LOSSLESS

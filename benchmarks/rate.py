@@ -34,7 +34,7 @@ from benchmarks.common import (
     quantise,
     sample_count,
 )
-from codec.images.goals import DEFAULT_EFFORT
+from codec.images.goals import DEFAULT_EFFORT, EFFORTS
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- rate:begin -->", "<!-- rate:end -->"
@@ -103,23 +103,26 @@ class Result:
 
 
 @cache
-def rival_bytes(name: str, file: Path, max_error: int) -> int:
-    """Return the length of another codec's file of an image, quantised for near-lossless comparisons. It is checked.
+def rival_bytes(names: tuple[str, ...], file: Path, max_error: int) -> dict[str, int]:
+    """Return the lengths of other codecs' files of an image, quantised for near-lossless comparisons. All are checked.
 
     Raises
     ------
     RuntimeError
-        The codec's decoded image differs.
+        A codec's decoded image differs.
     """
     ((_, image),) = load_images(file)
     source = quantise(image, max_error)
-    coded = RIVALS[name].encode(source, -1)
-    if largest_error(source, RIVALS[name].decode(coded, -1)):
-        raise RuntimeError(f"{file.name}: {RIVALS[name].name} is not lossless")
-    return len(coded)
+    sizes = {}
+    for name in names:
+        coded = RIVALS[name].encode(source, -1)
+        if largest_error(source, RIVALS[name].decode(coded, -1)):
+            raise RuntimeError(f"{file.name}: {RIVALS[name].name} is not lossless")
+        sizes[name] = len(coded)
+    return sizes
 
 
-def measure_folder(folder: Path, max_error: int, effort: int, rivals: list[str]) -> Result:
+def measure_folder(folder: Path, max_error: int, effort: int, rivals: tuple[str, ...]) -> Result:
     """Return the sizes of a folder's images at one fidelity and effort. Each file is decoded and checked.
 
     Raises
@@ -138,7 +141,7 @@ def measure_folder(folder: Path, max_error: int, effort: int, rivals: list[str])
         error = largest_error(image, decoded)
         if error > max_error or decoded.mode != image.mode:
             raise RuntimeError(f"{file.name}: {OURS} is off by {error}, the limit is {max_error}")
-        sizes = {OURS: len(data)} | {name: rival_bytes(name, file, max_error) for name in rivals}
+        sizes = {OURS: len(data)} | rival_bytes(rivals, file, max_error)
         samples = sample_count(image)
         result.rows.append(
             {
@@ -207,8 +210,8 @@ def fill_readme(text: str, table: str) -> str:
     return f"{text.split(BEGIN)[0]}{BEGIN}\n{table}\n{END}{text.split(END)[1]}"
 
 
-def _rivals(names: str) -> list[str]:
-    chosen = [name for name in names.split(",") if name and name != "none"]
+def _rivals(names: str) -> tuple[str, ...]:
+    chosen = tuple(name for name in names.split(",") if name and name != "none")
     unknown = [name for name in chosen if name not in RIVALS]
     if unknown:
         raise click.BadParameter(f"expected some of {','.join(RIVALS)} or none, got {','.join(unknown)}")
@@ -219,7 +222,15 @@ def _rivals(names: str) -> list[str]:
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--lossless", is_flag=True, help="Measure lossless files; the default if no --max-error is given.")
 @click.option("--max-error", "max_errors", multiple=True, type=click.IntRange(1, 10), help="May be repeated.")
-@click.option("--effort", "efforts", multiple=True, type=click.IntRange(1, 3), default=[DEFAULT_EFFORT])
+@click.option(
+    "--effort",
+    "efforts",
+    multiple=True,
+    type=click.IntRange(EFFORTS[0], EFFORTS[-1]),
+    default=[DEFAULT_EFFORT],
+    show_default=True,
+    help="May be repeated.",
+)
 @click.option("--rivals", default=",".join(RIVALS), show_default=True, help="Other codecs, or none.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures, by file too.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables.")

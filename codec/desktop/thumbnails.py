@@ -7,7 +7,7 @@ from PIL import Image
 from codec.desktop import DEFAULT_PX, LARGEST_PX
 from codec.errors import RequestError
 from codec.format import container
-from codec.image_files.display import direction, displayable, upright
+from codec.image_files.display import direction, displayable, turned
 from codec.image_files.wide_image import shown_of
 from codec.plugin.opening import REDUCED
 from codec.system.sources import Source, data_of, whole
@@ -67,6 +67,6 @@ def _within(size: int, image: Image.Image, sides: tuple[float, float]) -> Image.
     if shown.size != smaller:
         shown = shown.resize(smaller, Image.Resampling.LANCZOS, (0, 0, *sides), GAP)
     shown.info = direction(image) | {"icc_profile": profile}
-    turned = upright(shown)
-    turned.info = {"icc_profile": profile} if profile else {}
-    return turned
+    upright = turned(shown)
+    upright.info = {"icc_profile": profile} if profile else {}
+    return upright

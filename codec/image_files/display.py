@@ -22,6 +22,11 @@ def upright(image: Picture) -> Image.Image:
     image = shown_of(image)
     shown, profile = displayable(image)
     shown.info = direction(image) | {"icc_profile": profile}
+    return turned(shown)
+
+
+def turned(shown: Image.Image) -> Image.Image:
+    """Return a copy of an image, turned as its EXIF or XMP says."""
     try:
         return ImageOps.exif_transpose(shown)
     except Exception:  # damaged metadata can make Pillow raise any exception
